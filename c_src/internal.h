@@ -1,0 +1,157 @@
+/* Shared by the files of the core; not for users of the library. */
+#ifndef LSTMC_INTERNAL_H
+#define LSTMC_INTERNAL_H
+
+#include "kernels/kernels.h"
+#include "lstmc.h"
+#include "lstmc_config.h"
+
+/* --------------------------------------------------------------------- records of the format -- */
+
+/* Words of each record (docs/SPEC.md). */
+enum {
+    LSTMC_HEADER_WORDS = 16,
+    LSTMC_IO_WORDS = 8,
+    LSTMC_VALUE_WORDS = 4,
+    LSTMC_LAYER_WORDS = 8,
+    LSTMC_TENSOR_WORDS = 8,
+    LSTMC_META_WORDS = 2
+};
+
+/* A weight: rows of `gates` blocks of `units`, times k columns, packed in panels (SPEC, Panels). */
+typedef struct lstmc_tensor {
+    const float *data;
+    uint32_t plain; /* 1: not packed, size floats */
+    uint32_t size;
+    uint32_t gates;
+    uint32_t k;
+    uint32_t units;
+    uint32_t panel;
+} lstmc_tensor;
+
+typedef struct lstmc_value {
+    uint32_t features;
+    uint32_t has_time;
+} lstmc_value;
+
+/* A layer's record, decoded. */
+typedef struct lstmc_layer {
+    const lstmc_model *model;
+    uint32_t code;
+    const char *name;
+    uint32_t input_count;
+    uint32_t output_count;
+    uint32_t tensor_count;
+    uint32_t param_count;
+    const uint32_t *inputs;  /* value ids */
+    const uint32_t *outputs; /* value ids or LSTMC_NONE */
+    const uint32_t *tensors; /* tensor ids or LSTMC_NONE */
+    const uint32_t *params;
+} lstmc_layer;
+
+void lstmc_layer_get(const lstmc_model *model, uint32_t index, lstmc_layer *layer);
+lstmc_value lstmc_value_get(const lstmc_model *model, uint32_t id);
+
+/* Tensor i of a layer; 0 if it is absent. */
+int lstmc_tensor_get(const lstmc_layer *layer, uint32_t i, lstmc_tensor *tensor);
+
+/* Read a function from three parameter words; 0 if it is unknown. */
+int lstmc_fn_get(const uint32_t *params, lstmc_fn *fn);
+
+/* Units in panels before panel i, and the width of panel i: the last is half as wide when at most
+ * half of a panel's units remain. */
+static inline uint32_t lstmc_panel_count(uint32_t units, uint32_t panel) {
+    return units / panel + (units % panel != 0);
+}
+
+static inline uint32_t lstmc_panel_width(uint32_t units, uint32_t panel, uint32_t i) {
+    const uint32_t rest = units - i * panel;
+    return panel > 1 && rest <= panel / 2 ? panel / 2 : panel;
+}
+
+/* Units after padding the last panel. */
+static inline uint32_t lstmc_padded(uint32_t units, uint32_t panel) {
+    const uint32_t last = lstmc_panel_count(units, panel) - 1;
+    return last * panel + lstmc_panel_width(units, panel, last);
+}
+
+/* ------------------------------------------------------------------------- layers at run time -- */
+
+/* Where a value's floats are: row b, step t at data + b * batch_stride + t * time_stride. */
+typedef struct lstmc_view {
+    float *data;
+    size_t batch_stride;
+    size_t time_stride;
+} lstmc_view;
+
+/* What a layer asks of the arena, in floats. */
+typedef struct lstmc_need {
+    size_t state;   /* kept between calls, set to zero by reset */
+    size_t scratch; /* shared by all layers, of any content */
+} lstmc_need;
+
+/* A layer in a session. */
+typedef struct lstmc_node {
+    const struct lstmc_layer_ops *ops;
+    lstmc_layer layer;
+    const lstmc_kernels *full; /* kernels for panels of full width, and for the half one at the end */
+    const lstmc_kernels *half;
+    float *state;
+    uint32_t parity; /* which of two state buffers is the current one, where a layer has two */
+} lstmc_node;
+
+typedef struct lstmc_call {
+    uint32_t batch;         /* rows of this call */
+    uint32_t time;          /* steps of this call */
+    const int32_t *lengths; /* or NULL */
+    uint32_t max_batch;     /* of the session: states are laid out for it */
+    uint32_t max_time;
+    lstmc_view *views;      /* by value id */
+    float *scratch;
+} lstmc_call;
+
+/* A state as users see it: rows of features floats, stride floats apart. */
+typedef struct lstmc_state_view {
+    const char *name;
+    uint32_t features;
+    float *data; /* NULL while no session exists */
+    size_t stride;
+} lstmc_state_view;
+
+typedef struct lstmc_layer_ops {
+    uint32_t code;
+    /* Whether the record makes sense: LSTMC_OK, LSTMC_E_INVALID or LSTMC_E_UNSUPPORTED. Runs after
+     * the generic checks: ids are in range, tensors lie inside the blob. */
+    int (*check)(const lstmc_layer *layer);
+    /* Sizes for a session of at most batch rows and time steps; they can't overflow 64 bits. */
+    void (*plan)(const lstmc_layer *layer, uint32_t batch, uint32_t time, lstmc_need *need);
+    /* May not fail. */
+    void (*run)(lstmc_node *node, const lstmc_call *call);
+    /* The states users may read and write; NULL if none. */
+    uint32_t state_count;
+    void (*state)(const lstmc_node *node, uint32_t index, uint32_t max_batch,
+                  lstmc_state_view *view);
+} lstmc_layer_ops;
+
+/* The layers that this build has; NULL if code is unknown. */
+const lstmc_layer_ops *lstmc_layer_find(uint32_t code);
+
+/* Valid steps of row b in this call. */
+static inline uint32_t lstmc_row_length(const lstmc_call *call, uint32_t b) {
+    if (!call->lengths || call->lengths[b] >= (int32_t)call->time) return call->time;
+    return call->lengths[b] > 0 ? (uint32_t)call->lengths[b] : 0;
+}
+
+/* Multiply and add sizes without wrapping: on overflow the result stays SIZE_MAX. */
+static inline size_t lstmc_size_mul(size_t a, size_t b) {
+    return b && a > SIZE_MAX / b ? SIZE_MAX : a * b;
+}
+
+static inline size_t lstmc_size_add(size_t a, size_t b) {
+    return a > SIZE_MAX - b ? SIZE_MAX : a + b;
+}
+
+/* The running CRC-32 (complemented, as inside the loop) after the four bytes of a word. */
+uint32_t lstmc_crc32_word(uint32_t crc, uint32_t word);
+
+#endif

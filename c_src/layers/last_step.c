@@ -1,0 +1,43 @@
+/* LastStep: the last valid step of a sequence, remembered between calls. */
+#include "layers.h"
+
+#include <string.h>
+
+static int check(const lstmc_layer *l) {
+    if (!lstmc_layer_counts(l, 1, 1, 0, 0)) return LSTMC_E_INVALID;
+    const lstmc_value x = lstmc_value_get(l->model, l->inputs[0]);
+    return x.has_time && lstmc_layer_output(l, 0, x.features, 0) ? LSTMC_OK : LSTMC_E_INVALID;
+}
+
+static void plan(const lstmc_layer *l, uint32_t batch, uint32_t time, lstmc_need *need) {
+    (void)time;
+    need->state = lstmc_size_mul(batch, lstmc_value_get(l->model, l->inputs[0]).features);
+}
+
+static void run(lstmc_node *node, const lstmc_call *call) {
+    if (node->layer.outputs[0] == LSTMC_NONE) return;
+    const lstmc_view x = call->views[node->layer.inputs[0]];
+    const lstmc_view y = call->views[node->layer.outputs[0]];
+    const size_t features = lstmc_value_get(node->layer.model, node->layer.inputs[0]).features;
+    for (uint32_t b = 0; b < call->batch; b++) {
+        float *kept = node->state + b * features;
+        const uint32_t n = lstmc_row_length(call, b);
+        if (n) {
+            memcpy(kept, x.data + b * x.batch_stride + (n - 1) * x.time_stride,
+                   features * sizeof *kept);
+        }
+        memcpy(y.data + b * y.batch_stride, kept, features * sizeof *kept);
+    }
+}
+
+static void state(const lstmc_node *node, uint32_t index, uint32_t max_batch,
+                  lstmc_state_view *view) {
+    (void)index;
+    (void)max_batch;
+    view->name = "last";
+    view->features = lstmc_value_get(node->layer.model, node->layer.inputs[0]).features;
+    view->data = node->state;
+    view->stride = view->features;
+}
+
+const lstmc_layer_ops lstmc_layer_last_step = {5, check, plan, run, 1, state};

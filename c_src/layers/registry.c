@@ -1,0 +1,14 @@
+/* The layers this build has, one line each. */
+#include "layers.h"
+
+static const lstmc_layer_ops *const all[] = {
+    &lstmc_layer_lstm, &lstmc_layer_dense, &lstmc_layer_activation,
+    &lstmc_layer_softmax, &lstmc_layer_last_step,
+};
+
+const lstmc_layer_ops *lstmc_layer_find(uint32_t code) {
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if (all[i]->code == code) return all[i];
+    }
+    return NULL;
+}

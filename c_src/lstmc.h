@@ -1,0 +1,209 @@
+/* lstmc: recurrent networks with the same output bits on every machine.
+ *
+ * A model is a read-only blob (docs/SPEC.md) in flash, in a mapped file or in an array. The library
+ * checks all of it once, borrows it, and computes in memory that the caller owns:
+ *
+ *     lstmc_model model;
+ *     lstmc_session *session;
+ *     lstmc_config config = {0};                      // one row, one step at a time
+ *     size_t size;
+ *     lstmc_model_open(&model, blob, blob_size);      // validates everything
+ *     lstmc_arena_size(&size, &model, &config);
+ *     lstmc_session_init(&session, &model, &config, arena, size);
+ *     lstmc_run(session, &in, &out, 1, 1, NULL);      // state is kept between calls
+ *
+ * No function allocates, locks, recurses, calls libm or keeps global state. A model is const and may
+ * be shared by threads; a session belongs to one thread at a time. Blobs, inputs and outputs are
+ * float32 in the byte order of the machine.
+ *
+ * Same bits everywhere: results do not depend on the target, on how rows are batched, on how time
+ * is cut into calls, nor on the compiler or its flags. docs/DESIGN.md says how.
+ */
+#ifndef LSTMC_H
+#define LSTMC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define LSTMC_VERSION_STRING "0.1.0"
+#define LSTMC_FORMAT_VERSION 1u
+#define LSTMC_NONE 0xffffffffu  /* no value, no tensor */
+#define LSTMC_BATCH 0xffffffffu /* axis codes of lstmc_io_info.dims */
+#define LSTMC_TIME 0xfffffffeu
+
+typedef enum lstmc_status {
+    LSTMC_OK = 0,
+    LSTMC_E_ARGUMENT = -1,    /* a null pointer, a size of zero, or a size that overflows */
+    LSTMC_E_ALIGNMENT = -2,   /* the blob is not 4-byte aligned, or the arena not 16-byte aligned */
+    LSTMC_E_MAGIC = -3,       /* the blob is not an lstmc model */
+    LSTMC_E_VERSION = -4,     /* a format version this library does not know */
+    LSTMC_E_TRUNCATED = -5,   /* the blob is shorter than it says */
+    LSTMC_E_CHECKSUM = -6,    /* the CRC-32 does not match: the blob is damaged */
+    LSTMC_E_INVALID = -7,     /* a record contradicts another one or the specification */
+    LSTMC_E_UNSUPPORTED = -8, /* a layer, function or flag this library does not know */
+    LSTMC_E_TARGET = -9,      /* this CPU or this build can't run the target asked for */
+    LSTMC_E_ARENA = -10,      /* the arena is smaller than lstmc_arena_size says */
+    LSTMC_E_SHAPE = -11       /* more rows or steps than the session was made for */
+} lstmc_status;
+
+/* One line of English for a status; never NULL. */
+const char *lstmc_status_text(int status);
+
+/* Targets, weakest first. A target is a set of kernels for one vector unit. */
+typedef enum lstmc_target {
+    LSTMC_TARGET_AUTO = 0,
+    LSTMC_TARGET_SCALAR = 1,
+    LSTMC_TARGET_SSE2 = 2,
+    LSTMC_TARGET_AVX2 = 3,
+    LSTMC_TARGET_AVX512 = 4,
+    LSTMC_TARGET_NEON = 5,
+    LSTMC_TARGET_COUNT = 6
+} lstmc_target;
+
+/* Whether this build has the target and this CPU runs it (0 or 1). */
+int lstmc_target_available(lstmc_target target);
+
+/* "auto", "scalar", "sse2", ...; NULL if there is no such target. */
+const char *lstmc_target_name(lstmc_target target);
+
+/* Elementwise functions. x -> */
+typedef enum lstmc_fn_kind {
+    LSTMC_FN_LINEAR = 0,       /* x */
+    LSTMC_FN_SIGMOID = 1,      /* 1 / (1 + exp(-x)) */
+    LSTMC_FN_TANH = 2,         /* tanh(x) */
+    LSTMC_FN_RELU = 3,         /* max(x, 0) */
+    LSTMC_FN_HARD_SIGMOID = 4, /* max(0, min(1, alpha x + beta)) */
+    LSTMC_FN_EXPONENTIAL = 5,  /* exp(x) */
+    LSTMC_FN_COUNT = 6
+} lstmc_fn_kind;
+
+typedef struct lstmc_fn {
+    uint32_t kind; /* lstmc_fn_kind */
+    float alpha;
+    float beta;
+} lstmc_fn;
+
+/* ------------------------------------------------------------------------------------ models -- */
+
+/* A checked view of a blob. The fields are the library's own. */
+typedef struct lstmc_model {
+    const uint32_t *words; /* the blob */
+    const uint32_t *io;    /* inputs, then outputs */
+    const uint32_t *values;
+    const uint32_t *layers;
+    const uint32_t *tensors;
+    const uint32_t *pool;
+    const uint32_t *meta;
+    const char *strings;
+    uint32_t size;
+    uint32_t input_count;
+    uint32_t output_count;
+    uint32_t value_count;
+    uint32_t layer_count;
+    uint32_t tensor_count;
+    uint32_t pool_count;
+    uint32_t meta_count;
+    uint32_t strings_size;
+    uint32_t bad_record; /* after LSTMC_E_INVALID or LSTMC_E_UNSUPPORTED: the layer, or LSTMC_NONE */
+} lstmc_model;
+
+/* Check the blob of size bytes completely and make model a view of it. The blob must be 4-byte
+ * aligned (64 is faster), stay where it is and stay unchanged as long as the model is used.
+ * Any content is safe: a damaged or hostile blob gives an error status, never a wild access. */
+int lstmc_model_open(lstmc_model *model, const void *blob, size_t size);
+
+/* An input or output of the model. */
+typedef struct lstmc_io_info {
+    const char *name;      /* UTF-8, in the blob */
+    const uint32_t *dims;  /* rank axes: LSTMC_BATCH, LSTMC_TIME or a size */
+    uint32_t rank;
+    uint32_t features;     /* product of the sizes: floats a row and step */
+    uint32_t has_time;     /* 1 if one of dims is LSTMC_TIME */
+    uint32_t fixed_time;   /* the number of steps the source insisted on, 0 if any */
+    const float *golden;   /* inputs: the golden sample, dense in the order of dims, or NULL */
+    uint32_t golden_digest; /* outputs: lstmc_digest of what the golden sample gives */
+} lstmc_io_info;
+
+/* index counts the inputs first, then the outputs; LSTMC_E_ARGUMENT when it is beyond both. */
+int lstmc_model_io(const lstmc_model *model, uint32_t index, lstmc_io_info *info);
+
+/* The golden sample's number of rows and steps; 0 and 0 if the model has none. */
+void lstmc_model_golden(const lstmc_model *model, uint32_t *batch, uint32_t *time);
+
+/* ---------------------------------------------------------------------------------- sessions -- */
+
+typedef struct lstmc_session lstmc_session;
+
+/* What a session must be able to do. Zero means the default. */
+typedef struct lstmc_config {
+    uint32_t batch;      /* most rows a call; default 1 */
+    uint32_t time;       /* most time steps a call; default 1 */
+    lstmc_target target; /* default: the best this CPU has */
+} lstmc_config;
+
+/* The bytes that lstmc_session_init needs. */
+int lstmc_arena_size(size_t *size, const lstmc_model *model, const lstmc_config *config);
+
+/* Make a session, with zero state, in an arena of size bytes that is 16-byte aligned (64 is
+ * faster). Model, blob and arena must outlive it; there is nothing to free. */
+int lstmc_session_init(lstmc_session **session, const lstmc_model *model,
+                       const lstmc_config *config, void *arena, size_t size);
+
+/* An array of a model's input or output. Strides count floats; both 0 mean a dense array in the
+ * order of the model's own axes, for the rows and steps of this call. */
+typedef struct lstmc_array {
+    void *data; /* float; inputs are only read */
+    size_t batch_stride;
+    size_t time_stride;
+} lstmc_array;
+
+/* Run batch rows through time steps, going on from the session's state, and keep the new state.
+ *
+ * inputs and outputs have one entry for each input and output of the model. lengths, if not NULL,
+ * holds for each row how many of the steps are valid (clamped to 0 .. time): state stands still
+ * and sequence outputs are +0 beyond. Outputs must not overlap inputs.
+ *
+ * Rows are numbered: row b of every call continues row b of the call before.
+ * Errors: LSTMC_E_ARGUMENT, LSTMC_E_SHAPE; nothing has been computed then. */
+int lstmc_run(lstmc_session *session, const lstmc_array *inputs, const lstmc_array *outputs,
+              uint32_t batch, uint32_t time, const int32_t *lengths);
+
+/* Set the state of all rows to zero. */
+void lstmc_reset(lstmc_session *session);
+
+/* States, as vectors of features floats for each of the session's rows. An LSTM has two: h, c. */
+typedef struct lstmc_state_info {
+    const char *layer; /* the layer's name */
+    const char *name;  /* "h", "c", ... */
+    uint32_t features;
+} lstmc_state_info;
+
+uint32_t lstmc_state_count(const lstmc_session *session);
+int lstmc_state_describe(const lstmc_session *session, uint32_t index, lstmc_state_info *info);
+
+/* Copy state index of the first batch rows out to, or in from, a dense [batch, features] array.
+ * Values written become +0 below 2^-64 in magnitude, as all states do. */
+int lstmc_state_read(const lstmc_session *session, uint32_t index, float *data, uint32_t batch);
+int lstmc_state_write(lstmc_session *session, uint32_t index, const float *data, uint32_t batch);
+
+/* The target the session runs on. */
+lstmc_target lstmc_session_target(const lstmc_session *session);
+
+/* ------------------------------------------------------------------------------------- tools -- */
+
+/* CRC-32 (IEEE 802.3, as zlib's) of n floats as little-endian bytes, every NaN made 0x7fc00000.
+ * seed is 0, or the digest of the floats before. */
+uint32_t lstmc_digest(uint32_t seed, const float *data, size_t n);
+
+/* y[i] = fn(x[i]) for n floats, with the kernels of a target. x and y may be the same. */
+int lstmc_map(lstmc_target target, const lstmc_fn *fn, const float *x, float *y, size_t n);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,317 @@
+/* A blob becomes a checked, borrowed view. Everything that can be wrong is found here, so that
+ * running a session needs no checks. docs/SPEC.md describes the records. */
+#include "internal.h"
+
+#include <string.h>
+
+/* Header words; the first two are the magic. */
+enum {
+    H_MAGIC0,
+    H_MAGIC1,
+    H_VERSION,
+    H_CRC,
+    H_SIZE,
+    H_INPUTS,
+    H_OUTPUTS,
+    H_VALUES,
+    H_LAYERS,
+    H_TENSORS,
+    H_POOL,
+    H_META,
+    H_STRINGS,
+    H_GOLDEN_BATCH,
+    H_GOLDEN_TIME,
+    H_FLAGS
+};
+
+enum { IO_NAME, IO_VALUE, IO_DTYPE, IO_RANK, IO_DIMS, IO_TIME, IO_GOLDEN, IO_DIGEST };
+enum { V_NAME, V_FEATURES, V_HAS_TIME, V_RESERVED };
+enum { L_CODE, L_NAME, L_INPUTS, L_OUTPUTS, L_TENSORS, L_PARAMS, L_POOL, L_RESERVED };
+enum { T_OFFSET, T_SIZE, T_LAYOUT, T_GATES, T_K, T_UNITS, T_PANEL, T_RESERVED };
+
+#define MAGIC0 0x4d54534cu /* "LSTM" */
+#define MAGIC1 0x1a0a0d43u /* "C\r\n\x1a": a copy in text mode shows */
+#define ALIGN 64u
+/* Limits that keep all products of a few sizes inside 64 bits. */
+#define MAX_COUNT 0x100000u
+#define MAX_SIZE 0x1000000u
+
+const char *lstmc_status_text(int status) {
+    switch (status) {
+    case LSTMC_OK: return "no error";
+    case LSTMC_E_ARGUMENT: return "an argument is null, zero or out of range";
+    case LSTMC_E_ALIGNMENT: return "the blob or the arena is not aligned";
+    case LSTMC_E_MAGIC: return "not an lstmc model";
+    case LSTMC_E_VERSION: return "the format version is newer than this library";
+    case LSTMC_E_TRUNCATED: return "the model is truncated";
+    case LSTMC_E_CHECKSUM: return "the checksum does not match: the model is damaged";
+    case LSTMC_E_INVALID: return "a record of the model is invalid";
+    case LSTMC_E_UNSUPPORTED: return "a layer, function or flag is unknown to this library";
+    case LSTMC_E_TARGET: return "this CPU or this build can't run the target";
+    case LSTMC_E_ARENA: return "the arena is too small";
+    case LSTMC_E_SHAPE: return "more rows or time steps than the session was made for";
+    default: return "unknown status";
+    }
+}
+
+static const uint32_t *layer_record(const lstmc_model *m, uint32_t index) {
+    return m->layers + (size_t)index * LSTMC_LAYER_WORDS;
+}
+
+/* A string's offset is inside the table, which ends with a zero byte. */
+static int good_string(const lstmc_model *m, uint32_t offset) { return offset < m->strings_size; }
+
+void lstmc_layer_get(const lstmc_model *model, uint32_t index, lstmc_layer *layer) {
+    const uint32_t *r = layer_record(model, index);
+    layer->model = model;
+    layer->code = r[L_CODE];
+    layer->name = model->strings + r[L_NAME];
+    layer->input_count = r[L_INPUTS];
+    layer->output_count = r[L_OUTPUTS];
+    layer->tensor_count = r[L_TENSORS];
+    layer->param_count = r[L_PARAMS];
+    layer->inputs = model->pool + r[L_POOL];
+    layer->outputs = layer->inputs + layer->input_count;
+    layer->tensors = layer->outputs + layer->output_count;
+    layer->params = layer->tensors + layer->tensor_count;
+}
+
+lstmc_value lstmc_value_get(const lstmc_model *model, uint32_t id) {
+    const uint32_t *r = model->values + (size_t)id * LSTMC_VALUE_WORDS;
+    const lstmc_value v = {r[V_FEATURES], r[V_HAS_TIME]};
+    return v;
+}
+
+int lstmc_tensor_get(const lstmc_layer *layer, uint32_t i, lstmc_tensor *tensor) {
+    if (i >= layer->tensor_count || layer->tensors[i] == LSTMC_NONE) return 0;
+    const uint32_t *r = layer->model->tensors + (size_t)layer->tensors[i] * LSTMC_TENSOR_WORDS;
+    tensor->data = (const float *)(const void *)(layer->model->words + r[T_OFFSET] / 4);
+    tensor->plain = r[T_LAYOUT] == 0;
+    tensor->size = r[T_SIZE] / 4;
+    tensor->gates = r[T_GATES];
+    tensor->k = r[T_K];
+    tensor->units = r[T_UNITS];
+    tensor->panel = r[T_PANEL];
+    return 1;
+}
+
+int lstmc_fn_get(const uint32_t *params, lstmc_fn *fn) {
+    fn->kind = params[0];
+    memcpy(&fn->alpha, &params[1], sizeof fn->alpha);
+    memcpy(&fn->beta, &params[2], sizeof fn->beta);
+    return fn->kind < LSTMC_FN_COUNT;
+}
+
+/* Cut `count` records of `words` words off the front of the blob. */
+static const uint32_t *section(const lstmc_model *m, uint64_t *at, uint32_t count, uint32_t words) {
+    const uint64_t start = *at;
+    *at += (uint64_t)count * words * 4;
+    return *at <= m->size ? m->words + start / 4 : NULL;
+}
+
+static int check_tensors(const lstmc_model *m, uint64_t at) {
+    for (uint32_t i = 0; i < m->tensor_count; i++) {
+        const uint32_t *r = m->tensors + (size_t)i * LSTMC_TENSOR_WORDS;
+        uint64_t floats = r[T_SIZE] / 4;
+        if (r[T_OFFSET] != at || r[T_SIZE] % 4 || r[T_RESERVED]) return LSTMC_E_INVALID;
+        if (r[T_LAYOUT] > 1) return LSTMC_E_UNSUPPORTED;
+        if (r[T_LAYOUT] == 1) {
+            const uint32_t panel = r[T_PANEL];
+            if (panel == 0 || panel > 16 || (panel & (panel - 1))) return LSTMC_E_INVALID;
+            if (!r[T_GATES] || r[T_GATES] > 16 || !r[T_K] || !r[T_UNITS]) return LSTMC_E_INVALID;
+            if (r[T_K] > MAX_SIZE || r[T_UNITS] > MAX_SIZE) return LSTMC_E_INVALID;
+            floats = (uint64_t)r[T_GATES] * r[T_K] * lstmc_padded(r[T_UNITS], panel);
+        } else if (r[T_GATES] || r[T_K] || r[T_UNITS] || r[T_PANEL]) {
+            return LSTMC_E_INVALID;
+        }
+        if (floats == 0 || floats * 4 != r[T_SIZE]) return LSTMC_E_INVALID;
+        const uint64_t end = at + r[T_SIZE];
+        at = (end + ALIGN - 1) / ALIGN * ALIGN;
+        if (at > m->size) return LSTMC_E_TRUNCATED;
+        for (uint64_t w = end / 4; w < at / 4; w++) {
+            if (m->words[w]) return LSTMC_E_INVALID;
+        }
+    }
+    return at == m->size ? LSTMC_OK : LSTMC_E_INVALID;
+}
+
+static int check_io(const lstmc_model *m) {
+    const uint32_t *h = m->words;
+    const int golden = h[H_GOLDEN_BATCH] != 0;
+    if (golden != (h[H_GOLDEN_TIME] != 0)) return LSTMC_E_INVALID;
+    if (h[H_GOLDEN_BATCH] > MAX_COUNT || h[H_GOLDEN_TIME] > MAX_COUNT) return LSTMC_E_INVALID;
+    for (uint32_t i = 0; i < m->input_count + m->output_count; i++) {
+        const uint32_t *r = m->io + (size_t)i * LSTMC_IO_WORDS;
+        const int is_input = i < m->input_count;
+        if (!good_string(m, r[IO_NAME]) || r[IO_VALUE] >= m->value_count) return LSTMC_E_INVALID;
+        if (r[IO_DTYPE]) return LSTMC_E_UNSUPPORTED;
+        if (!r[IO_RANK] || r[IO_RANK] > 8 || r[IO_DIMS] > m->pool_count ||
+            r[IO_RANK] > m->pool_count - r[IO_DIMS]) {
+            return LSTMC_E_INVALID;
+        }
+        /* Sizes before the last symbol must be 1, so that the features of a row are together. */
+        const uint32_t *dims = m->pool + r[IO_DIMS];
+        uint32_t batch = 0, time = 0;
+        uint64_t features = 1;
+        for (uint32_t d = 0; d < r[IO_RANK]; d++) {
+            if (dims[d] == LSTMC_BATCH || dims[d] == LSTMC_TIME) {
+                if (features != 1) return LSTMC_E_INVALID;
+                batch += dims[d] == LSTMC_BATCH;
+                time += dims[d] == LSTMC_TIME;
+            } else {
+                if (dims[d] == 0 || dims[d] > MAX_SIZE) return LSTMC_E_INVALID;
+                features *= dims[d];
+                if (features > MAX_SIZE) return LSTMC_E_INVALID;
+            }
+        }
+        const lstmc_value v = lstmc_value_get(m, r[IO_VALUE]);
+        if (batch != 1 || time != v.has_time || features != v.features) return LSTMC_E_INVALID;
+        if (r[IO_TIME] > MAX_SIZE || (r[IO_TIME] && !v.has_time)) return LSTMC_E_INVALID;
+        if (is_input) {
+            if (r[IO_DIGEST] || golden != (r[IO_GOLDEN] != LSTMC_NONE)) return LSTMC_E_INVALID;
+            if (golden) {
+                if (r[IO_GOLDEN] >= m->tensor_count) return LSTMC_E_INVALID;
+                const uint32_t *t = m->tensors + (size_t)r[IO_GOLDEN] * LSTMC_TENSOR_WORDS;
+                const uint64_t rows = (uint64_t)h[H_GOLDEN_BATCH] *
+                                      (v.has_time ? h[H_GOLDEN_TIME] : 1);
+                if (t[T_LAYOUT] || t[T_SIZE] / 4 != rows * features) return LSTMC_E_INVALID;
+            }
+        } else if (r[IO_GOLDEN] != LSTMC_NONE || (!golden && r[IO_DIGEST])) {
+            return LSTMC_E_INVALID;
+        }
+        for (uint32_t j = 0; j < i; j++) {
+            if (m->io[(size_t)j * LSTMC_IO_WORDS + IO_VALUE] == r[IO_VALUE]) return LSTMC_E_INVALID;
+        }
+    }
+    return LSTMC_OK;
+}
+
+/* Value ids are numbered in the order they are written: inputs first, then each layer's outputs.
+ * So an id is defined where it is read exactly if it is smaller than the count so far. */
+static int check_layers(lstmc_model *m) {
+    uint32_t defined = m->input_count;
+    for (uint32_t i = 0; i < m->input_count; i++) {
+        if (m->io[(size_t)i * LSTMC_IO_WORDS + IO_VALUE] != i) return LSTMC_E_INVALID;
+    }
+    for (uint32_t i = 0; i < m->layer_count; i++) {
+        const uint32_t *r = layer_record(m, i);
+        m->bad_record = i;
+        const uint64_t words = (uint64_t)r[L_INPUTS] + r[L_OUTPUTS] + r[L_TENSORS] + r[L_PARAMS];
+        if (!good_string(m, r[L_NAME]) || r[L_POOL] > m->pool_count ||
+            words > m->pool_count - r[L_POOL] || !r[L_INPUTS] || !r[L_OUTPUTS] || r[L_RESERVED]) {
+            return LSTMC_E_INVALID;
+        }
+        lstmc_layer layer;
+        lstmc_layer_get(m, i, &layer);
+        for (uint32_t j = 0; j < layer.input_count; j++) {
+            if (layer.inputs[j] >= defined) return LSTMC_E_INVALID;
+        }
+        for (uint32_t j = 0; j < layer.output_count; j++) {
+            if (layer.outputs[j] == LSTMC_NONE) continue;
+            if (layer.outputs[j] != defined || defined >= m->value_count) return LSTMC_E_INVALID;
+            defined++;
+        }
+        for (uint32_t j = 0; j < layer.tensor_count; j++) {
+            if (layer.tensors[j] != LSTMC_NONE && layer.tensors[j] >= m->tensor_count) {
+                return LSTMC_E_INVALID;
+            }
+        }
+        const lstmc_layer_ops *ops = lstmc_layer_find(layer.code);
+        if (!ops) return LSTMC_E_UNSUPPORTED;
+        const int status = ops->check(&layer);
+        if (status) return status;
+    }
+    m->bad_record = LSTMC_NONE;
+    return defined == m->value_count ? LSTMC_OK : LSTMC_E_INVALID;
+}
+
+int lstmc_model_open(lstmc_model *model, const void *blob, size_t size) {
+    if (!model || !blob) return LSTMC_E_ARGUMENT;
+    memset(model, 0, sizeof *model);
+    model->bad_record = LSTMC_NONE;
+    if ((uintptr_t)blob % 4) return LSTMC_E_ALIGNMENT;
+    const uint32_t *h = (const uint32_t *)blob;
+    if (size < 8 || h[H_MAGIC0] != MAGIC0 || h[H_MAGIC1] != MAGIC1) return LSTMC_E_MAGIC;
+    if (size < LSTMC_HEADER_WORDS * 4) return LSTMC_E_TRUNCATED;
+    if (h[H_VERSION] != LSTMC_FORMAT_VERSION) return LSTMC_E_VERSION;
+    if (h[H_SIZE] > size) return LSTMC_E_TRUNCATED;
+    if (h[H_SIZE] != size || size % ALIGN) return LSTMC_E_INVALID;
+
+    uint32_t crc = 0xffffffffu;
+    for (size_t i = H_SIZE; i < size / 4; i++) crc = lstmc_crc32_word(crc, h[i]);
+    if (~crc != h[H_CRC]) return LSTMC_E_CHECKSUM;
+    if (h[H_FLAGS]) return LSTMC_E_UNSUPPORTED;
+
+    lstmc_model *m = model;
+    m->words = h;
+    m->size = h[H_SIZE];
+    m->input_count = h[H_INPUTS];
+    m->output_count = h[H_OUTPUTS];
+    m->value_count = h[H_VALUES];
+    m->layer_count = h[H_LAYERS];
+    m->tensor_count = h[H_TENSORS];
+    m->pool_count = h[H_POOL];
+    m->meta_count = h[H_META];
+    m->strings_size = h[H_STRINGS];
+    for (int i = H_INPUTS; i <= H_META; i++) {
+        if (h[i] > MAX_COUNT) return LSTMC_E_INVALID;
+    }
+    if (!m->input_count || !m->output_count || !m->layer_count) return LSTMC_E_INVALID;
+
+    uint64_t at = LSTMC_HEADER_WORDS * 4;
+    m->io = section(m, &at, m->input_count + m->output_count, LSTMC_IO_WORDS);
+    m->values = section(m, &at, m->value_count, LSTMC_VALUE_WORDS);
+    m->layers = section(m, &at, m->layer_count, LSTMC_LAYER_WORDS);
+    m->tensors = section(m, &at, m->tensor_count, LSTMC_TENSOR_WORDS);
+    m->pool = section(m, &at, m->pool_count, 1);
+    m->meta = section(m, &at, m->meta_count, LSTMC_META_WORDS);
+    m->strings = (const char *)section(m, &at, m->strings_size / 4, 1);
+    const uint64_t data = (at + ALIGN - 1) / ALIGN * ALIGN;
+    if (at > m->size || data > m->size) return LSTMC_E_TRUNCATED;
+    if (!m->strings_size || m->strings_size % 4 || m->strings[m->strings_size - 1]) {
+        return LSTMC_E_INVALID;
+    }
+    for (uint64_t w = at / 4; w < data / 4; w++) {
+        if (m->words[w]) return LSTMC_E_INVALID;
+    }
+    for (uint32_t i = 0; i < m->value_count; i++) {
+        const uint32_t *r = m->values + (size_t)i * LSTMC_VALUE_WORDS;
+        if (!good_string(m, r[V_NAME]) || !r[V_FEATURES] || r[V_FEATURES] > MAX_SIZE ||
+            r[V_HAS_TIME] > 1 || r[V_RESERVED]) {
+            return LSTMC_E_INVALID;
+        }
+    }
+    for (uint32_t i = 0; i < 2 * m->meta_count; i++) {
+        if (!good_string(m, m->meta[i])) return LSTMC_E_INVALID;
+    }
+    int status = check_tensors(m, data);
+    if (!status) status = check_io(m);
+    if (!status) status = check_layers(m);
+    return status;
+}
+
+int lstmc_model_io(const lstmc_model *model, uint32_t index, lstmc_io_info *info) {
+    if (!model || !info || index >= model->input_count + model->output_count) {
+        return LSTMC_E_ARGUMENT;
+    }
+    const uint32_t *r = model->io + (size_t)index * LSTMC_IO_WORDS;
+    const lstmc_value v = lstmc_value_get(model, r[IO_VALUE]);
+    memset(info, 0, sizeof *info);
+    info->name = model->strings + r[IO_NAME];
+    info->dims = model->pool + r[IO_DIMS];
+    info->rank = r[IO_RANK];
+    info->features = v.features;
+    info->has_time = v.has_time;
+    info->fixed_time = r[IO_TIME];
+    info->golden_digest = r[IO_DIGEST];
+    if (r[IO_GOLDEN] != LSTMC_NONE) {
+        const uint32_t *t = model->tensors + (size_t)r[IO_GOLDEN] * LSTMC_TENSOR_WORDS;
+        info->golden = (const float *)(const void *)(model->words + t[T_OFFSET] / 4);
+    }
+    return LSTMC_OK;
+}
+
+void lstmc_model_golden(const lstmc_model *model, uint32_t *batch, uint32_t *time) {
+    *batch = model->words[H_GOLDEN_BATCH];
+    *time = model->words[H_GOLDEN_TIME];
+}

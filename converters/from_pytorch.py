@@ -1,0 +1,145 @@
+"""PyTorch: live torch.nn.Module, and state_dict files (.pt, .pth, .safetensors).
+
+``convert(module)`` follows forward with torch.fx; see :mod:`torch_trace` for how and
+:mod:`torch_ops` for all that is understood. A module in training mode is converted as in evaluation
+mode (dropout does nothing) and left as it was. Arguments of forward that have a default keep it.
+
+``convert(path, arch=...)`` reads weights without torch and without running anything in the file;
+see :mod:`torch_file`, :mod:`safetensors_file`. A state_dict has no architecture:
+:mod:`architecture` says how to give it.
+
+What is exact: weights are float32 as stored; float16 and bfloat16 are widened, which changes no
+value; float64 is refused unless every value is a float32. b_ih + b_hh is summed in float32.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lstmc
+from lstmc import graph as g
+from lstmc.errors import ConversionError, FormatError
+
+from . import architecture, safetensors_file, torch_file
+from .architecture_text import Arch
+from .simplify import simplify
+
+
+def convert(
+    source: Any,
+    *,
+    arch: Arch | None = None,
+    example: Any = None,
+    outputs: Sequence[str] | None = None,
+    **unknown: Any,
+) -> g.Graph:
+    """A live module or a state_dict file as a graph; ConversionError if it can't be exact.
+
+    arch: of a file only: its architecture, see :mod:`architecture`.
+    example: of a live module only: an array forward takes (a tuple or dict of them for several
+        inputs), where the number of features or axes doesn't follow from the module.
+    outputs: of a live module only: names of the outputs wanted, all if None.
+    """
+    if unknown:
+        raise ConversionError(
+            f"unknown options for a PyTorch source: {', '.join(unknown)}; "
+            "known: arch, example, outputs"
+        )
+    if isinstance(source, (str, os.PathLike)):
+        if example is not None or outputs is not None:
+            raise ConversionError("options example and outputs are for live modules, not for files")
+        graph = _convert_file(Path(source), arch)
+    else:
+        if arch is not None:
+            raise ConversionError("option arch is for state_dict files; a live module has its own")
+        graph = _convert_module(source, example, outputs)
+    graph.provenance["source"] = "pytorch"
+    version = getattr(lstmc, "__version__", None)
+    graph.provenance["converter"] = f"lstmc {version}" if version else "lstmc"
+    return simplify(graph)
+
+
+def _convert_file(path: Path, arch: Arch | None) -> g.Graph:
+    tensors: architecture.Tensors
+    if path.suffix.lower() == ".safetensors":
+        tensors = safetensors_file.read(path)
+    else:
+        tensors = torch_file.read(path)
+    if not any(tensors.values()):
+        raise FormatError(f"'{path.name}' holds no tensors")
+    if arch is None and path.with_suffix(".toml").is_file():
+        arch = path.with_suffix(".toml")
+    if arch is None:
+        raise architecture.missing(path.name, tensors)
+    graph = architecture.build(arch, tensors)
+    graph.provenance["file"] = path.name
+    return graph
+
+
+def _convert_module(module: Any, example: Any, outputs: Sequence[str] | None) -> g.Graph:
+    from . import torch_trace  # imports torch
+
+    inputs, results, layers = torch_trace.convert(module, example)
+    if outputs is not None:
+        missing = [n for n in outputs if n not in results]
+        if missing or not outputs or isinstance(outputs, str):
+            raise ConversionError(f"outputs={outputs!r}: the module has {', '.join(results)}")
+        results = {n: results[n] for n in outputs}
+    for result in results.values():
+        if isinstance(result, ConversionError):
+            raise result
+    graph = _name_outputs(inputs, results, layers)
+    read = {n for layer in simplify(graph).layers for n in layer.inputs}
+    for v in inputs:
+        if v.name not in read:
+            raise ConversionError(f"input '{v.name}' has no effect on the outputs")
+    graph.provenance["producer"] = f"torch {sys.modules['torch'].__version__}"
+    return graph
+
+
+def _name_outputs(
+    inputs: list[g.Value],
+    results: dict[str, tuple[str, tuple[g.Axis, ...]]],
+    layers: list[g.Layer],
+) -> g.Graph:
+    """The graph whose outputs have the names they should, other values moving out of their way."""
+    names = {v.name: v.name for v in inputs}
+    taken = {*names, *results}
+    copies: list[tuple[str, str]] = []
+    targets: list[g.Value] = []
+    for wanted, (value, axes) in results.items():
+        name, n = wanted, 1
+        while name in names.values():
+            name, n = f"{wanted}_{n}", n + 1
+        if value in names:  # an input, or a value that is an output already
+            copies.append((value, name))
+            names[f"copy {name}"] = name
+        else:
+            names[value] = name
+        taken.add(name)
+        targets.append(g.Value(name, axes))
+    for layer in layers:
+        for own in layer.outputs:
+            if own is not None and own not in names:
+                name, n = own, 1
+                while name in taken:
+                    name, n = f"{own}_{n}", n + 1
+                taken.add(name)
+                names[own] = name
+    for layer in layers:
+        layer.inputs = tuple(names[n] for n in layer.inputs)
+        layer.outputs = tuple(n if n is None else names[n] for n in layer.outputs)
+    layer_names = {layer.name for layer in layers}
+    for value, name in copies:
+        own, n = name, 1
+        while own in layer_names:
+            own, n = f"{name}_{n}", n + 1
+        layer_names.add(own)
+        layers.append(
+            g.Activation(name=own, inputs=(names[value],), outputs=(name,), activation=g.LINEAR)
+        )
+    return g.Graph(inputs, targets, layers)

@@ -1,0 +1,52 @@
+"""lstmc: recurrent networks, trained anywhere, with the same output bits on every machine.
+
+    import lstmc
+
+    model = lstmc.convert("forecaster.keras")  # or .pt, .safetensors, .onnx, .h5, a live model
+    y = model.predict(x)                       # numpy in, numpy out
+    model.save("forecaster.lstmc")
+
+    stream = lstmc.load("forecaster.lstmc").stream()
+    y_t = stream.step(x_t)                     # state survives between calls
+
+Arrays are float32 unless said otherwise. Everything that can fail raises a subclass of
+:class:`lstmc.Error`. numpy is the only run-time dependency; converting Keras files needs h5py, ONNX
+files onnx.
+"""
+
+from __future__ import annotations
+
+from . import functional
+from ._core import version as __version__
+from .errors import (
+    ConversionError,
+    DtypeError,
+    Error,
+    FormatError,
+    OutOfMemoryError,
+    ShapeError,
+    TargetError,
+)
+from .model import Model, convert, load
+from .runtime import digest, get_target, set_target, targets
+from .stream import Stream
+
+__all__ = [
+    "ConversionError",
+    "DtypeError",
+    "Error",
+    "FormatError",
+    "Model",
+    "OutOfMemoryError",
+    "ShapeError",
+    "Stream",
+    "TargetError",
+    "__version__",
+    "convert",
+    "digest",
+    "functional",
+    "get_target",
+    "load",
+    "set_target",
+    "targets",
+]

@@ -1,0 +1,389 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""Binding of c_src/lstmc.h. No mathematics here: shapes in, pointers down, statuses out.
+
+Arrays must be C-contiguous float32 (lengths int32) of the right size: lstmc.model sees to that. What
+is wrong all the same is an error, never a wild access.
+"""
+
+from cpython.buffer cimport (
+    PyBUF_C_CONTIGUOUS, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
+)
+from libc.stdint cimport int32_t, uint32_t, uintptr_t
+from libc.stdlib cimport free, malloc
+
+from . import errors as _errors
+
+
+cdef extern from "lstmc.h" nogil:
+    const char *LSTMC_VERSION_STRING
+    enum:
+        LSTMC_OK
+        LSTMC_E_ARGUMENT
+        LSTMC_E_TARGET
+        LSTMC_E_SHAPE
+        LSTMC_E_INVALID
+        LSTMC_E_UNSUPPORTED
+        LSTMC_NONE
+        LSTMC_TARGET_COUNT
+    ctypedef int lstmc_target
+    ctypedef struct lstmc_fn:
+        uint32_t kind
+        float alpha
+        float beta
+    ctypedef struct lstmc_model:
+        uint32_t input_count
+        uint32_t output_count
+        uint32_t bad_record
+    ctypedef struct lstmc_session:
+        pass
+    ctypedef struct lstmc_io_info:
+        const char *name
+        const uint32_t *dims
+        uint32_t rank
+        uint32_t features
+        uint32_t has_time
+        uint32_t fixed_time
+    ctypedef struct lstmc_config:
+        uint32_t batch
+        uint32_t time
+        lstmc_target target
+    ctypedef struct lstmc_array:
+        void *data
+        size_t batch_stride
+        size_t time_stride
+    ctypedef struct lstmc_state_info:
+        const char *layer
+        const char *name
+        uint32_t features
+    const char *lstmc_status_text(int status)
+    const char *lstmc_target_name(lstmc_target target)
+    int lstmc_target_available(lstmc_target target)
+    int lstmc_model_open(lstmc_model *model, const void *blob, size_t size)
+    int lstmc_model_io(const lstmc_model *model, uint32_t index, lstmc_io_info *info)
+    int lstmc_arena_size(size_t *size, const lstmc_model *model, const lstmc_config *config)
+    int lstmc_session_init(lstmc_session **session, const lstmc_model *model,
+                           const lstmc_config *config, void *arena, size_t size)
+    int lstmc_run(lstmc_session *session, const lstmc_array *inputs, const lstmc_array *outputs,
+                  uint32_t batch, uint32_t time, const int32_t *lengths)
+    void lstmc_reset(lstmc_session *session)
+    uint32_t lstmc_state_count(const lstmc_session *session)
+    int lstmc_state_describe(const lstmc_session *session, uint32_t index,
+                             lstmc_state_info *info)
+    int lstmc_state_read(const lstmc_session *session, uint32_t index, float *data,
+                         uint32_t batch)
+    int lstmc_state_write(lstmc_session *session, uint32_t index, const float *data,
+                          uint32_t batch)
+    lstmc_target lstmc_session_target(const lstmc_session *session)
+    uint32_t lstmc_digest(uint32_t seed, const float *data, size_t n)
+    int lstmc_map(lstmc_target target, const lstmc_fn *fn, const float *x, float *y, size_t n)
+
+
+DEF MAX_ARRAYS = 32
+DEF MAX_AXES = 8
+
+version = LSTMC_VERSION_STRING.decode()
+
+
+cdef str _text(int status):
+    return lstmc_status_text(status).decode()
+
+
+cdef int _fail(int status) except -1:
+    if status == LSTMC_E_TARGET:
+        raise _errors.TargetError(_text(status))
+    if status == LSTMC_E_SHAPE:
+        raise _errors.ShapeError(_text(status))
+    raise _errors.Error(_text(status))
+
+
+def targets():
+    """Names of the targets that this build has and this CPU runs, weakest first."""
+    return [
+        lstmc_target_name(t).decode()
+        for t in range(1, LSTMC_TARGET_COUNT)
+        if lstmc_target_available(t)
+    ]
+
+
+def target_code(str name):
+    """The number of a target's name; 0 is "auto". TargetError if there is none here."""
+    for t in range(LSTMC_TARGET_COUNT):
+        if lstmc_target_name(t).decode() == name:
+            if t and not lstmc_target_available(t):
+                break
+            return t
+    raise _errors.TargetError(
+        f"target '{name}' is not available here; this CPU and build have {', '.join(targets())}"
+    )
+
+
+def target_name(int code):
+    """The inverse of target_code."""
+    return lstmc_target_name(code).decode()
+
+
+cdef class _Pointer:
+    """A buffer held while its pointer is used."""
+
+    cdef Py_buffer view
+    cdef bint held
+
+    def __cinit__(self, object array, bint writable=False):
+        PyObject_GetBuffer(
+            array, &self.view, PyBUF_C_CONTIGUOUS | (PyBUF_WRITABLE if writable else 0)
+        )
+        self.held = True
+
+    def __dealloc__(self):
+        if self.held:
+            PyBuffer_Release(&self.view)
+
+
+def digest(array, uint32_t seed=0):
+    """lstmc_digest of a C-contiguous float32 buffer."""
+    cdef _Pointer p = _Pointer(array)
+    cdef uint32_t crc
+    with nogil:
+        crc = lstmc_digest(seed, <const float *>p.view.buf, <size_t>p.view.len // 4)
+    return crc
+
+
+def apply(int target, uint32_t kind, float alpha, float beta, x, y):
+    """y = fn(x) for two C-contiguous float32 buffers of one size."""
+    cdef _Pointer px = _Pointer(x)
+    cdef _Pointer py = _Pointer(y, True)
+    cdef lstmc_fn fn
+    cdef int status
+    if px.view.len != py.view.len:
+        raise _errors.ShapeError("x and y differ in size")
+    fn.kind = kind
+    fn.alpha = alpha
+    fn.beta = beta
+    with nogil:
+        status = lstmc_map(target, &fn, <const float *>px.view.buf, <float *>py.view.buf,
+                           <size_t>px.view.len // 4)
+    if status:
+        _fail(status)
+
+
+cdef class Model:
+    """A checked view of a blob, which it keeps alive. May be shared by threads."""
+
+    cdef lstmc_model model
+    cdef _Pointer blob
+    cdef readonly uint32_t input_count
+    cdef readonly uint32_t output_count
+
+    def __init__(self, blob):
+        self.blob = _Pointer(blob)
+        cdef const void *data = self.blob.view.buf
+        cdef size_t size = <size_t>self.blob.view.len
+        cdef int status
+        with nogil:
+            status = lstmc_model_open(&self.model, data, size)
+        if status:
+            where = ""
+            if self.model.bad_record != LSTMC_NONE and status in (
+                LSTMC_E_INVALID, LSTMC_E_UNSUPPORTED
+            ):
+                where = f" (layer {self.model.bad_record})"
+            raise _errors.FormatError(_text(status) + where)
+        self.input_count = self.model.input_count
+        self.output_count = self.model.output_count
+        if self.input_count > MAX_ARRAYS or self.output_count > MAX_ARRAYS:
+            raise _errors.FormatError(f"the model has more than {MAX_ARRAYS} inputs or outputs")
+
+
+cdef class Session:
+    """A session with its arena: at most `batch` rows and `time` steps a call, state kept."""
+
+    cdef lstmc_session *session
+    cdef void *memory
+    cdef int32_t *lengths
+    cdef bint busy
+    cdef readonly Model model
+    cdef readonly uint32_t batch
+    cdef readonly uint32_t time
+    cdef readonly size_t arena_bytes
+    cdef readonly int requested  # the target asked for; 0 is auto
+
+    def __cinit__(self, Model model not None, uint32_t batch, uint32_t time, int target):
+        cdef lstmc_config config
+        cdef size_t size = 0
+        cdef int status
+        self.model = model
+        self.batch = batch
+        self.time = time
+        self.requested = target
+        config.batch = batch
+        config.time = time
+        config.target = target
+        status = lstmc_arena_size(&size, &model.model, &config)
+        if status == LSTMC_E_ARGUMENT:
+            raise _errors.OutOfMemoryError(
+                f"a session for {batch} rows of {time} steps is beyond any memory"
+            )
+        if status:
+            _fail(status)
+        self.lengths = <int32_t *>malloc(4 * <size_t>batch)
+        self.memory = malloc(size + 64)
+        if self.memory == NULL or self.lengths == NULL:
+            raise _errors.OutOfMemoryError(f"{size} bytes for a session could not be allocated")
+        self.arena_bytes = size
+        status = lstmc_session_init(
+            &self.session, &model.model, &config,
+            <char *>self.memory + (64 - <uintptr_t>self.memory % 64), size,
+        )
+        if status:
+            _fail(status)
+
+    def __dealloc__(self):
+        free(self.memory)
+        free(self.lengths)
+
+    @property
+    def target(self):
+        """The target's number."""
+        return lstmc_session_target(self.session)
+
+    cdef int _enter(self) except -1:
+        if self.busy:
+            raise _errors.Error("this stream is being used by another thread")
+        self.busy = True
+        return 0
+
+    def reset(self):
+        """All states to zero."""
+        self._enter()
+        lstmc_reset(self.session)
+        self.busy = False
+
+    def run(self, list inputs, list outputs, uint32_t batch, uint32_t time, lengths, bint keep):
+        """Run batch rows through time steps, in blocks that fit the session.
+
+        inputs and outputs are dense arrays in the model's own axis order. lengths is int32 [batch]
+        or None. keep: go on from the state and keep the new one (batch must fit the session);
+        otherwise every row starts from zero.
+        """
+        cdef lstmc_array[MAX_ARRAYS] ins
+        cdef lstmc_array[MAX_ARRAYS] outs
+        cdef lstmc_array[MAX_ARRAYS] in_now
+        cdef lstmc_array[MAX_ARRAYS] out_now
+        cdef list held = []
+        cdef uint32_t n_in = self.model.input_count, n_out = self.model.output_count
+        cdef uint32_t i, b, b0, t0, rows, steps
+        cdef const int32_t *all_lengths = NULL
+        cdef _Pointer p
+        cdef int status = LSTMC_OK
+        if len(inputs) != <Py_ssize_t>n_in or len(outputs) != <Py_ssize_t>n_out:
+            raise _errors.ShapeError("wrong number of inputs or outputs")
+        if batch == 0 or time == 0 or (keep and batch > self.batch):
+            raise _errors.ShapeError(_text(LSTMC_E_SHAPE))
+        for i in range(n_in):
+            p = _Pointer(inputs[i])
+            held.append(p)
+            self._array(&ins[i], i, p, batch, time)
+        for i in range(n_out):
+            p = _Pointer(outputs[i], True)
+            held.append(p)
+            self._array(&outs[i], n_in + i, p, batch, time)
+        if lengths is not None:
+            p = _Pointer(lengths)
+            held.append(p)
+            if p.view.len != 4 * <Py_ssize_t>batch:
+                raise _errors.ShapeError("lengths must have one entry a row")
+            all_lengths = <const int32_t *>p.view.buf
+        self._enter()
+        with nogil:
+            b0 = 0
+            while b0 < batch and status == LSTMC_OK:
+                rows = batch - b0 if batch - b0 < self.batch else self.batch
+                if not keep:
+                    lstmc_reset(self.session)
+                t0 = 0
+                while t0 < time and status == LSTMC_OK:
+                    steps = time - t0 if time - t0 < self.time else self.time
+                    for i in range(n_in):
+                        in_now[i] = _part(&ins[i], b0, t0)
+                    for i in range(n_out):
+                        out_now[i] = _part(&outs[i], b0, t0)
+                    if all_lengths != NULL:
+                        for b in range(rows):
+                            self.lengths[b] = (
+                                all_lengths[b0 + b] - <int32_t>t0
+                                if all_lengths[b0 + b] > <int32_t>t0 else 0
+                            )
+                    status = lstmc_run(self.session, in_now, out_now, rows, steps,
+                                       self.lengths if all_lengths != NULL else NULL)
+                    t0 += steps
+                b0 += rows
+        self.busy = False
+        if status:
+            _fail(status)
+
+    cdef int _array(self, lstmc_array *array, uint32_t index, _Pointer p, uint32_t batch,
+                    uint32_t time) except -1:
+        """The strides of a dense array, and whether its size is right."""
+        cdef lstmc_io_info io
+        cdef size_t stride
+        cdef uint32_t d, code
+        lstmc_model_io(&self.model.model, index, &io)
+        stride = io.features
+        array.data = p.view.buf
+        array.batch_stride = array.time_stride = 0
+        d = io.rank
+        while d > 0:
+            d -= 1
+            code = io.dims[d]
+            if code == 0xffffffff:
+                array.batch_stride = stride
+                stride *= batch
+            elif code == 0xfffffffe:
+                array.time_stride = stride
+                stride *= time
+        if <size_t>p.view.len != 4 * stride:
+            raise _errors.ShapeError(
+                f"'{io.name.decode()}' has {p.view.len // 4} elements, expected {stride}"
+            )
+        return 0
+
+    def states(self):
+        """(layer, state, features) of each state."""
+        cdef lstmc_state_info info
+        cdef list out = []
+        for i in range(lstmc_state_count(self.session)):
+            lstmc_state_describe(self.session, i, &info)
+            out.append((info.layer.decode(), info.name.decode(), info.features))
+        return out
+
+    def state_read(self, uint32_t index, array, uint32_t batch):
+        """Copy a state into a float32 [batch, features] array."""
+        self._state(index, array, batch, False)
+
+    def state_write(self, uint32_t index, array, uint32_t batch):
+        """Set a state from a float32 [batch, features] array."""
+        self._state(index, array, batch, True)
+
+    cdef int _state(self, uint32_t index, array, uint32_t batch, bint write) except -1:
+        cdef lstmc_state_info info
+        cdef _Pointer p = _Pointer(array, not write)
+        cdef int status = lstmc_state_describe(self.session, index, &info)
+        if status:
+            _fail(status)
+        if p.view.len != 4 * <Py_ssize_t>info.features * <Py_ssize_t>batch:
+            raise _errors.ShapeError(f"the state of '{info.layer.decode()}' has another size")
+        self._enter()
+        if write:
+            status = lstmc_state_write(self.session, index, <const float *>p.view.buf, batch)
+        else:
+            status = lstmc_state_read(self.session, index, <float *>p.view.buf, batch)
+        self.busy = False
+        if status:
+            _fail(status)
+        return 0
+
+
+cdef inline lstmc_array _part(const lstmc_array *whole, uint32_t b0, uint32_t t0) noexcept nogil:
+    cdef lstmc_array part = whole[0]
+    part.data = <void *>(<float *>whole.data + b0 * whole.batch_stride + t0 * whole.time_stride)
+    return part

@@ -1,0 +1,332 @@
+"""Models: converted or loaded, immutable, safe to share between threads."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import _core, format
+from . import graph as g
+from .errors import ConversionError, Error, FormatError, ShapeError
+from .runtime import as_float32, digest, target_code
+
+if TYPE_CHECKING:
+    from .stream import Stream
+
+# Sessions for predict: this many rows at once keep the registers' tiles full, and inner values of
+# a chunk of time stay within about a megabyte.
+MAX_ROWS = 256
+CHUNK_FLOATS = 1 << 18
+CACHED_SESSIONS = 8
+
+GOLDEN_BATCH, GOLDEN_TIME = 2, 16
+
+
+class Model:
+    """A trained network, ready to run. Made by :func:`lstmc.convert` or :func:`lstmc.load`.
+
+    A model never changes; its file's bytes are its whole state, so it can be pickled and shared by
+    threads. The GIL is released while it computes.
+    """
+
+    def __init__(self, blob: bytes | bytearray | memoryview | np.ndarray) -> None:
+        """From the bytes of an .lstmc file. Raises FormatError if they are not a sound model."""
+        self._blob = _aligned(blob)
+        self._core = _core.Model(self._blob)
+        self._graph, self._golden = format.loads(self._blob)
+        self._sessions: dict[tuple[int, int, int], list[_core.Session]] = {}
+
+    # ------------------------------------------------------------------------------- describing
+
+    @property
+    def graph(self) -> g.Graph:
+        """The layers and weights; changing it does not change the model."""
+        return self._graph
+
+    @property
+    def inputs(self) -> dict[str, tuple[int | None, ...]]:
+        """Shape of each input by name, None for batch and for a number of steps left open."""
+        return {v.name: v.shape() for v in self._graph.inputs}
+
+    @property
+    def outputs(self) -> dict[str, tuple[int | None, ...]]:
+        """Shape of each output by name, as :attr:`inputs`."""
+        return {v.name: v.shape() for v in self._graph.outputs}
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Where the model comes from: source, file, producer, converter."""
+        return dict(self._graph.provenance)
+
+    @property
+    def golden(self) -> format.Golden | None:
+        """The sample stored in the file, and the digests it must give."""
+        return self._golden
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the file in bytes."""
+        return self._blob.nbytes
+
+    def summary(self) -> str:
+        """A table of the layers: shapes, parameters and multiply-adds a time step."""
+        from .summary import summary
+
+        return summary(self)
+
+    def __repr__(self) -> str:
+        layers = ", ".join(type(layer).__name__ for layer in self._graph.layers)
+        return f"<lstmc.Model {self.inputs} -> {self.outputs}: {layers}>"
+
+    # ---------------------------------------------------------------------------------- running
+
+    def predict(
+        self,
+        x: ArrayLike | Mapping[str, ArrayLike],
+        lengths: ArrayLike | None = None,
+    ) -> np.ndarray | dict[str, np.ndarray]:
+        """Run the model from zero state.
+
+        Args:
+            x: one array for a model with one input, else a dict by name; float32, in the source
+                model's own shape and axis order (see :attr:`inputs`). float64 is rounded.
+            lengths: int [batch], valid time steps of each row, 0 to the number of steps. Beyond
+                them states stand still, sequence outputs are zero, and a last step is the last
+                valid one (zeros for a row of length 0).
+
+        Returns:
+            float32 array, or a dict by name if the model has several outputs.
+
+        Raises:
+            ShapeError: a shape that doesn't fit; the message gives both.
+            DtypeError: complex, string or object arrays.
+        """
+        arrays, batch, time = self._take(x)
+        limits = None if lengths is None else _take_lengths(lengths, batch, time)
+        outputs = [np.zeros(self._shape(v, batch, time), np.float32) for v in self._graph.outputs]
+        if batch and time:
+            session = self._borrow(batch, time)
+            try:
+                session.run(arrays, outputs, batch, time, limits, False)
+            finally:
+                self._give_back(session)
+        return self._give(outputs)
+
+    def stream(self, batch: int = 1) -> Stream:
+        """A stream of ``batch`` rows that keeps state between calls. ShapeError for a model
+        without time steps."""
+        from .stream import Stream
+
+        return Stream(self, batch)
+
+    def check_golden(self) -> None:
+        """Run the stored sample and compare digests; FormatError naming the output that differs."""
+        if self._golden is None:
+            return
+        wrong = [n for n, d in self._run_golden(self._golden).items() if d != self._golden.digests[n]]
+        if wrong:
+            raise FormatError(f"golden sample: the digest of '{wrong[0]}' differs on this machine")
+
+    def _run_golden(self, golden: format.Golden) -> dict[str, int]:
+        batch, time = golden.batch, golden.time
+        arrays = [np.ascontiguousarray(golden.inputs[v.name]) for v in self._graph.inputs]
+        outputs = [np.empty(self._shape(v, batch, time), np.float32) for v in self._graph.outputs]
+        session = _core.Session(self._core, batch, time, target_code())
+        session.run(arrays, outputs, batch, time, None, False)
+        return {v.name: digest(y) for v, y in zip(self._graph.outputs, outputs, strict=True)}
+
+    # ----------------------------------------------------------------------------------- saving
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the .lstmc file, whole or not at all (a temporary file, then a rename)."""
+        path = Path(path)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as f:
+                f.write(self._blob.data)
+                f.flush()
+                os.fsync(f.fileno())
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(temporary, 0o666 & ~umask)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+
+    def to_bytes(self) -> bytes:
+        """The bytes of the .lstmc file."""
+        return self._blob.tobytes()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Model, (self.to_bytes(),)
+
+    # --------------------------------------------------------------------------------- internals
+
+    @staticmethod
+    def _shape(value: g.Value, batch: int, time: int) -> tuple[int, ...]:
+        return tuple(int(n or 0) for n in value.shape(batch, time))
+
+    def _take(self, x: ArrayLike | Mapping[str, ArrayLike]) -> tuple[list[np.ndarray], int, int]:
+        """Checked dense arrays in the order of the inputs, and the batch and time they share."""
+        values = self._graph.inputs
+        if isinstance(x, Mapping):
+            names = [v.name for v in values]
+            if set(x) != set(names):
+                raise ShapeError(f"inputs are named {sorted(map(str, x))}, expected {sorted(names)}")
+            given = [x[n] for n in names]
+        elif len(values) == 1:
+            given = [x]
+        else:
+            raise ShapeError(
+                f"the model has {len(values)} inputs: give a dict by name, of "
+                + ", ".join(f"'{v.name}'" for v in values)
+            )
+        arrays = [as_float32(v.name, a) for v, a in zip(values, given, strict=True)]
+        sizes: dict[str, int] = {}
+        for v, a in zip(values, arrays, strict=True):
+            if a.ndim != len(v.axes):
+                raise ShapeError(f"'{v.name}' has shape {a.shape}, expected {_show(v)}")
+            for axis, n in zip(v.axes, a.shape, strict=True):
+                want = axis
+                if isinstance(axis, str):
+                    want = v.time if axis == g.TIME and v.time else sizes.setdefault(axis, n)
+                if n != want:
+                    raise ShapeError(
+                        f"'{v.name}' has shape {a.shape}, expected {_show(v)}"
+                        + (f" with the {axis} size {want}" if isinstance(axis, str) else "")
+                    )
+            if v.time:
+                sizes.setdefault(g.TIME, v.time)
+        batch, time = sizes[g.BATCH], sizes.get(g.TIME, 1)
+        if time == 0:
+            for v in self._graph.outputs:
+                if not v.spec.time:
+                    raise ShapeError(f"zero time steps: there is no last step for '{v.name}'")
+        return arrays, batch, time
+
+    def _give(self, outputs: list[np.ndarray]) -> np.ndarray | dict[str, np.ndarray]:
+        if len(outputs) == 1:
+            return outputs[0]
+        return {v.name: y for v, y in zip(self._graph.outputs, outputs, strict=True)}
+
+    def _borrow(self, batch: int, time: int) -> _core.Session:
+        rows = min(batch, MAX_ROWS)
+        widest = max(s.features for s in self._graph.infer().values()) if time > 1 else 1
+        steps = min(time, max(16, CHUNK_FLOATS // (rows * widest)))
+        key = (rows, steps, target_code())
+        try:  # list.pop and dict access are atomic: threads never get the same session
+            return self._sessions[key].pop()
+        except (KeyError, IndexError):
+            return _core.Session(self._core, rows, steps, key[2])
+
+    def _give_back(self, session: _core.Session) -> None:
+        key = (session.batch, session.time, session.requested)
+        if len(self._sessions) >= CACHED_SESSIONS and key not in self._sessions:
+            self._sessions = {}
+        self._sessions.setdefault(key, []).append(session)
+
+
+def load(path: str | os.PathLike[str], *, verify: bool = False) -> Model:
+    """Load an .lstmc file; any other path is converted first, as by :func:`convert`.
+
+    Args:
+        path: the file.
+        verify: also run the golden sample stored in the file and compare its digest.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError, PermissionError: as from open().
+        FormatError: the file is damaged, foreign or newer than this library.
+        ConversionError: a source that can't be converted.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".lstmc":
+        return convert(path)
+    with path.open("rb") as f:
+        size = os.fstat(f.fileno()).st_size
+        blob = _empty_aligned(size)
+        if f.readinto(blob.data) != size:
+            raise FormatError(f"'{path}' could not be read whole")
+    try:
+        model = Model(blob)
+    except FormatError as e:
+        raise FormatError(f"'{path}': {e}") from None
+    if verify:
+        model.check_golden()
+    return model
+
+
+def convert(source: Any, **options: Any) -> Model:
+    """Convert a trained model, exactly, or refuse.
+
+    Args:
+        source: a path (.keras .h5 .pt .pth .safetensors .onnx), a keras.Model, a torch.nn.Module
+            or an onnx.ModelProto.
+        options: the converter's own, such as ``arch`` for a state_dict, which has no architecture
+            (see :mod:`lstmc.converters.from_pytorch`).
+
+    Raises:
+        ConversionError: something can't be represented; it names the layer, the option and what to
+            do.
+        FormatError: a damaged or foreign file.
+        FileNotFoundError: no such file.
+    """
+    from .converters import convert as convert_graph
+
+    return from_graph(convert_graph(source, **options))
+
+
+def from_graph(graph: g.Graph, panel: int = format.DEFAULT_PANEL) -> Model:
+    """A model of a graph, with a golden sample: seeded normal numbers and what they give."""
+    graph.infer()
+    rng = np.random.default_rng(0)
+    golden = format.Golden(GOLDEN_BATCH, GOLDEN_TIME if graph.sequential else 1, {})
+    for v in graph.inputs:
+        shape = Model._shape(v, golden.batch, golden.time)
+        golden.inputs[v.name] = rng.standard_normal(shape, dtype=np.float32)
+    try:
+        draft = Model(format.dumps(graph, golden, panel))
+        golden = format.with_digests(golden, draft._run_golden(golden))
+        return Model(format.dumps(graph, golden, panel))
+    except FormatError as e:  # the core refuses what the graph allowed: a limit of the format
+        raise ConversionError(f"the model can't be stored: {e}") from e
+
+
+def _show(value: g.Value) -> str:
+    """A shape with names: (batch, 100, 10)."""
+    parts = [str(value.time) if a == g.TIME and value.time else str(a) for a in value.axes]
+    return f"({', '.join(parts)})"
+
+
+def _take_lengths(lengths: ArrayLike, batch: int, time: int) -> np.ndarray:
+    a = np.asarray(lengths)
+    if a.dtype.kind not in "iu" or a.shape != (batch,):
+        raise ShapeError(f"lengths: {a.dtype} {a.shape}, expected integers of shape ({batch},)")
+    if batch and (a.min() < 0 or a.max() > time):
+        raise ShapeError(f"lengths lie in {a.min()} .. {a.max()}, expected 0 .. {time}")
+    return np.ascontiguousarray(a, dtype=np.int32)
+
+
+def _empty_aligned(size: int) -> np.ndarray:
+    """uint8 [size] at an address that is a multiple of 64, as vector loads like it."""
+    raw = np.empty(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size]
+
+
+def _aligned(blob: bytes | bytearray | memoryview | np.ndarray) -> np.ndarray:
+    if isinstance(blob, np.ndarray) and blob.dtype == np.uint8 and blob.ctypes.data % 64 == 0:
+        return blob
+    data = np.frombuffer(blob, np.uint8)
+    copy = _empty_aligned(data.size)
+    copy[:] = data
+    return copy
+
+
+__all__ = ["Error", "Model", "convert", "from_graph", "load"]

@@ -1,0 +1,74 @@
+"""The SIMD target in use, arrays as the core wants them, and the digest of an output."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import _core
+from .errors import DtypeError
+
+_target = "auto"
+
+
+def targets() -> list[str]:
+    """Names of the targets that this build has and this CPU runs, weakest first."""
+    return _core.targets()
+
+
+def set_target(name: str) -> None:
+    """Use one target for all further calls: a name of :func:`targets`, or "auto" for the best.
+
+    Results never depend on it. The environment variable LSTMC_TARGET sets it at import. Raises
+    TargetError if there is no such target here. Streams keep the target they were made with.
+    """
+    global _target
+    _core.target_code(name)
+    _target = name
+
+
+def get_target() -> str:
+    """The name of the target that calls run on now; never "auto"."""
+    return targets()[-1] if _target == "auto" else _target
+
+
+def target_code() -> int:
+    """The target's number in the core; 0 leaves the choice to it."""
+    return _core.target_code(_target)
+
+
+def digest(y: ArrayLike) -> int:
+    """CRC-32 of the array's float32 values as little-endian bytes, every NaN made 0x7fc00000.
+
+    Equal digests mean equal bits. Values are taken in C order; other dtypes are cast to float32.
+    """
+    return _core.digest(np.ascontiguousarray(y, dtype=np.float32))
+
+
+def as_float32(name: str, array: Any) -> np.ndarray:
+    """A C-contiguous float32 array of the same values, a copy only if need be.
+
+    float64 and float16 are rounded or widened; integers and booleans are taken if float32 holds
+    each exactly. Anything else is a DtypeError: complex numbers, strings, objects, and finite
+    numbers that float32 can't reach.
+    """
+    a = np.asarray(array)
+    if a.dtype == np.float32:
+        return np.ascontiguousarray(a)
+    if a.dtype.kind not in "fiub":
+        raise DtypeError(f"'{name}' has dtype {a.dtype}, expected float32")
+    with np.errstate(over="ignore"):
+        out = a.astype(np.float32, order="C")
+    if a.dtype.kind == "f":
+        if a.dtype.itemsize > 4 and np.any(np.isinf(out) & np.isfinite(a)):
+            raise DtypeError(f"'{name}' holds {a.dtype} values beyond the range of float32")
+    elif a.dtype.itemsize > 2 and np.any(out.astype(np.float64) != a):
+        raise DtypeError(f"'{name}' holds {a.dtype} values that float32 can't represent exactly")
+    return out
+
+
+if os.environ.get("LSTMC_TARGET"):
+    set_target(os.environ["LSTMC_TARGET"])

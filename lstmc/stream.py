@@ -1,0 +1,180 @@
+"""Streams: a model run step by step, its state kept between calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import _core
+from . import graph as g
+from .errors import ShapeError
+from .runtime import as_float32, target_code
+
+if TYPE_CHECKING:
+    from .model import Model
+
+State = dict[str, dict[str, np.ndarray]]
+
+# Steps that one call into the core takes at most; longer chunks are cut. No bit depends on it.
+CHUNK = 64
+
+
+class Stream:
+    """``batch`` independent rows going on through time. Made by :meth:`lstmc.Model.stream`.
+
+    A stream belongs to one thread at a time. It can be pickled: model and state go along.
+    """
+
+    def __init__(self, model: Model, batch: int = 1) -> None:
+        if not model.graph.sequential:
+            raise ShapeError("stream is for sequence models: an input has no time axis")
+        if not isinstance(batch, int) or batch < 1:
+            raise ShapeError(f"a stream needs at least one row, not {batch!r}")
+        self.model = model
+        self.batch = batch
+        target = target_code()
+        # Single steps need no memory for chunks of time; run() makes room when it is first used.
+        self._session = _core.Session(model._core, batch, 1, target)
+        self._values = model.graph.inputs
+        self._states = self._session.states()
+        self._in_shapes = [(batch, v.spec.features) for v in model.graph.inputs]
+        self._out_shapes = [(batch, v.spec.features) for v in model.graph.outputs]
+
+    def step(
+        self,
+        x: ArrayLike | Mapping[str, ArrayLike],
+        out: np.ndarray | None = None,
+    ) -> np.ndarray | dict[str, np.ndarray]:
+        """One time step.
+
+        Args:
+            x: float32 [batch, features], or a dict of those by input name.
+            out: a C-contiguous float32 array [batch, features] to write to, for a model with one
+                output; the call then allocates nothing.
+
+        Returns:
+            float32 [batch, features], or a dict by output name. A model that gives only the last
+            step gives what it would give if the sequence ended here.
+
+        Raises:
+            ShapeError, DtypeError: the state has not changed then.
+        """
+        if len(self._in_shapes) == 1 and not isinstance(x, Mapping):
+            given = [x]
+        else:
+            given = self._by_name(x)
+        arrays = []
+        for v, a, shape in zip(self._values, given, self._in_shapes, strict=True):
+            if type(a) is not np.ndarray or a.dtype != np.float32 or not a.flags.c_contiguous:
+                a = as_float32(v.name, a)
+            if a.shape != shape:
+                raise ShapeError(f"'{v.name}' has shape {a.shape}, expected {shape} for a step")
+            arrays.append(a)
+        if out is None:
+            outputs = [np.empty(shape, np.float32) for shape in self._out_shapes]
+        else:
+            if len(self._out_shapes) != 1:
+                raise ShapeError("out= is for models with one output")
+            if out.shape != self._out_shapes[0] or out.dtype != np.float32:
+                raise ShapeError(
+                    f"out is {out.dtype} {out.shape}, expected float32 {self._out_shapes[0]}"
+                )
+            if not (out.flags.c_contiguous and out.flags.writeable):
+                raise ShapeError("out is not a writeable C-contiguous array")
+            outputs = [out]
+        self._session.run(arrays, outputs, self.batch, 1, None, True)
+        if len(outputs) == 1:
+            return outputs[0]
+        return {v.name: y for v, y in zip(self.model.graph.outputs, outputs, strict=True)}
+
+    def run(
+        self, x: ArrayLike | Mapping[str, ArrayLike]
+    ) -> np.ndarray | dict[str, np.ndarray]:
+        """A chunk of any number of steps, in the model's own shape and axis order.
+
+        Bit for bit the same as as many calls of :meth:`step`, and faster. Raises as step does.
+        """
+        graph = self.model.graph
+        given = self._by_name(x) if isinstance(x, Mapping) or len(self._values) > 1 else [x]
+        arrays, time = [], None
+        for v, a in zip(self._values, given, strict=True):
+            a = as_float32(v.name, a)
+            fits = a.ndim == len(v.axes)
+            if fits and time is None:
+                time = a.shape[v.axes.index(g.TIME)]
+            sizes: dict[Any, Any] = {g.BATCH: self.batch, g.TIME: time}
+            if not fits or a.shape != tuple(sizes.get(n, n) for n in v.axes):
+                want = tuple(self.batch if n == g.BATCH else n for n in v.axes)
+                raise ShapeError(f"'{v.name}' has shape {a.shape}, expected {want} for a chunk")
+            arrays.append(a)
+        assert time is not None
+        if time == 0 and not all(v.spec.time for v in graph.outputs):
+            raise ShapeError("a chunk of zero time steps has no last step")
+        outputs = [np.empty(self.model._shape(v, self.batch, time), np.float32) for v in graph.outputs]
+        if time:
+            if time > 1 and self._session.time == 1:
+                self._grow()
+            self._session.run(arrays, outputs, self.batch, time, None, True)
+        return self.model._give(outputs)
+
+    def reset(self) -> None:
+        """All states to zero."""
+        self._session.reset()
+
+    @property
+    def state(self) -> State:
+        """A copy of the states: {layer name: {"h": float32 [batch, H], "c": ...}}.
+
+        Assign a dict of the same form to go on from there; ShapeError if it doesn't fit, and the
+        state has not changed then. Magnitudes below 2^-64 become zero.
+        """
+        state: State = {}
+        for i, (layer, name, features) in enumerate(self._states):
+            array = np.empty((self.batch, features), np.float32)
+            self._session.state_read(i, array, self.batch)
+            state.setdefault(layer, {})[name] = array
+        return state
+
+    @state.setter
+    def state(self, value: Mapping[str, Mapping[str, ArrayLike]]) -> None:
+        arrays = []
+        if set(value) != {layer for layer, _, _ in self._states}:
+            raise ShapeError(
+                f"state has layers {sorted(value)}, "
+                f"expected {sorted({layer for layer, _, _ in self._states})}"
+            )
+        for layer, name, features in self._states:
+            names = {n for other, n, _ in self._states if other == layer}
+            if set(value[layer]) != names:
+                raise ShapeError(f"state of '{layer}' has {sorted(value[layer])}, expected {names}")
+            array = as_float32(f"{layer}.{name}", value[layer][name])
+            if array.shape != (self.batch, features):
+                raise ShapeError(
+                    f"state {layer}.{name} has shape {array.shape}, "
+                    f"expected {(self.batch, features)}"
+                )
+            arrays.append(array)
+        for i, array in enumerate(arrays):
+            self._session.state_write(i, array, self.batch)
+
+    def _by_name(self, x: ArrayLike | Mapping[str, ArrayLike]) -> list[Any]:
+        names = [v.name for v in self._values]
+        if not isinstance(x, Mapping) or set(x) != set(names):
+            raise ShapeError(f"give a dict by input name, of {names}")
+        return [x[n] for n in names]
+
+    def _grow(self) -> None:
+        """Exchange the session for one that takes chunks, at the same state and target."""
+        state = self.state
+        self._session = _core.Session(self.model._core, self.batch, CHUNK, self._session.target)
+        self.state = state
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"model": self.model, "batch": self.batch, "state": self.state}
+
+    def __setstate__(self, saved: dict[str, Any]) -> None:
+        self.__init__(saved["model"], saved["batch"])  # type: ignore[misc]
+        self.state = saved["state"]

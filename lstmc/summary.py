@@ -1,0 +1,59 @@
+"""The table that Model.summary and `lstmc info` show."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .model import Model
+
+
+def layer_rows(model: Model) -> list[dict[str, Any]]:
+    """One dict a layer: name, type, output (features and whether it is a sequence), numbers."""
+    specs = model.graph.infer()
+    rows = []
+    for layer in model.graph.layers:
+        outputs = [specs[n] for n in layer.outputs if n is not None]
+        rows.append(
+            {
+                "name": layer.name,
+                "type": type(layer).__name__,
+                "options": ", ".join(f"{n}={v}" for n, v in layer.params()),
+                "output": " ".join(f"{'T x ' if s.time else ''}{s.features}" for s in outputs),
+                "parameters": sum(a.size for _, _, a in layer.tensors() if a is not None),
+                "multiply_adds": layer.multiply_adds(),
+            }
+        )
+    return rows
+
+
+def summary(model: Model) -> str:
+    """Inputs, layers, outputs, size and provenance as text."""
+    rows = layer_rows(model)
+    columns = ("name", "type", "output", "parameters", "multiply_adds", "options")
+    titles = ("layer", "type", "output", "parameters", "MACs/step", "options")
+    cells = [titles, *(tuple(f"{r[c]:,}" if isinstance(r[c], int) else r[c] for c in columns) for r in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+
+    def line(row: tuple[str, ...]) -> str:
+        right = {"parameters", "multiply_adds"}
+        parts = [
+            c.rjust(w) if name in right else c.ljust(w)
+            for c, w, name in zip(row, widths, columns, strict=True)
+        ]
+        return "  ".join(parts).rstrip()
+
+    def shapes(values: dict[str, tuple[int | None, ...]]) -> str:
+        return ", ".join(
+            f"{n} [{', '.join('?' if d is None else str(d) for d in shape)}]"
+            for n, shape in values.items()
+        )
+
+    total = sum(r["parameters"] for r in rows)
+    out = [f"inputs   {shapes(model.inputs)}", f"outputs  {shapes(model.outputs)}", ""]
+    out += [line(cells[0]), "  ".join("-" * w for w in widths)]
+    out += [line(row) for row in cells[1:]]
+    out += ["", f"{total:,} parameters, {model.nbytes:,} bytes in the file"]
+    if model.provenance:
+        out.append("from " + ", ".join(f"{k} {v}" for k, v in model.provenance.items()))
+    return "\n".join(out)

@@ -1,0 +1,234 @@
+/* Runs one function of vmath.h over a range of bit patterns on one target and prints a line of
+ * JSON: the largest error against float64, where it is, the inputs with the 32 largest errors, and
+ * a hash of all results (every NaN made 0x7fc00000) by which targets are compared; also the last
+ * result.
+ *
+ *     cc -std=c99 -O2 -DSWEEP_TARGET_AVX2 -Ic_src/kernels tests/c/sweep.c -o sweep -lm
+ *     ./sweep tanh START STOP STRIDE [hash|error] [ftz]
+ *     ./sweep fma < triples         (hexadecimal a b c a line; prints fma, soft_fma, SIMD soft_fma)
+ *
+ * "hash" leaves out the comparison with float64, which costs most of the time. "ftz" has the CPU
+ * flush subnormals: nothing may change.
+ */
+
+/* Before the target pragmas: GCC gives intrinsics the target they are first declared under, and
+ * then refuses to inline them into functions compiled for less. */
+#include "soft_fma.h"
+
+#if defined(SWEEP_TARGET_AVX2)
+#define SWEEP_TARGET "avx2"
+#define SWEEP_VEC "vec_avx2.h"
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#elif defined(__GNUC__)
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#endif
+#elif defined(SWEEP_TARGET_AVX512)
+#define SWEEP_TARGET "avx512"
+#define SWEEP_VEC "vec_avx512.h"
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512vl,avx512bw,fma"))),    \
+                             apply_to = function)
+#elif defined(__GNUC__)
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512dq,avx512vl,avx512bw,fma")
+#endif
+#elif defined(SWEEP_TARGET_SSE2)
+#define SWEEP_TARGET "sse2"
+#define SWEEP_VEC "vec_sse2.h"
+#elif defined(SWEEP_TARGET_NEON)
+#define SWEEP_TARGET "neon"
+#define SWEEP_VEC "vec_neon.h"
+#else
+#define SWEEP_TARGET "scalar"
+#define SWEEP_VEC "vec_scalar.h"
+#endif
+
+#include SWEEP_VEC
+#include "vmath.h"
+
+#define BLOCK 4096
+
+#define SWEEP(name)                                                                                \
+    static void run_##name(const float *x, float *y, size_t count) {                               \
+        size_t i;                                                                                  \
+        for (i = 0; i + V_WIDTH <= count; i += V_WIDTH)                                            \
+            v_store(y + i, v_##name(v_load(x + i)));                                               \
+        if (i < count)                                                                             \
+            v_store_n(y + i, v_##name(v_load_n(x + i, count - i)), count - i);                     \
+    }
+SWEEP(exp)
+SWEEP(tanh)
+SWEEP(sigmoid)
+SWEEP(flush)
+
+#if defined(SWEEP_TARGET_AVX2) || defined(SWEEP_TARGET_AVX512)
+#ifdef __clang__
+#pragma clang attribute pop
+#elif defined(__GNUC__)
+#pragma GCC pop_options
+#endif
+#endif
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define KEPT 32
+
+typedef struct {
+    double error;
+    uint32_t input, output;
+} worst_case;
+
+static float from_bits(uint32_t bits) {
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+static uint32_t to_bits(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+static double exact_exp(double x) { return exp(x); }
+static double exact_tanh(double x) { return tanh(x); }
+/* No cancellation: both terms are positive, so double loses about one of its own ULPs. */
+static double exact_sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
+static double exact_flush(double x) { return fabs(x) < 0x1p-64 ? 0.0 : x; }
+
+/* |got - exact| in units of the last place of float32 at the exact value; 1e30 where a rule about
+ * special values is broken. */
+static double ulp_error(float got, double exact) {
+    double scale;
+    uint64_t bits;
+    if (isnan(exact) || isnan(got))
+        return isnan(exact) && isnan(got) ? 0.0 : 1e30;
+    if (fabs(exact) < 0x1p-126)
+        return to_bits(got) == 0 ? 0.0 : 1e30;
+    if (fabs(exact) >= 0x1.ffffffp+127 || isinf(got)) {
+        const double limit = exact < 0.0 ? -HUGE_VAL : HUGE_VAL;
+        return fabs(exact) >= 0x1.ffffffp+127 && got == limit ? 0.0 : 1e30;
+    }
+    memcpy(&bits, &exact, sizeof bits);
+    /* 2^(23 - e) for exact = m * 2^e, 1 <= m < 2 */
+    bits = (uint64_t)(2046 + 23 - (int)(bits >> 52 & 2047)) << 52;
+    memcpy(&scale, &bits, sizeof scale);
+    return fabs((double)got - exact) * scale;
+}
+
+static void keep_worst(worst_case *kept, double error, uint32_t input, uint32_t output) {
+    int i = KEPT - 1;
+    for (; i > 0 && kept[i - 1].error < error; i--)
+        kept[i] = kept[i - 1];
+    kept[i].error = error;
+    kept[i].input = input;
+    kept[i].output = output;
+}
+
+static int sweep_fma(void) {
+    unsigned a, b, c;
+    while (scanf("%x %x %x", &a, &b, &c) == 3) {
+        const float x = from_bits(a), y = from_bits(b), z = from_bits(c);
+        printf("%08x %08x", to_bits(lstmc_fmaf(x, y, z)), to_bits(lstmc_soft_fmaf(x, y, z)));
+#ifdef __SSE2__
+        {
+            /* Neighbours that differ, so that lanes which mix are seen. */
+            const float u[4] = {1.0f, x, -3.0f, x}, v[4] = {z, y, y, y}, w[4] = {y, z, x, z};
+            float r[4];
+            _mm_storeu_ps(r, lstmc_soft_fma_ps(_mm_loadu_ps(u), _mm_loadu_ps(v), _mm_loadu_ps(w)));
+            printf(" %08x %08x", to_bits(r[1]), to_bits(r[3]));
+        }
+#endif
+        printf("\n");
+    }
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    static const struct {
+        const char *name;
+        void (*run)(const float *, float *, size_t);
+        double (*exact)(double);
+    } functions[] = {{"exp", run_exp, exact_exp},
+                     {"tanh", run_tanh, exact_tanh},
+                     {"sigmoid", run_sigmoid, exact_sigmoid},
+                     {"flush", run_flush, exact_flush}};
+    static float x[BLOCK], y[BLOCK];
+    worst_case kept[KEPT];
+    uint64_t next, stop, stride, hash[8], digest = 0, count = 0;
+    uint32_t last = 0;
+    int compare = 1, i;
+    size_t f = 0;
+
+    if (argc == 2 && strcmp(argv[1], "fma") == 0)
+        return sweep_fma();
+    if (argc < 5) {
+        fprintf(stderr, "usage: sweep FUNCTION START STOP STRIDE [hash|error] [ftz]\n");
+        return 2;
+    }
+    while (f < 4 && strcmp(functions[f].name, argv[1]) != 0)
+        f++;
+    if (f == 4)
+        return 2;
+    next = strtoull(argv[2], NULL, 0);
+    stop = strtoull(argv[3], NULL, 0);
+    stride = strtoull(argv[4], NULL, 0);
+    for (i = 5; i < argc; i++) {
+        compare = compare && strcmp(argv[i], "hash") != 0;
+        if (strcmp(argv[i], "ftz") == 0) {
+#if defined(__SSE2__)
+            _mm_setcsr(_mm_getcsr() | 0x8040u);
+#elif defined(__aarch64__)
+            __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)1 << 24));
+#else
+            return 2;
+#endif
+        }
+    }
+    for (i = 0; i < KEPT; i++) {
+        kept[i].error = -1.0;
+        kept[i].input = kept[i].output = 0;
+    }
+    for (i = 0; i < 8; i++)
+        hash[i] = 0x9e3779b97f4a7c15u + (uint64_t)i;
+
+    while (next < stop) {
+        size_t n = 0, k;
+        for (; n < BLOCK && next < stop; n++, next += stride)
+            x[n] = from_bits((uint32_t)next);
+        functions[f].run(x, y, n);
+        count += n;
+        for (k = 0; k < n; k++) {
+            const uint32_t bits = to_bits(y[k]);
+            const uint32_t known = (bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc00000u : bits;
+            last = known;
+            hash[k & 7] = (hash[k & 7] ^ known) * 0x100000001b3u;
+        }
+        if (compare) {
+            for (k = 0; k < n; k++) {
+                const double error = ulp_error(y[k], functions[f].exact((double)x[k]));
+                if (error > kept[KEPT - 1].error)
+                    keep_worst(kept, error, to_bits(x[k]), to_bits(y[k]));
+            }
+        }
+    }
+    for (i = 0; i < 8; i++)
+        digest = ((digest ^ hash[i]) * 0x100000001b3u) ^ (digest >> 29);
+
+    printf("{\"function\": \"%s\", \"target\": \"%s\", \"count\": %llu, \"hash\": \"%016llx\"",
+           functions[f].name, SWEEP_TARGET, (unsigned long long)count, (unsigned long long)digest);
+    printf(", \"last\": \"%08x\"", last);
+    if (compare) {
+        printf(", \"max_ulp\": %.6f, \"worst\": [", kept[0].error);
+        for (i = 0; i < KEPT && kept[i].error > 0.0; i++)
+            printf("%s[\"%08x\", \"%08x\", %.6f]", i ? ", " : "", kept[i].input, kept[i].output,
+                   kept[i].error);
+        printf("]");
+    }
+    printf("}\n");
+    return 0;
+}
