@@ -18,6 +18,9 @@ enum {
     LSTMC_META_WORDS = 2
 };
 
+/* Words of an input or output. */
+enum { IO_NAME, IO_VALUE, IO_DTYPE, IO_RANK, IO_DIMS, IO_TIME, IO_GOLDEN, IO_DIGEST };
+
 /* A weight: rows of `gates` blocks of `units`, times k columns, packed in panels (SPEC, Panels). */
 typedef struct lstmc_tensor {
     const float *data;
@@ -93,7 +96,7 @@ typedef struct lstmc_need {
 /* A layer in a session. */
 typedef struct lstmc_node {
     const struct lstmc_layer_ops *ops;
-    lstmc_layer layer;
+    const void *prepared;      /* the layer's own record for running */
     const lstmc_kernels *full; /* kernels for panels of full width, and for the half one at the end */
     const lstmc_kernels *half;
     float *state;
@@ -120,9 +123,12 @@ typedef struct lstmc_state_view {
 
 typedef struct lstmc_layer_ops {
     uint32_t code;
+    uint32_t prepared_size; /* bytes */
     /* Whether the record makes sense: LSTMC_OK, LSTMC_E_INVALID or LSTMC_E_UNSUPPORTED. Runs after
      * the generic checks: ids are in range, tensors lie inside the blob. */
     int (*check)(const lstmc_layer *layer);
+    /* Fill in what run needs, once for a session. */
+    void (*prepare)(const lstmc_layer *layer, void *prepared);
     /* Sizes for a session of at most batch rows and time steps; they can't overflow 64 bits. */
     void (*plan)(const lstmc_layer *layer, uint32_t batch, uint32_t time, lstmc_need *need);
     /* May not fail. */

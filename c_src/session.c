@@ -43,7 +43,7 @@ static void *take(arena *a, size_t count, size_t each) {
 
 static int is_io(const lstmc_model *m, uint32_t value) {
     for (uint32_t i = 0; i < m->input_count + m->output_count; i++) {
-        if (m->io[(size_t)i * LSTMC_IO_WORDS + 1] == value) return 1;
+        if (m->io[(size_t)i * LSTMC_IO_WORDS + IO_VALUE] == value) return 1;
     }
     return 0;
 }
@@ -118,6 +118,11 @@ static size_t place_values(const lstmc_model *m, size_t batch, size_t time, lstm
     return size;
 }
 
+/* The bytes of a layer's own record, rounded up so that the next one is aligned. */
+static size_t prepared_size(const lstmc_layer_ops *ops) {
+    return (ops->prepared_size + sizeof(void *) - 1) / sizeof(void *) * sizeof(void *);
+}
+
 /* Lay out everything; session is NULL to only count. */
 static int lay_out(const lstmc_model *m, const lstmc_config *config, arena *a,
                    lstmc_session **out) {
@@ -128,15 +133,18 @@ static int lay_out(const lstmc_model *m, const lstmc_config *config, arena *a,
     lstmc_node *nodes = (lstmc_node *)take(a, m->layer_count, sizeof *nodes);
     lstmc_view *views = (lstmc_view *)take(a, m->value_count, sizeof *views);
 
-    size_t state = 0, scratch = 0;
+    size_t state = 0, scratch = 0, prepared = 0;
     for (uint32_t i = 0; i < m->layer_count; i++) {
         lstmc_layer l;
         lstmc_need need = {0, 0};
         lstmc_layer_get(m, i, &l);
-        lstmc_layer_find(l.code)->plan(&l, (uint32_t)batch, (uint32_t)time, &need);
+        const lstmc_layer_ops *ops = lstmc_layer_find(l.code);
+        prepared += prepared_size(ops);
+        ops->plan(&l, (uint32_t)batch, (uint32_t)time, &need);
         state = lstmc_size_add(state, need.state);
         if (need.scratch > scratch) scratch = need.scratch;
     }
+    unsigned char *prepared_at = (unsigned char *)take(a, prepared, 1);
     float *state_at = (float *)take(a, state, sizeof(float));
     float *scratch_at = (float *)take(a, scratch, sizeof(float));
     const size_t region = place_values(m, batch, time, NULL, NULL);
@@ -156,14 +164,24 @@ static int lay_out(const lstmc_model *m, const lstmc_config *config, arena *a,
     s->call.max_batch = (uint32_t)batch;
     s->call.max_time = (uint32_t)time;
     (void)place_values(m, batch, time, views, region_at);
+    const lstmc_target target = lstmc_target_resolve(config->target);
+    s->target = target;
     for (uint32_t i = 0; i < m->layer_count; i++) {
+        lstmc_layer l;
+        lstmc_tensor t;
         lstmc_need need = {0, 0};
         lstmc_node *n = nodes + i;
-        lstmc_layer_get(m, i, &n->layer);
-        n->ops = lstmc_layer_find(n->layer.code);
-        n->ops->plan(&n->layer, (uint32_t)batch, (uint32_t)time, &need);
+        lstmc_layer_get(m, i, &l);
+        n->ops = lstmc_layer_find(l.code);
+        n->ops->plan(&l, (uint32_t)batch, (uint32_t)time, &need);
+        n->ops->prepare(&l, prepared_at);
+        n->prepared = prepared_at;
         n->state = state_at;
+        prepared_at += prepared_size(n->ops);
         state_at += need.state;
+        const uint32_t panel = lstmc_tensor_get(&l, 0, &t) && !t.plain ? t.panel : 16;
+        n->full = lstmc_kernels_find(target, panel);
+        n->half = lstmc_kernels_find(target, panel > 1 ? panel / 2 : 1);
     }
     *out = s;
     return LSTMC_OK;
@@ -185,40 +203,30 @@ int lstmc_session_init(lstmc_session **session, const lstmc_model *model,
     if (status) return status;
     if ((uintptr_t)memory % 16) return LSTMC_E_ALIGNMENT;
     if (size < need) return LSTMC_E_ARENA;
-    const lstmc_target target = lstmc_target_resolve(config->target);
-    if (target == LSTMC_TARGET_COUNT) return LSTMC_E_TARGET;
+    if (lstmc_target_resolve(config->target) == LSTMC_TARGET_COUNT) return LSTMC_E_TARGET;
 
     arena a = {(unsigned char *)memory, 0};
     (void)lay_out(model, config, &a, session);
-    lstmc_session *s = *session;
-    s->target = target;
-    for (uint32_t i = 0; i < model->layer_count; i++) {
-        lstmc_node *n = s->nodes + i;
-        lstmc_tensor t;
-        const uint32_t panel = lstmc_tensor_get(&n->layer, 0, &t) && !t.plain ? t.panel : 16;
-        n->full = lstmc_kernels_find(target, panel);
-        n->half = lstmc_kernels_find(target, panel > 1 ? panel / 2 : 1);
-    }
-    lstmc_reset(s);
+    lstmc_reset(*session);
     return LSTMC_OK;
 }
 
 /* --------------------------------------------------------------------------------------- run -- */
 
 /* Where an array's rows and steps are; strides of a dense one follow from the order of its axes. */
-static lstmc_view bind(const lstmc_io_info *io, const lstmc_array *array, uint32_t batch,
-                       uint32_t time) {
+static lstmc_view bind(const lstmc_model *m, const uint32_t *io, const lstmc_array *array,
+                       uint32_t batch, uint32_t time) {
     lstmc_view v = {(float *)array->data, array->batch_stride, array->time_stride};
-    if (v.batch_stride == 0 && v.time_stride == 0) {
-        size_t stride = io->features;
-        for (uint32_t d = io->rank; d-- > 0;) {
-            if (io->dims[d] == LSTMC_BATCH) {
-                v.batch_stride = stride;
-                stride *= batch;
-            } else if (io->dims[d] == LSTMC_TIME) {
-                v.time_stride = stride;
-                stride *= time;
-            }
+    if (v.batch_stride || v.time_stride) return v;
+    const uint32_t *dims = m->pool + io[IO_DIMS];
+    size_t stride = lstmc_value_get(m, io[IO_VALUE]).features;
+    for (uint32_t d = io[IO_RANK]; d-- > 0;) {
+        if (dims[d] == LSTMC_BATCH) {
+            v.batch_stride = stride;
+            stride *= batch;
+        } else if (dims[d] == LSTMC_TIME) {
+            v.time_stride = stride;
+            stride *= time;
         }
     }
     return v;
@@ -232,18 +240,18 @@ int lstmc_run(lstmc_session *session, const lstmc_array *inputs, const lstmc_arr
     if (batch > s->call.max_batch || time > s->call.max_time) return LSTMC_E_SHAPE;
     for (uint32_t i = 0; i < m->input_count + m->output_count; i++) {
         const lstmc_array *array = i < m->input_count ? inputs + i : outputs + (i - m->input_count);
-        lstmc_io_info io;
+        const uint32_t *io = m->io + (size_t)i * LSTMC_IO_WORDS;
         if (!array->data) return LSTMC_E_ARGUMENT;
-        (void)lstmc_model_io(m, i, &io);
-        s->call.views[m->io[(size_t)i * LSTMC_IO_WORDS + 1]] = bind(&io, array, batch, time);
+        s->call.views[io[IO_VALUE]] = bind(m, io, array, batch, time);
     }
     if (s->strides_for != time) {
         for (uint32_t i = 0; i < m->layer_count; i++) {
-            const lstmc_layer *l = &s->nodes[i].layer;
-            for (uint32_t j = 0; j < l->output_count; j++) {
-                if (l->outputs[j] == LSTMC_NONE || is_io(m, l->outputs[j])) continue;
-                const lstmc_value v = lstmc_value_get(m, l->outputs[j]);
-                lstmc_view *view = s->call.views + l->outputs[j];
+            lstmc_layer l;
+            lstmc_layer_get(m, i, &l);
+            for (uint32_t j = 0; j < l.output_count; j++) {
+                if (l.outputs[j] == LSTMC_NONE || is_io(m, l.outputs[j])) continue;
+                const lstmc_value v = lstmc_value_get(m, l.outputs[j]);
+                lstmc_view *view = s->call.views + l.outputs[j];
                 view->time_stride = v.has_time ? v.features : 0;
                 view->batch_stride = v.features * (v.has_time ? (size_t)time : 1);
             }
@@ -268,18 +276,19 @@ lstmc_target lstmc_session_target(const lstmc_session *session) { return session
 
 /* ------------------------------------------------------------------------------------ states -- */
 
-/* State index of the session, and the layer it belongs to; NULL if there is none. */
-static const lstmc_node *find_state(const lstmc_session *s, uint32_t index,
-                                    lstmc_state_view *view) {
+/* State index of the session, and the layer it belongs to; 0 if there is none. */
+static int find_state(const lstmc_session *s, uint32_t index, lstmc_state_view *view,
+                      uint32_t *layer) {
     for (uint32_t i = 0; i < s->model->layer_count; i++) {
         const lstmc_node *n = s->nodes + i;
         if (index < n->ops->state_count) {
             n->ops->state(n, index, s->call.max_batch, view);
-            return n;
+            *layer = i;
+            return 1;
         }
         index -= n->ops->state_count;
     }
-    return NULL;
+    return 0;
 }
 
 uint32_t lstmc_state_count(const lstmc_session *session) {
@@ -292,9 +301,11 @@ uint32_t lstmc_state_count(const lstmc_session *session) {
 
 int lstmc_state_describe(const lstmc_session *session, uint32_t index, lstmc_state_info *info) {
     lstmc_state_view view;
-    const lstmc_node *n = find_state(session, index, &view);
-    if (!n || !info) return LSTMC_E_ARGUMENT;
-    info->layer = n->layer.name;
+    lstmc_layer layer;
+    uint32_t at;
+    if (!info || !find_state(session, index, &view, &at)) return LSTMC_E_ARGUMENT;
+    lstmc_layer_get(session->model, at, &layer);
+    info->layer = layer.name;
     info->name = view.name;
     info->features = view.features;
     return LSTMC_OK;
@@ -302,7 +313,8 @@ int lstmc_state_describe(const lstmc_session *session, uint32_t index, lstmc_sta
 
 int lstmc_state_read(const lstmc_session *session, uint32_t index, float *data, uint32_t batch) {
     lstmc_state_view view;
-    if (!data || !find_state(session, index, &view)) return LSTMC_E_ARGUMENT;
+    uint32_t at;
+    if (!data || !find_state(session, index, &view, &at)) return LSTMC_E_ARGUMENT;
     if (batch > session->call.max_batch) return LSTMC_E_SHAPE;
     for (uint32_t b = 0; b < batch; b++) {
         memcpy(data + (size_t)b * view.features, view.data + b * view.stride,
@@ -313,7 +325,8 @@ int lstmc_state_read(const lstmc_session *session, uint32_t index, float *data, 
 
 int lstmc_state_write(lstmc_session *session, uint32_t index, const float *data, uint32_t batch) {
     lstmc_state_view view;
-    if (!data || !find_state(session, index, &view)) return LSTMC_E_ARGUMENT;
+    uint32_t at;
+    if (!data || !find_state(session, index, &view, &at)) return LSTMC_E_ARGUMENT;
     if (batch > session->call.max_batch) return LSTMC_E_SHAPE;
     for (uint32_t b = 0; b < batch; b++) {
         for (uint32_t i = 0; i < view.features; i++) {

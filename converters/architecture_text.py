@@ -31,7 +31,9 @@ def load(arch: Arch) -> dict[str, Any]:
         return _parse_toml(path.read_bytes().decode("utf-8"), f"architecture '{path.name}'")
     except UnicodeDecodeError as e:
         raise ConversionError(f"architecture '{path.name}' is not a TOML file") from e
-    except OSError as e:
+    except (OSError, ValueError) as e:  # ValueError: a null character
+        if isinstance(e, ConversionError):
+            raise
         if isinstance(arch, str):
             raise ConversionError(
                 f"architecture {arch[:200]!r} is neither a readable .toml file nor a description "

@@ -241,9 +241,10 @@ class Builder:
         ):
             raise ConversionError("an output has the name of an input; rename one of them")
         # Whoever has the name of an output without being it steps aside.
-        taken = set(wanted.values())
-        rename = {old: self._unique(old) for old in taken & self._names if wanted.get(old) != old}
-        rename |= wanted
+        values = {n for layer in self.layers for n in layer.outputs if n is not None}
+        names_taken = set(wanted.values())
+        self._names |= names_taken
+        rename = {old: self._unique(old) for old in sorted(values & names_taken)} | wanted
         for layer in self.layers:
             layer.inputs = tuple(rename.get(n, n) for n in layer.inputs)
             layer.outputs = tuple(n if n is None else rename.get(n, n) for n in layer.outputs)

@@ -27,6 +27,7 @@ from lstmc.errors import ConversionError, FormatError
 from . import architecture, safetensors_file, torch_file
 from .architecture_text import Arch
 from .simplify import simplify
+from .torch_values import input_value
 
 
 def convert(
@@ -107,8 +108,8 @@ def _name_outputs(
     layers: list[g.Layer],
 ) -> g.Graph:
     """The graph whose outputs have the names they should, other values moving out of their way."""
-    names = {v.name: v.name for v in inputs}
-    taken = {*names, *results}
+    names = {input_value(v.name): v.name for v in inputs}
+    taken = {*names.values(), *results}
     copies: list[tuple[str, str]] = []
     targets: list[g.Value] = []
     for wanted, (value, axes) in results.items():

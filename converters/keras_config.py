@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NoReturn
 
 from lstmc.errors import ConversionError, FormatError
@@ -209,9 +210,14 @@ class Parser:
         self.kinds, self.major, self.partitioned = kinds, major, partitioned
 
     def parse(self, root: Any) -> Model:
+        class_name = _get(root, "class_name", str, "model")
+        if class_name not in MODELS:
+            raise ConversionError(
+                f"a {class_name[:60]} is not a model lstmc can convert; "
+                "save a keras.Sequential or a functional keras.Model"
+            )
         model = self._item(root, (), "", "")
-        if not isinstance(model, Model):
-            model.refuse("it is a layer, not a model", "save a keras.Sequential or keras.Model")
+        assert isinstance(model, Model)
         for child in model.children.values():
             if isinstance(child, (Layer, Model)):
                 self._number(child)
@@ -408,7 +414,7 @@ class Parser:
         if len(names) < 2:
             raise ConversionError("a model without layers can't be converted")
         model.inputs = [(names[0], names[0])]
-        for before, name in zip(names, names[1:], strict=False):
+        for before, name in pairwise(names):
             if isinstance(model.children[name], Input):
                 _corrupt(f"layer '{name}'", "an input in the middle of a Sequential")
             model.children[name].calls = [[Ref(before, 0, 0)]]
@@ -452,7 +458,7 @@ class Parser:
             for key, value in values.items() if isinstance(values, dict) else ():
                 if key in ("inputs", "sequences") and not refs:
                     argument(value)
-                elif value is not None and value is not False:
+                elif not _off(value):
                     item.refuse(
                         f"it is called with {key}={str(value)[:60]}", f"call it without {key}"
                     )
@@ -494,6 +500,13 @@ class Parser:
         if not 0 <= call < calls or not 0 <= ref.tensor < count:
             _corrupt(where, f"there is no output {ref.tensor} of call {ref.call}")
         return Ref(ref.layer, call, ref.tensor)
+
+
+def _off(value: Any) -> bool:
+    """Whether a keyword argument says nothing: Keras keeps mask=[None, None] for two inputs."""
+    if isinstance(value, list):
+        return all(v is None for v in value)
+    return value is None or value is False
 
 
 def _ref(value: Any, where: str) -> Ref:

@@ -20,6 +20,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -68,11 +69,11 @@ def open_source(source: Any) -> Iterator[Source]:
     if not isinstance(source, (str, os.PathLike)):
         yield LiveSource(source)
         return
-    path = os.fspath(source)
-    file = os.path.basename(path)
+    path = Path(source)
+    file = path.name
     with ExitStack() as stack:
         with _readable(file):
-            stream = stack.enter_context(open(path, "rb"))
+            stream = stack.enter_context(path.open("rb"))
             head = stream.read(HDF5_OFFSETS[-1] + len(HDF5_MAGIC))
             stream.seek(0)
         if head.startswith(b"PK\x03\x04"):

@@ -19,6 +19,7 @@ from lstmc.graph import BATCH, TIME
 from . import gates
 from .onnx_values import (
     FEATURES,
+    MEANINGS,
     NEXT,
     Axis,
     Const,
@@ -67,8 +68,10 @@ Handler = Callable[[Builder, Node], list[Kind]]
 
 
 def weight(const: Const) -> np.ndarray:
-    """A constant as float32, exactly; bfloat16 and float8 (numpy kind V) widen without loss."""
-    array = const.array.astype(np.float32) if const.array.dtype.kind == "V" else const.array
+    """A constant as float32, exactly; bfloat16 and float8 widen without loss."""
+    array = const.array
+    if array.dtype.name.startswith(("bfloat16", "float8")):
+        array = array.astype(np.float32)
     return float32(const.name, array)
 
 
@@ -89,8 +92,9 @@ WITH_PARAMETERS = {"affine", "elu", "hardsigmoid", "leakyrelu", "scaledtanh", "t
 def activations(node: Node, default: list[str]) -> list[g.Fn]:
     """The functions of a recurrent operator.
 
-    Its alphas and betas "are consumed in the order of activation functions". Whether a function
-    that takes none uses one up is left open; where the two readings differ we refuse.
+    Its alphas and betas "are consumed in the order of activation functions": by those that take
+    one, as in ONNX Runtime. More values than those may mean one for each function, taken or not;
+    where the two readings differ we refuse.
     """
     names = node.attr("activations", default)
     if len(names) != len(default):
@@ -99,7 +103,7 @@ def activations(node: Node, default: list[str]) -> list[g.Fn]:
     takers = [i for i, k in enumerate(keys) if k in WITH_PARAMETERS]
     parameters: list[list[float]] = []
     for name in ("activation_alpha", "activation_beta"):
-        values = node.attr(name, []) if takers else (node.attr(name), [])[1]
+        values = node.attr(name, [])
         if len(values) > len(takers) and takers != list(range(len(takers))):
             raise node.error(
                 f"attribute {name} has {len(values)} values for {len(takers)} functions that take "
@@ -113,7 +117,8 @@ def activations(node: Node, default: list[str]) -> list[g.Fn]:
             raise node.error(f"activation '{name}' is not supported; known: {known}")
         fn = ACTIVATIONS[key]
         if key in PARAMETERS:
-            alpha, beta = (p.pop(0) if p else d for p, d in zip(parameters, PARAMETERS[key]))  # noqa: B905
+            defaults = zip(parameters, PARAMETERS[key], strict=True)
+            alpha, beta = (given.pop(0) if given else d for given, d in defaults)
             if key == "affine" and (alpha, beta) != (1.0, 0.0):
                 raise node.error(f"activation Affine({alpha:g}, {beta:g}) is not supported yet")
             fn = g.LINEAR if key == "affine" else hard_sigmoid_fn(node, alpha, beta)
@@ -157,9 +162,10 @@ def lstm(b: Builder, node: Node) -> list[Kind]:
         raise node.error("input sequence_lens is not supported yet; use predict(x, lengths=...)")
     for i, name in ((5, "initial_h"), (6, "initial_c")):
         if node.has(i) and not is_zeros(node.input(i)):
+            why = "is not all zeros" if isinstance(node.input(i), Const) else "is no constant"
             raise node.error(
-                f"input {name} ('{node.input_names[i]}') is not all zeros; {NEXT}. Export the "
-                "model without an initial state"
+                f"input {name} ('{node.input_names[i]}') {why}; an initial state other than zeros "
+                "is not supported yet. Export the model without one"
             )
     if node.has(7) and not is_zeros(node.input(7)):
         raise node.error("input P (peepholes) is not supported yet")
@@ -371,7 +377,10 @@ def transpose(b: Builder, node: Node) -> list[Kind]:
 
 
 def squeeze(b: Builder, node: Node) -> list[Kind]:
-    """Squeeze-1, -11 (attribute axes), -13 on (input axes). A time axis of size 1: its last step."""
+    """Squeeze-1, -11 (attribute axes), -13 on (input axes).
+
+    A time axis of size 1 that is dropped means its last step.
+    """
     axes = node.ints(1, "axes")
     kind = node.input(0)
     if isinstance(kind, Sizes):
@@ -395,6 +404,8 @@ def squeeze(b: Builder, node: Node) -> list[Kind]:
     kept = tuple(a for i, a in enumerate(x.axes) if i not in axes)
     time = [d for d in dropped if d.label == TIME]
     for dim in dropped:
+        if dim.label == BATCH:
+            raise node.error("drops the batch axis, which lstmc always keeps")
         if dim not in time:
             bind(node, dim, FEATURES)
     return [last_step(b, node, x, time[0], kept) if time else x.moved(kept)]
@@ -438,13 +449,16 @@ def reshape(b: Builder, node: Node) -> list[Kind]:
     return [settle(b, node, regroup(node, x, items))]
 
 
-def settle(b: Builder, node: Node, x: Tracked) -> Tracked:
-    """A reshape may merge a time axis of size 1 into the features: that is its last step."""
+def settle(b: Builder, node: Node, x: Tracked, final: bool = False) -> Tracked:
+    """A reshape may merge a time axis of size 1 into the features: that is its last step.
+
+    Merged with the batch only, it may well be split off again.
+    """
     for i, axis in enumerate(x.axes):
-        for dim in axis:
-            if dim.label == TIME and dim.is_one() and any(d.label == FEATURES for d in axis):
-                rest = tuple(d for d in axis if d is not dim)
-                return last_step(b, node, x, dim, (*x.axes[:i], rest, *x.axes[i + 1 :]))
+        time = [d for d in axis if d.label == TIME and d.is_one()]
+        if time and (final or any(d.label == FEATURES for d in axis)) and len(axis) > 1:
+            rest = tuple(d for d in axis if d is not time[0])
+            return last_step(b, node, x, time[0], (*x.axes[:i], rest, *x.axes[i + 1 :]))
     return x
 
 
@@ -484,23 +498,19 @@ def pick(
     dims = x.axes[axis]
     axes = (*x.axes[:axis], *keep, *x.axes[axis + 1 :])
     size = axis_size(dims)
-    if not dims:
-        if start in (0, -1):
-            return x.moved(axes)
-        raise node.error(f"index {start} is out of range for an axis of size 1")
+    if size == 1 and all(d.label == FEATURES for d in dims) and len(range(1)[start:stop]):
+        return x.moved(axes)
     last = start == -1 and (stop is None or stop >= (size or 2**31 - 1))
     if size is not None:
         last = range(size)[start:stop] == range(size - 1, size)
     if len(dims) == 1 and last and dims[0].label in (None, TIME):
         return last_step(b, node, x, dims[0], axes)
-    what = MEANING_OF_AXIS.get(dims[0].label or "", "an axis")
+    label = dims[0].label if len(dims) == 1 else None
+    what = "an axis" if label is None else MEANINGS[label]
     raise node.error(
         f"takes [{start}:{'' if stop is None else stop}] of {what}; only the last time step can "
         "be taken (index -1, or T - 1 where the time axis has the fixed size T)"
     )
-
-
-MEANING_OF_AXIS = {TIME: "the time axis", BATCH: "the batch axis", FEATURES: "the features"}
 
 
 def slice_(b: Builder, node: Node) -> list[Kind]:
@@ -583,9 +593,10 @@ def expand(b: Builder, node: Node) -> list[Kind]:
 
 
 # Whatever the shape, these make zeros of zeros: an initial state of any batch size.
-KEEP_ZEROS = frozenset(
-    "Cast Concat Expand Gather Identity Reshape Slice Split Squeeze Tile Transpose Unsqueeze".split()
-)
+KEEP_ZEROS = {
+    *("Cast", "Concat", "Expand", "Gather", "Identity", "Reshape"),
+    *("Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"),
+}
 
 
 def zeros(node: Node) -> list[Kind] | None:

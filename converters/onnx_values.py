@@ -20,7 +20,7 @@ from lstmc.graph import BATCH, TIME
 
 FEATURES = "features"
 NEXT = "it is not supported yet"
-MEANINGS = {BATCH: "the batch", TIME: "time", FEATURES: "features"}
+MEANINGS = {BATCH: "the batch", TIME: "time", FEATURES: "the features"}
 
 
 @dataclass(eq=False)
@@ -255,10 +255,15 @@ def regroup(node: Node, value: Tracked, target: list[int | Axis]) -> Tracked:
         push = dims.appendleft if from_left else dims.append
         taken: list[Dim] = []
         if isinstance(item, tuple):
-            taken = [pop() for _ in range(min(len(item), len(dims)))]
-            if (tuple(taken) if from_left else tuple(taken[::-1])) != item:
+            n = len(item)
+            if (tuple(dims)[:n] if from_left else tuple(dims)[len(dims) - n :]) == item:
+                for _ in item:
+                    pop()
+                return item
+            size = axis_size(item)  # not the same axis, but perhaps one of the same fixed size
+            if size is None:
                 raise refused()
-            return item
+            item = size
         left = item
         while left > 1 or (item == 1 and not taken and dims):
             if not dims:

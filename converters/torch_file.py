@@ -35,10 +35,8 @@ def read(path: Path) -> dict[str, StoredTensor | None]:
     data = path.read_bytes()
     if not data:
         raise FormatError(f"'{path.name}' is empty")
-    if zipfile.is_zipfile(io.BytesIO(data)):
+    if data[:4] == b"PK\x03\x04":
         top = _read_zip(path.name, data)
-    elif data[:2] == b"PK":
-        raise FormatError(f"'{path.name}' is a truncated or corrupt torch file")
     elif data[:1] == b"\x80":
         top = _read_legacy(path.name, data)
     elif data[257:262] == b"ustar":

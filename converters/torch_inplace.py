@@ -69,7 +69,8 @@ def check_in_place(graph: fx.Graph, root: torch.nn.Module) -> None:
             if op_name(n) == "getitem" and isinstance(parent, fx.Node) and makes_new(parent):
                 users += [u for u in parent.users if u is not n and u.args[1:] == n.args[1:]]
                 parent = None
-            if users or "out" in node.kwargs:
+            # A parameter, buffer or constant has a node for each use.
+            if users or "out" in node.kwargs or n.op == "get_attr":
                 raise ConversionError(
                     f"{where(node, modules)}: works in place on a tensor that is read elsewhere; "
                     "write it without the trailing _ or inplace=True"

@@ -21,6 +21,7 @@ from lstmc.errors import ConversionError, FormatError
 from .weights import DTYPES, Storage, StoredTensor
 
 LoadStorage = Callable[[str, str, int], Storage]  # dtype, key, number of elements
+_MAX_OPCODES = 4_000_000  # a tensor takes about 40; each opcode may cost us 100 bytes
 _MAX_INT_BYTES = 16  # torch's magic number takes 10; longer ones are for exhausting us
 
 
@@ -101,7 +102,7 @@ class Machine:
     def run(self) -> Any:
         """The object of the next pickle."""
         self.stack, self.memo = [], {}
-        while True:
+        for _ in range(_MAX_OPCODES):
             op = self.take(1)[0]
             if op == 0x2E:  # STOP
                 return self.pop()
@@ -109,6 +110,7 @@ class Machine:
             if handler is None:
                 raise self.bad(f"pickle opcode {op:#04x} is not one that tensors need")
             handler(self)
+        raise self.bad("its pickle is longer than weights need")
 
     # ---------------------------------------------------------------------------- the machine
 

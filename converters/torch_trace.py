@@ -28,7 +28,7 @@ from lstmc.graph import BATCH, TIME, Axis
 from .torch_inplace import check_in_place, op_name, where
 from .torch_modules import MODULES
 from .torch_ops import FUNCTIONS, METHODS
-from .torch_values import Context, Free, LayoutError, Stack, Sym, UnknownSizeError
+from .torch_values import Context, Free, LayoutError, Stack, Sym, UnknownSizeError, input_value
 
 # Layouts tried for an input, in this order; "F" is its number of features.
 LAYOUTS: tuple[tuple[Axis, ...], ...] = (
@@ -221,7 +221,7 @@ def _attempt(
     env: dict[fx.Node, Any] = {}
     for n, layout, shape in zip(inputs, layouts, shapes, strict=True):
         free = Free(str(n.target))
-        env[n] = Sym(str(n.target), tuple(free if a == "F" else a for a in layout))
+        env[n] = Sym(input_value(str(n.target)), tuple(free if a == "F" else a for a in layout))
         if shape is not None and free in env[n].axes:
             ctx.sizes[free] = shape[-1]
     for node in nodes:
@@ -308,7 +308,8 @@ def _output(ctx: Context, name: str, x: Any) -> Any:
                 "batch, H], which can't be laid out; return one layer's, as in h_n[-1], or name "
                 "the outputs you want, as in outputs=['output']"
             )
-        return x.value, _axes(ctx, ctx.sym(x), ctx.where)
+        sym = ctx.sym(x)
+        return sym.value, _axes(ctx, sym, ctx.where)
     except UnknownSizeError:
         raise
     except ConversionError as e:

@@ -46,6 +46,11 @@ class Opaque:
     """A device or dtype: may be handed to ``to`` and ``zeros``, means nothing here."""
 
 
+def input_value(name: str) -> str:
+    """What an input's value is called while tracing: not what any layer's may be."""
+    return f"<{name}>"
+
+
 class LayoutError(ConversionError):
     """An input's axes are in another order than a layer takes; another layout may do."""
 

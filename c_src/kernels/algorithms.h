@@ -140,15 +140,23 @@ V_INLINE void lstm_row_2(const lstmc_lstm_args *a, uint32_t plain, size_t unit0,
 }
 #endif
 
+/* Steps that alternate in direction find the weights read last still in the cache: with weights of
+ * one and a half times the cache, half of the misses go. */
 V_INLINE void lstm_row_any(const lstmc_lstm_args *a, uint32_t plain) {
     const size_t end = (size_t)a->panel * a->panels;
-    size_t unit = 0;
+    const size_t single = V_ROW_VECTORS == 2 && end % (2 * V_WIDTH) == 0 ? end : end - V_WIDTH;
+    if (a->backwards && single < end) lstm_row_1(a, plain, single);
 #if V_ROW_VECTORS == 2
-    for (; unit + 2 * V_WIDTH <= end; unit += 2 * V_WIDTH) {
+    for (size_t i = 0; i < single; i += 2 * V_WIDTH) {
+        const size_t unit = a->backwards ? single - 2 * V_WIDTH - i : i;
         lstm_row_2(a, plain, unit, unit + V_WIDTH);
     }
+#else
+    for (size_t i = 0; i < single; i += V_WIDTH) {
+        lstm_row_1(a, plain, a->backwards ? single - V_WIDTH - i : i);
+    }
 #endif
-    for (; unit < end; unit += V_WIDTH) lstm_row_1(a, plain, unit);
+    if (!a->backwards && single < end) lstm_row_1(a, plain, single);
 }
 
 static void lstm_row(const lstmc_lstm_args *a) {

@@ -38,6 +38,7 @@ typedef struct lstmc_lstm_args {
     uint32_t panel;  /* its width */
     uint32_t panels; /* lstm_row only: how many, all of this width */
     uint32_t units;  /* real units in all of them */
+    uint32_t backwards; /* lstm_row only: take the last panel first */
 } lstmc_lstm_args;
 
 /* y[row][n] = fn(init[n] + sum over k of w[n][k] x[row][k]), for all panels of one width.

@@ -20,62 +20,82 @@ static int check(const lstmc_layer *l) {
     return lstmc_layer_output(l, 0, weight.units, x.has_time) ? LSTMC_OK : LSTMC_E_INVALID;
 }
 
+typedef struct dense {
+    const float *weight, *bias; /* bias may be NULL */
+    uint32_t x, y;              /* value ids */
+    uint32_t has_time;
+    uint32_t k, units, panel;
+    uint32_t full, half; /* columns in panels of full width, and padded ones in the half panel */
+    lstmc_fn fn;
+} dense;
+
+static void prepare(const lstmc_layer *l, void *prepared) {
+    dense *d = (dense *)prepared;
+    lstmc_tensor weight, bias;
+    (void)lstmc_tensor_get(l, 0, &weight);
+    (void)lstmc_fn_get(l->params, &d->fn);
+    d->weight = weight.data;
+    d->bias = lstmc_tensor_get(l, 1, &bias) ? bias.data : NULL;
+    d->x = l->inputs[0];
+    d->y = l->outputs[0];
+    d->has_time = lstmc_value_get(l->model, d->x).has_time;
+    d->k = weight.k;
+    d->units = weight.units;
+    d->panel = weight.panel;
+    d->half = lstmc_padded(weight.units, weight.panel) % weight.panel;
+    d->full = lstmc_padded(weight.units, weight.panel) - d->half;
+}
+
 /* Without a bias the sums start from zeros, which need a place. */
 static void plan(const lstmc_layer *l, uint32_t batch, uint32_t time, lstmc_need *need) {
-    lstmc_tensor weight, bias;
+    dense d;
     (void)batch;
     (void)time;
-    (void)lstmc_tensor_get(l, 0, &weight);
-    if (!lstmc_tensor_get(l, 1, &bias)) need->scratch = lstmc_padded(weight.units, weight.panel);
+    prepare(l, &d);
+    if (!d.bias) need->scratch = (size_t)d.full + d.half;
 }
 
 static void run(lstmc_node *node, const lstmc_call *call) {
-    lstmc_tensor weight, bias;
-    if (node->layer.outputs[0] == LSTMC_NONE) return;
-    (void)lstmc_tensor_get(&node->layer, 0, &weight);
-    const uint32_t padded = lstmc_padded(weight.units, weight.panel);
-    const float *init = call->scratch;
-    if (lstmc_tensor_get(&node->layer, 1, &bias)) {
-        init = bias.data;
-    } else {
-        for (uint32_t i = 0; i < padded; i++) call->scratch[i] = 0.0f;
+    const dense *d = (const dense *)node->prepared;
+    if (d->y == LSTMC_NONE) return;
+    const float *init = d->bias;
+    if (!init) {
+        for (uint32_t i = 0; i < d->full + d->half; i++) call->scratch[i] = 0.0f;
+        init = call->scratch;
     }
-    const lstmc_view x = call->views[node->layer.inputs[0]];
-    const lstmc_view y = call->views[node->layer.outputs[0]];
-    const uint32_t has_time = lstmc_value_get(node->layer.model, node->layer.inputs[0]).has_time;
-    const uint32_t time = has_time ? call->time : 1;
+    const lstmc_view x = call->views[d->x], y = call->views[d->y];
+    const uint32_t time = d->has_time ? call->time : 1;
 
     /* One product for all rows that lie evenly: everything if dense, else row by row. */
     const int even = time == 1 || (x.batch_stride == time * x.time_stride &&
                                    y.batch_stride == time * y.time_stride);
-    const uint32_t steps = even ? 1 : call->batch;
+    const uint32_t turns = even ? 1 : call->batch;
     lstmc_matmul_args a;
-    a.k = weight.k;
+    a.k = d->k;
     a.raw = 0;
-    (void)lstmc_fn_get(node->layer.params, &a.fn);
+    a.fn = d->fn;
     a.rows = even ? call->batch * time : time;
     a.x_stride = time == 1 ? x.batch_stride : x.time_stride;
     a.y_stride = time == 1 ? y.batch_stride : y.time_stride;
-
-    /* The panels of full width, then the half one. */
-    const uint32_t half = padded % weight.panel;
-    const uint32_t full = padded - half;
-    for (uint32_t b = 0; b < steps; b++) {
+    for (uint32_t b = 0; b < turns; b++) {
         a.x = x.data + b * x.batch_stride;
         a.y = y.data + b * y.batch_stride;
-        a.w = weight.data;
-        a.init = init;
-        a.panel = weight.panel;
-        a.columns = weight.units < full ? weight.units : full;
-        if (full) node->full->matmul(&a);
-        if (!half) continue;
-        a.y += full;
-        a.w += (size_t)full * weight.k;
-        a.init += full;
-        a.panel = half;
-        a.columns = weight.units - full;
-        node->half->matmul(&a);
+        if (d->full) {
+            a.w = d->weight;
+            a.init = init;
+            a.panel = d->panel;
+            a.columns = d->units < d->full ? d->units : d->full;
+            node->full->matmul(&a);
+        }
+        if (d->half) {
+            a.y += d->full;
+            a.w = d->weight + (size_t)d->full * d->k;
+            a.init = init + d->full;
+            a.panel = d->half;
+            a.columns = d->units - d->full;
+            node->half->matmul(&a);
+        }
     }
 }
 
-const lstmc_layer_ops lstmc_layer_dense = {2, check, plan, run, 0, NULL};
+const lstmc_layer_ops lstmc_layer_dense = {2, sizeof(dense), check, prepare, plan, run, 0, NULL};

@@ -16,6 +16,22 @@ static int check_activation(const lstmc_layer *l) {
 
 static int check_softmax(const lstmc_layer *l) { return check_shape(l, 0); }
 
+typedef struct elementwise {
+    uint32_t x, y; /* value ids */
+    lstmc_value value;
+    uint32_t is_softmax;
+    lstmc_fn fn;
+} elementwise;
+
+static void prepare(const lstmc_layer *l, void *prepared) {
+    elementwise *p = (elementwise *)prepared;
+    p->x = l->inputs[0];
+    p->y = l->outputs[0];
+    p->value = lstmc_value_get(l->model, p->x);
+    p->is_softmax = l->param_count == 0;
+    if (!p->is_softmax) (void)lstmc_fn_get(l->params, &p->fn);
+}
+
 static void plan(const lstmc_layer *l, uint32_t batch, uint32_t time, lstmc_need *need) {
     (void)l;
     (void)batch;
@@ -24,25 +40,25 @@ static void plan(const lstmc_layer *l, uint32_t batch, uint32_t time, lstmc_need
 }
 
 static void run(lstmc_node *node, const lstmc_call *call) {
-    if (node->layer.outputs[0] == LSTMC_NONE) return;
-    const lstmc_value v = lstmc_value_get(node->layer.model, node->layer.inputs[0]);
-    const lstmc_view x = call->views[node->layer.inputs[0]];
-    const lstmc_view y = call->views[node->layer.outputs[0]];
-    const int is_softmax = node->ops == &lstmc_layer_softmax;
-    lstmc_fn fn;
-    if (!is_softmax) (void)lstmc_fn_get(node->layer.params, &fn);
+    const elementwise *p = (const elementwise *)node->prepared;
+    if (p->y == LSTMC_NONE) return;
+    const lstmc_view x = call->views[p->x], y = call->views[p->y];
     for (uint32_t b = 0; b < call->batch; b++) {
-        for (uint32_t t = 0; t < (v.has_time ? call->time : 1); t++) {
+        for (uint32_t t = 0; t < (p->value.has_time ? call->time : 1); t++) {
             const float *from = x.data + b * x.batch_stride + t * x.time_stride;
             float *to = y.data + b * y.batch_stride + t * y.time_stride;
-            if (is_softmax) {
-                node->full->softmax(from, to, v.features);
+            if (p->is_softmax) {
+                node->full->softmax(from, to, p->value.features);
             } else {
-                node->full->map(&fn, 1, from, to, v.features);
+                node->full->map(&p->fn, 1, from, to, p->value.features);
             }
         }
     }
 }
 
-const lstmc_layer_ops lstmc_layer_activation = {3, check_activation, plan, run, 0, NULL};
-const lstmc_layer_ops lstmc_layer_softmax = {4, check_softmax, plan, run, 0, NULL};
+const lstmc_layer_ops lstmc_layer_activation = {
+    3, sizeof(elementwise), check_activation, prepare, plan, run, 0, NULL,
+};
+const lstmc_layer_ops lstmc_layer_softmax = {
+    4, sizeof(elementwise), check_softmax, prepare, plan, run, 0, NULL,
+};

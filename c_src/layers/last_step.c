@@ -9,24 +9,36 @@ static int check(const lstmc_layer *l) {
     return x.has_time && lstmc_layer_output(l, 0, x.features, 0) ? LSTMC_OK : LSTMC_E_INVALID;
 }
 
+typedef struct last_step {
+    uint32_t x, y; /* value ids */
+    uint32_t features;
+} last_step;
+
+static void prepare(const lstmc_layer *l, void *prepared) {
+    last_step *p = (last_step *)prepared;
+    p->x = l->inputs[0];
+    p->y = l->outputs[0];
+    p->features = lstmc_value_get(l->model, p->x).features;
+}
+
 static void plan(const lstmc_layer *l, uint32_t batch, uint32_t time, lstmc_need *need) {
     (void)time;
     need->state = lstmc_size_mul(batch, lstmc_value_get(l->model, l->inputs[0]).features);
 }
 
 static void run(lstmc_node *node, const lstmc_call *call) {
-    if (node->layer.outputs[0] == LSTMC_NONE) return;
-    const lstmc_view x = call->views[node->layer.inputs[0]];
-    const lstmc_view y = call->views[node->layer.outputs[0]];
-    const size_t features = lstmc_value_get(node->layer.model, node->layer.inputs[0]).features;
+    const last_step *p = (const last_step *)node->prepared;
+    const lstmc_view x = call->views[p->x];
     for (uint32_t b = 0; b < call->batch; b++) {
-        float *kept = node->state + b * features;
+        float *kept = node->state + (size_t)b * p->features;
         const uint32_t n = lstmc_row_length(call, b);
         if (n) {
             memcpy(kept, x.data + b * x.batch_stride + (n - 1) * x.time_stride,
-                   features * sizeof *kept);
+                   p->features * sizeof *kept);
         }
-        memcpy(y.data + b * y.batch_stride, kept, features * sizeof *kept);
+        if (p->y == LSTMC_NONE) continue;
+        const lstmc_view y = call->views[p->y];
+        memcpy(y.data + b * y.batch_stride, kept, p->features * sizeof *kept);
     }
 }
 
@@ -35,9 +47,11 @@ static void state(const lstmc_node *node, uint32_t index, uint32_t max_batch,
     (void)index;
     (void)max_batch;
     view->name = "last";
-    view->features = lstmc_value_get(node->layer.model, node->layer.inputs[0]).features;
+    view->features = ((const last_step *)node->prepared)->features;
     view->data = node->state;
     view->stride = view->features;
 }
 
-const lstmc_layer_ops lstmc_layer_last_step = {5, check, plan, run, 1, state};
+const lstmc_layer_ops lstmc_layer_last_step = {
+    5, sizeof(last_step), check, prepare, plan, run, 1, state,
+};

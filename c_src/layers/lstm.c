@@ -10,62 +10,74 @@
 #include <string.h>
 
 /* Products of an input chunk are computed ahead in about this many floats (half of a small L2). */
-#define HOIST_FLOATS 65536u
+#define AHEAD_FLOATS 65536u
 /* With more rows than this a step alone fills the registers' tiles: nothing is gained ahead. */
-#define HOIST_ROWS 4u
+#define AHEAD_ROWS 4u
 
 typedef struct lstm {
-    lstmc_tensor ih, hh, bias;
-    int has_bias;
-    uint32_t input, units, padded;
-    lstmc_fn gate, candidate, output;
+    const float *ih, *hh, *bias; /* bias may be NULL */
+    const uint32_t *params;
+    uint32_t input, units, padded, panel;
+    uint32_t full; /* panels of full width */
+    uint32_t plain;
+    uint32_t x, sequence, h, c; /* value ids */
 } lstm;
 
-static int decode(const lstmc_layer *l, lstm *m) {
-    if (!lstmc_layer_counts(l, 1, 3, 3, 9)) return LSTMC_E_INVALID;
-    if (!lstmc_fn_get(l->params, &m->gate) || !lstmc_fn_get(l->params + 3, &m->candidate) ||
-        !lstmc_fn_get(l->params + 6, &m->output)) {
-        return LSTMC_E_UNSUPPORTED;
-    }
-    if (!lstmc_tensor_get(l, 0, &m->ih) || !lstmc_tensor_get(l, 1, &m->hh)) return LSTMC_E_INVALID;
-    m->has_bias = lstmc_tensor_get(l, 2, &m->bias);
-    m->input = m->ih.k;
-    m->units = m->ih.units;
-    m->padded = lstmc_padded(m->units, m->ih.panel ? m->ih.panel : 1);
-    return LSTMC_OK;
-}
-
 static int check(const lstmc_layer *l) {
-    lstm m;
-    const int status = decode(l, &m);
-    if (status) return status;
+    lstmc_tensor ih, hh, bias;
+    lstmc_fn fn;
+    if (!lstmc_layer_counts(l, 1, 3, 3, 9)) return LSTMC_E_INVALID;
+    for (uint32_t i = 0; i < 9; i += 3) {
+        if (!lstmc_fn_get(l->params + i, &fn)) return LSTMC_E_UNSUPPORTED;
+    }
+    if (!lstmc_tensor_get(l, 0, &ih) || !lstmc_tensor_get(l, 1, &hh)) return LSTMC_E_INVALID;
     const lstmc_value x = lstmc_value_get(l->model, l->inputs[0]);
-    const uint32_t panel = m.ih.panel;
-    if (!x.has_time || !lstmc_tensor_is(&m.ih, 4, m.units, x.features, panel) ||
-        !lstmc_tensor_is(&m.hh, 4, m.units, m.units, panel) ||
-        (m.has_bias && !lstmc_tensor_is(&m.bias, 4, m.units, 1, panel)) ||
-        !lstmc_layer_output(l, 0, m.units, 1) || !lstmc_layer_output(l, 1, m.units, 0) ||
-        !lstmc_layer_output(l, 2, m.units, 0)) {
+    if (!x.has_time || !lstmc_tensor_is(&ih, 4, ih.units, x.features, ih.panel) ||
+        !lstmc_tensor_is(&hh, 4, ih.units, ih.units, ih.panel) ||
+        (lstmc_tensor_get(l, 2, &bias) && !lstmc_tensor_is(&bias, 4, ih.units, 1, ih.panel)) ||
+        !lstmc_layer_output(l, 0, ih.units, 1) || !lstmc_layer_output(l, 1, ih.units, 0) ||
+        !lstmc_layer_output(l, 2, ih.units, 0)) {
         return LSTMC_E_INVALID;
     }
     return LSTMC_OK;
 }
 
+static void prepare(const lstmc_layer *l, void *prepared) {
+    lstm *m = (lstm *)prepared;
+    lstmc_tensor ih, hh, bias;
+    (void)lstmc_tensor_get(l, 0, &ih);
+    (void)lstmc_tensor_get(l, 1, &hh);
+    m->ih = ih.data;
+    m->hh = hh.data;
+    m->bias = lstmc_tensor_get(l, 2, &bias) ? bias.data : NULL;
+    m->params = l->params;
+    m->input = ih.k;
+    m->units = ih.units;
+    m->panel = ih.panel;
+    m->padded = lstmc_padded(ih.units, ih.panel);
+    m->full = m->padded / ih.panel;
+    m->plain = l->params[0] == LSTMC_FN_SIGMOID && l->params[3] == LSTMC_FN_TANH &&
+               l->params[6] == LSTMC_FN_TANH;
+    m->x = l->inputs[0];
+    m->sequence = l->outputs[0];
+    m->h = l->outputs[1];
+    m->c = l->outputs[2];
+}
+
 /* Steps whose input products are computed ahead for that many rows; 0: none. */
-static uint32_t hoisted_steps(uint32_t batch, uint32_t time, uint32_t padded) {
-    if (time < 2 || batch > HOIST_ROWS) return 0;
-    const size_t row = (size_t)4 * padded * batch;
-    const size_t steps = HOIST_FLOATS / row;
+static uint32_t steps_ahead(const lstm *m, uint32_t batch, uint32_t time) {
+    if (time < 2 || batch > AHEAD_ROWS) return 0;
+    const size_t steps = AHEAD_FLOATS / ((size_t)4 * m->padded * batch);
     return steps < 2 ? 2 : steps < time ? (uint32_t)steps : time;
 }
 
 /* Scratch holds, one after another: the bias if there is none, products ahead, partial sums. */
-static size_t scratch_bias(const lstm *m) { return m->has_bias ? 0 : (size_t)4 * m->padded; }
+static size_t scratch_bias(const lstm *m) { return m->bias ? 0 : (size_t)4 * m->padded; }
 
 static size_t scratch_ahead(const lstm *m, uint32_t batch, uint32_t time) {
     size_t most = 0;
-    for (uint32_t b = 1; b <= batch && b <= HOIST_ROWS; b++) { /* fewer rows hoist more steps */
-        const size_t need = (size_t)4 * m->padded * b * hoisted_steps(b, time, m->padded);
+    for (uint32_t b = 1; b <= batch && b <= AHEAD_ROWS; b++) { /* fewer rows take more steps */
+        const size_t need = (size_t)4 * m->padded * b * steps_ahead(m, b, time);
         if (need > most) most = need;
     }
     return most;
@@ -73,72 +85,87 @@ static size_t scratch_ahead(const lstm *m, uint32_t batch, uint32_t time) {
 
 static void plan(const lstmc_layer *l, uint32_t batch, uint32_t time, lstmc_need *need) {
     lstm m;
-    (void)decode(l, &m);
+    prepare(l, &m);
     need->state = lstmc_size_mul(batch, (size_t)3 * m.padded);
     need->scratch = scratch_bias(&m) + scratch_ahead(&m, batch, time);
     if (batch > 1) {
-        need->scratch = lstmc_size_add(need->scratch, lstmc_size_mul(batch, (size_t)4 * m.ih.panel));
+        need->scratch = lstmc_size_add(need->scratch, lstmc_size_mul(batch, (size_t)4 * m.panel));
     }
 }
 
 typedef struct run_state {
-    lstm m;
-    lstmc_node *node;
+    const lstm *m;
+    const lstmc_node *node;
     const lstmc_call *call;
     const float *bias;
-    float *ahead;    /* [step][panel][row][4][width] */
-    uint32_t hoisted; /* steps in it; 0: none */
+    float *ahead; /* [step][panel][row][4][width] */
+    float *part;
     float *h[2];
     float *c;
-    float *part;
     lstmc_view x, y; /* y.data is NULL if no sequence is wanted */
 } run_state;
 
-/* A panel's place: `unit` is its first unit. */
-typedef struct place {
-    size_t unit;
-    uint32_t width;
-    const lstmc_kernels *kernels;
-} place;
+static uint32_t width_of(const lstm *m, uint32_t panel) {
+    return panel < m->full ? m->panel : m->panel / 2;
+}
 
-static place panel_at(const run_state *r, uint32_t index) {
-    const uint32_t panel = r->m.ih.panel;
-    place p;
-    p.unit = (size_t)index * panel;
-    p.width = lstmc_panel_width(r->m.units, panel, index);
-    p.kernels = p.width == panel ? r->node->full : r->node->half;
-    return p;
+static const lstmc_kernels *kernels_of(const run_state *r, uint32_t panel) {
+    return panel < r->m->full ? r->node->full : r->node->half;
 }
 
 /* bias + weight_ih x for all rows and the steps [t0, t0 + steps). */
 static void products_ahead(const run_state *r, uint32_t t0, uint32_t steps) {
+    const lstm *m = r->m;
     const uint32_t batch = r->call->batch;
-    const size_t step = (size_t)4 * r->m.padded * batch;
-    for (uint32_t i = 0; i < lstmc_panel_count(r->m.units, r->m.ih.panel); i++) {
-        const place p = panel_at(r, i);
+    for (uint32_t i = 0; i * m->panel < m->padded; i++) {
+        const size_t unit = (size_t)i * m->panel;
+        const uint32_t width = width_of(m, i);
         lstmc_matmul_args a;
         memset(&a, 0, sizeof a);
-        a.w = r->m.ih.data + p.unit * 4 * r->m.input;
-        a.init = r->bias + p.unit * 4;
-        a.k = r->m.input;
-        a.panel = a.columns = 4 * p.width;
+        a.w = m->ih + unit * 4 * m->input;
+        a.init = r->bias + unit * 4;
+        a.k = m->input;
+        a.panel = a.columns = 4 * width;
         a.raw = 1;
         a.rows = steps;
         a.x_stride = r->x.time_stride;
-        a.y_stride = step;
+        a.y_stride = (size_t)4 * m->padded * batch;
         for (uint32_t b = 0; b < batch; b++) {
             a.x = r->x.data + b * r->x.batch_stride + t0 * r->x.time_stride;
-            a.y = r->ahead + p.unit * 4 * batch + (size_t)b * 4 * p.width;
-            p.kernels->matmul(&a);
+            a.y = r->ahead + unit * 4 * batch + (size_t)b * 4 * width;
+            kernels_of(r, i)->matmul(&a);
         }
+    }
+}
+
+/* `count` panels from panel i on, of one width. init is that of all panels, for `batch` rows. */
+static void step_panels(const run_state *r, lstmc_lstm_args *a, uint32_t i, uint32_t count,
+                        const float *init, uint32_t batch) {
+    const lstm *m = r->m;
+    const size_t unit = (size_t)i * m->panel;
+    lstmc_lstm_args now = *a;
+    now.panel = width_of(m, i);
+    now.panels = count;
+    now.units = m->units - (uint32_t)unit;
+    now.segment[0].w = m->ih + unit * 4 * m->input;
+    now.segment[1].w = m->hh + unit * 4 * m->units;
+    now.init_stride = batch ? (size_t)4 * now.panel : 0;
+    now.init = init + (batch ? unit * 4 * batch : unit * 4);
+    now.c += unit;
+    now.h += unit;
+    if (now.y) now.y += unit;
+    if (now.rows == 1) {
+        kernels_of(r, i)->lstm_row(&now);
+    } else {
+        kernels_of(r, i)->lstm_rows(&now);
     }
 }
 
 /* One step of the rows [b0, b1). `ahead` is where the step's products are, or NULL. */
 static void step(const run_state *r, uint32_t parity, uint32_t t, const float *ahead, uint32_t b0,
                  uint32_t b1) {
-    const lstm *m = &r->m;
-    const uint32_t batch = r->call->batch, panels = lstmc_panel_count(m->units, m->ih.panel);
+    const lstm *m = r->m;
+    const uint32_t batch = r->call->batch, rows = b1 - b0;
     const size_t first = (size_t)b0 * m->padded;
     lstmc_lstm_args a;
     a.segment[0].k = ahead ? 0 : m->input;
@@ -148,47 +175,41 @@ static void step(const run_state *r, uint32_t parity, uint32_t t, const float *a
     a.segment[1].v = r->h[parity] + first;
     a.segment[1].stride = m->padded;
     a.part = r->part;
+    a.c = r->c + first;
+    a.h = r->h[1 - parity] + first;
     a.state_stride = m->padded;
+    a.y = r->y.data ? r->y.data + b0 * r->y.batch_stride + t * r->y.time_stride : NULL;
     a.y_stride = r->y.batch_stride;
-    a.gate = m->gate;
-    a.candidate = m->candidate;
-    a.output = m->output;
-    a.plain = m->gate.kind == LSTMC_FN_SIGMOID && m->candidate.kind == LSTMC_FN_TANH &&
-              m->output.kind == LSTMC_FN_TANH;
-    a.rows = b1 - b0;
-    for (uint32_t i = 0; i < panels;) {
-        const place p = panel_at(r, i);
-        /* A single row takes all panels of a width at once, if their products are side by side. */
-        const int together = a.rows == 1 && p.width == m->ih.panel && (!ahead || batch == 1);
-        const uint32_t full = m->units / m->ih.panel + (m->padded % m->ih.panel == 0 &&
-                                                        m->units % m->ih.panel != 0);
-        a.panels = together ? full : 1;
-        a.panel = p.width;
-        a.units = m->units - (uint32_t)p.unit;
-        a.segment[0].w = m->ih.data + p.unit * 4 * m->input;
-        a.segment[1].w = m->hh.data + p.unit * 4 * m->units;
-        a.init = ahead ? ahead + p.unit * 4 * batch + (size_t)b0 * 4 * p.width
-                       : r->bias + p.unit * 4;
-        a.init_stride = ahead ? (size_t)4 * p.width : 0;
-        a.c = r->c + first + p.unit;
-        a.h = r->h[1 - parity] + first + p.unit;
-        a.y = r->y.data ? r->y.data + b0 * r->y.batch_stride + t * r->y.time_stride + p.unit : NULL;
-        if (a.rows == 1) {
-            p.kernels->lstm_row(&a);
-        } else {
-            p.kernels->lstm_rows(&a);
-        }
-        i += a.panels;
+    (void)lstmc_fn_get(m->params, &a.gate);
+    (void)lstmc_fn_get(m->params + 3, &a.candidate);
+    (void)lstmc_fn_get(m->params + 6, &a.output);
+    a.plain = m->plain;
+    a.rows = rows;
+    /* Every other step goes backwards over the panels: what was read last is still in the cache. */
+    a.backwards = parity;
+    const uint32_t panels = m->full + (m->padded % m->panel != 0);
+    if (rows == 1 && (!ahead || batch == 1)) {
+        /* A single row takes all full panels at once: their products are side by side. */
+        const float *init = ahead ? ahead : r->bias;
+        if (parity && m->full < panels) step_panels(r, &a, m->full, 1, init, 0);
+        if (m->full) step_panels(r, &a, 0, m->full, init, 0);
+        if (!parity && m->full < panels) step_panels(r, &a, m->full, 1, init, 0);
+        return;
+    }
+    for (uint32_t n = 0; n < panels; n++) {
+        const uint32_t i = parity ? panels - 1 - n : n;
+        const float *init = ahead ? ahead + (size_t)b0 * 4 * width_of(m, i) : r->bias;
+        step_panels(r, &a, i, 1, init, ahead ? batch : 0);
     }
 }
 
 /* A row beyond its length: its state stands still, its sequence is zero. */
 static void stand(const run_state *r, uint32_t parity, uint32_t t, uint32_t b) {
-    const size_t row = (size_t)b * r->m.padded;
-    memcpy(r->h[1 - parity] + row, r->h[parity] + row, r->m.padded * sizeof(float));
+    const size_t row = (size_t)b * r->m->padded;
+    memcpy(r->h[1 - parity] + row, r->h[parity] + row, r->m->padded * sizeof(float));
     if (!r->y.data) return;
     float *y = r->y.data + b * r->y.batch_stride + t * r->y.time_stride;
-    for (uint32_t i = 0; i < r->m.units; i++) y[i] = 0.0f;
+    for (uint32_t i = 0; i < r->m->units; i++) y[i] = 0.0f;
 }
 
 /* One step of all rows: the runs of rows that are still valid, and the others. */
@@ -210,69 +231,69 @@ static void step_all(const run_state *r, uint32_t parity, uint32_t t, const floa
     }
 }
 
-static void hand_on(const run_state *r, uint32_t output, const float *state) {
-    const uint32_t id = r->node->layer.outputs[output];
+static void hand_on(const run_state *r, uint32_t id, const float *state) {
     if (id == LSTMC_NONE) return;
     const lstmc_view v = r->call->views[id];
     for (uint32_t b = 0; b < r->call->batch; b++) {
-        memcpy(v.data + b * v.batch_stride, state + (size_t)b * r->m.padded,
-               r->m.units * sizeof(float));
+        memcpy(v.data + b * v.batch_stride, state + (size_t)b * r->m->padded,
+               r->m->units * sizeof(float));
     }
 }
 
 static void run(lstmc_node *node, const lstmc_call *call) {
+    const lstm *m = (const lstm *)node->prepared;
+    const size_t rows = (size_t)call->max_batch * m->padded;
     run_state r;
-    memset(&r, 0, sizeof r);
+    r.m = m;
     r.node = node;
     r.call = call;
-    (void)decode(&node->layer, &r.m);
-    float *scratch = call->scratch;
-    r.bias = r.m.bias.data;
-    if (!r.m.has_bias) {
-        for (size_t i = 0; i < scratch_bias(&r.m); i++) scratch[i] = 0.0f;
-        r.bias = scratch;
-        scratch += scratch_bias(&r.m);
+    r.bias = m->bias;
+    if (!r.bias) {
+        for (size_t i = 0; i < scratch_bias(m); i++) call->scratch[i] = 0.0f;
+        r.bias = call->scratch;
     }
-    r.ahead = scratch;
-    r.hoisted = hoisted_steps(call->batch, call->time, r.m.padded);
-    r.part = scratch + scratch_ahead(&r.m, call->max_batch, call->max_time);
-    const size_t rows = (size_t)call->max_batch * r.m.padded;
+    r.ahead = call->scratch + scratch_bias(m);
+    r.part = r.ahead;
+    if (call->batch > 1) r.part += scratch_ahead(m, call->max_batch, call->max_time);
     r.h[0] = node->state;
     r.h[1] = node->state + rows;
     r.c = node->state + 2 * rows;
-    r.x = call->views[node->layer.inputs[0]];
-    if (node->layer.outputs[0] != LSTMC_NONE) r.y = call->views[node->layer.outputs[0]];
+    r.x = call->views[m->x];
+    if (m->sequence != LSTMC_NONE) {
+        r.y = call->views[m->sequence];
+    } else {
+        r.y.data = NULL;
+        r.y.batch_stride = r.y.time_stride = 0;
+    }
 
     uint32_t parity = node->parity;
-    for (uint32_t t0 = 0; t0 < call->time;) {
-        const uint32_t left = call->time - t0;
-        const uint32_t steps = r.hoisted == 0 ? left : r.hoisted < left ? r.hoisted : left;
-        if (r.hoisted) products_ahead(&r, t0, steps);
-        for (uint32_t i = 0; i < steps; i++, parity ^= 1) {
-            const float *ahead = r.ahead + (size_t)i * 4 * r.m.padded * call->batch;
-            step_all(&r, parity, t0 + i, r.hoisted ? ahead : NULL);
+    const uint32_t chunk = steps_ahead(m, call->batch, call->time);
+    for (uint32_t t = 0, i = 0; t < call->time; t++, i++, parity ^= 1) {
+        if (chunk && i % chunk == 0) {
+            i = 0;
+            products_ahead(&r, t, call->time - t < chunk ? call->time - t : chunk);
         }
-        t0 += steps;
+        const float *ahead = r.ahead + (size_t)i * 4 * m->padded * call->batch;
+        step_all(&r, parity, t, chunk ? ahead : NULL);
     }
     /* Rows of the session that this call left out must find their state in the same buffer. */
-    if (parity != node->parity) {
-        const size_t done = (size_t)call->batch * r.m.padded;
+    if (parity != node->parity && call->batch < call->max_batch) {
+        const size_t done = (size_t)call->batch * m->padded;
         memcpy(r.h[parity] + done, r.h[1 - parity] + done, (rows - done) * sizeof(float));
     }
     node->parity = parity;
-    hand_on(&r, 1, r.h[parity]);
-    hand_on(&r, 2, r.c);
+    hand_on(&r, m->h, r.h[parity]);
+    hand_on(&r, m->c, r.c);
 }
 
 static void state(const lstmc_node *node, uint32_t index, uint32_t max_batch,
                   lstmc_state_view *view) {
-    lstm m;
-    (void)decode(&node->layer, &m);
-    const size_t rows = (size_t)max_batch * m.padded;
+    const lstm *m = (const lstm *)node->prepared;
+    const size_t rows = (size_t)max_batch * m->padded;
     view->name = index ? "c" : "h";
-    view->features = m.units;
+    view->features = m->units;
     view->data = node->state + (index ? 2 : node->parity) * rows;
-    view->stride = m.padded;
+    view->stride = m->padded;
 }
 
-const lstmc_layer_ops lstmc_layer_lstm = {1, check, plan, run, 2, state};
+const lstmc_layer_ops lstmc_layer_lstm = {1, sizeof(lstm), check, prepare, plan, run, 2, state};

@@ -1,0 +1,397 @@
+"""ONNX models (opset 7 and newer) to graphs.
+
+This module walks the nodes in order and names inputs and outputs; :mod:`.onnx_file` reads and
+checks the file, :mod:`.onnx_values` follows axes, :mod:`.onnx_ops` holds the operators,
+:mod:`.onnx_fold` what is constant. onnx itself parses, checks and evaluates.
+Source: https://onnx.ai/onnx/repo-docs/IR.html.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import lstmc
+from lstmc import graph as g
+from lstmc.errors import ConversionError, FormatError
+from lstmc.graph import BATCH, TIME
+
+from . import onnx_fold, onnx_ops
+from .onnx_file import DOMAINS, check, opset_of, read, reason, to_array
+from .onnx_values import FEATURES, Const, Dim, Kind, Node, Refused, Tracked, axis_size, check_order
+from .simplify import readers, simplify
+
+
+def convert(source: Any, *, constants: Mapping[str, Any] | None = None, **unknown: Any) -> g.Graph:
+    """A path or an onnx.ModelProto as a graph; ConversionError if it can't be exact.
+
+    constants: arrays for inputs of the model that are to be fixed, by name, such as weights that
+        a test model takes as inputs, or a sampling rate. They are no inputs of the graph then.
+
+    FormatError if the file is not a valid ONNX model. External data is read from files in the
+    model's own folder only.
+    """
+    if unknown:
+        raise ConversionError(
+            f"option '{sorted(unknown)[0]}' is not known for ONNX models; known: constants"
+        )
+    try:
+        import onnx
+    except ImportError as e:
+        raise ConversionError("ONNX models need the package onnx: pip install lstmc[onnx]") from e
+
+    path = Path(source) if isinstance(source, (str, os.PathLike)) else None
+    if path is None and not isinstance(source, onnx.ModelProto):
+        raise ConversionError(f"expected a path or an onnx.ModelProto, got {type(source).__name__}")
+    what = "the ModelProto" if path is None else f"'{path}'"
+    try:
+        model = source if path is None else read(path)
+        check(model, what)
+        graph = Conversion(model, constants or {}).graph()
+    except UnicodeDecodeError as e:  # names are read when they are needed, not when parsing
+        raise FormatError(f"{what} is not a valid ONNX model: a name is not UTF-8") from e
+    if path is not None:
+        graph.provenance["file"] = path.name
+    graph.infer()
+    return graph
+
+
+# ------------------------------------------------------------------------------------ conversion
+
+
+class Conversion:
+    """One model on its way: tensors by name, layers in a builder."""
+
+    def __init__(self, model: Any, constants: Mapping[str, Any]) -> None:
+        self.model = model
+        self.opset = opset_of(model)
+        self.functions = {(f.domain, f.name) for f in model.functions}
+        self.builder = onnx_ops.Builder()
+        self.folded = 0
+        self.tensors: dict[str, Kind] = {}
+        self.initializers = {t.name: t for t in model.graph.initializer}
+        self.inputs = self.read_inputs(constants)
+        for sparse in model.graph.sparse_initializer:
+            name = sparse.values.name
+            text = f"initializer '{name}' is sparse, which is not supported; store it dense"
+            self.tensors[name] = Refused(ConversionError(text))
+
+    def graph(self) -> g.Graph:
+        needed = self.needed()
+        for proto in self.model.graph.node:
+            if any(n in needed for n in proto.output if n):
+                self.visit(proto)
+        results = [(v.name, self.result(v)) for v in self.model.graph.output]
+        for v in self.model.graph.input:
+            if isinstance(kind := self.tensor(v.name), Refused):
+                raise kind.error  # unused, but predict would have to take it
+        inputs = [self.input_value(name, value) for name, value in self.inputs.items()]
+        outputs = self.name_outputs(results)
+        graph = g.Graph(inputs, outputs, self.builder.layers, self.provenance())
+        simplify(graph)
+        used = readers(graph)
+        for v in inputs:
+            if not used[v.name]:
+                raise ConversionError(
+                    f"input '{v.name}' has no effect on the outputs; remove it from the model, or "
+                    "give it as constants={name: array}"
+                )
+        return graph
+
+    def provenance(self) -> dict[str, str]:
+        version = getattr(lstmc, "__version__", None)
+        producer = f"{self.model.producer_name} {self.model.producer_version}".strip()
+        found = {
+            "source": "onnx",
+            "producer": producer,
+            "opset": str(self.opset),
+            "converter": f"lstmc {version}" if version else "lstmc",
+        }
+        return {key: value for key, value in found.items() if value}
+
+    # -------------------------------------------------------------------------------- tensors
+
+    def read_inputs(self, constants: Mapping[str, Any]) -> dict[str, Tracked]:
+        """Tracked values for the inputs of the graph, in order; constants bound."""
+        declared = {v.name: v for v in self.model.graph.input}
+        for name in constants:
+            if name not in declared:
+                raise ConversionError(
+                    f"constants: '{name}' is not an input of the model; "
+                    f"its inputs: {', '.join(declared) or 'none'}"
+                )
+        inputs = {}
+        for name, value in declared.items():
+            if name in constants:
+                self.tensors[name] = Const(name, bound(value, constants[name]))
+            elif name not in self.initializers:  # before IR 4 every initializer is an input too
+                kind = tracked_input(value)
+                self.tensors[name] = kind
+                if isinstance(kind, Tracked):
+                    inputs[name] = kind
+        return inputs
+
+    def tensor(self, name: str) -> Kind:
+        if name not in self.tensors and name in self.initializers:
+            self.tensors[name] = Const(name, to_array(self.initializers[name], name))
+        if name not in self.tensors:
+            raise FormatError(f"not a valid ONNX model: tensor '{name}' is used but never made")
+        return self.tensors[name]
+
+    def needed(self) -> set[str]:
+        """Names of tensors that the outputs depend on."""
+        found = {v.name for v in self.model.graph.output}
+        for node in reversed(self.model.graph.node):
+            if any(n in found for n in node.output if n):
+                found.update(n for n in node.input if n)
+        return found
+
+    def visit(self, proto: Any) -> None:
+        """Say what a node's outputs are. What can't be is an error once something needs it."""
+        inputs = [self.tensor(n) if n else None for n in proto.input]
+        node = Node(
+            name=proto.name or next(n for n in proto.output if n),
+            op=proto.op_type,
+            opset=self.opset,
+            inputs=inputs,
+            input_names=list(proto.input),
+            outputs=list(proto.output),
+            attrs={},
+        )
+        try:
+            if proto.domain not in DOMAINS or (proto.domain, proto.op_type) in self.functions:
+                raise node.error(self.foreign(proto))
+            node.attrs = attributes(node, proto)
+            results = self.fold(node, proto) or onnx_ops.run(self.builder, node)
+        except ConversionError as e:
+            results = [Refused(e)] * len(node.outputs)
+        self.tensors.update({n: k for n, k in zip(node.outputs, results, strict=False) if n})
+
+    def foreign(self, proto: Any) -> str:
+        if (proto.domain, proto.op_type) in self.functions:
+            return (
+                "this operator is a function defined in the model; inline it first with "
+                "onnx.inliner.inline_local_functions"
+            )
+        return (
+            f"operators of domain '{proto.domain}' are not supported; export the model with "
+            "standard ONNX operators only"
+        )
+
+    def fold(self, node: Node, proto: Any) -> list[Kind] | None:
+        """The outputs of a constant expression, None if it isn't one we may evaluate."""
+        if node.op == "Constant":
+            return [Const(node.outputs[0], constant(node))]
+        consts = [k for k in node.inputs if k is not None]
+        if (
+            node.op not in onnx_fold.SIZES
+            or not consts
+            or not all(isinstance(k, Const) for k in consts)
+        ):
+            return None
+        arrays = [k.array for k in consts if isinstance(k, Const)]
+        try:
+            with np.errstate(all="ignore"):
+                size = onnx_fold.SIZES[node.op](arrays, node.attrs)
+                if size < 0 or self.folded + size > onnx_fold.LIMIT:
+                    if onnx_ops.zeros(node) is not None:
+                        return None  # zeros need not be made
+                    raise node.error(
+                        f"constant expressions make over {onnx_fold.LIMIT} elements; simplify "
+                        "the model first (onnxslim, onnxsim)"
+                    )
+                results = onnx_fold.evaluate(proto, self.opset, arrays)
+        except ConversionError:
+            raise
+        except Exception as e:  # whatever numpy and onnx say about operands that don't fit
+            raise node.error(f"this constant expression can't be evaluated: {reason(e)}") from e
+        self.folded += size
+        # messages about bad values should name the initializer they come from
+        bad = (k.name for k in consts if isinstance(k, Const) and not all_finite(k.array))
+        origin = next(bad, None)
+        return [
+            Const(origin or n, np.asarray(a)) for n, a in zip(node.outputs, results, strict=True)
+        ]
+
+    # ------------------------------------------------------------------------ inputs, outputs
+
+    def result(self, value: Any) -> Tracked:
+        """An output's tensor."""
+        kind = self.tensor(value.name)
+        if isinstance(kind, Refused):
+            raise kind.error
+        node = Node(f"output {value.name}", "output", self.opset, [kind], [value.name], [], {})
+        if not isinstance(kind, Tracked):
+            raise ConversionError(f"output '{value.name}' does not depend on the model's inputs")
+        node.outputs = [value.name + "/last"]
+        kind = onnx_ops.settle(self.builder, node, kind, final=True)
+        rank = len(value.type.tensor_type.shape.dim)
+        if value.type.tensor_type.HasField("shape") and rank != len(kind.axes):
+            raise ConversionError(
+                f"output '{value.name}' is declared with rank {rank} but has {len(kind.axes)} axes"
+            )
+        return kind
+
+    def input_value(self, name: str, value: Tracked) -> g.Value:
+        """Decide what no operator decided and lay the input out."""
+        dims = [axis[0] for axis in value.axes]
+        open_ = [d for d in dims if d.label is None]
+        outer = [d for d in open_ if d.outer or d.size is None]
+        for label in (BATCH, TIME):
+            if any(d.label == label for d in dims):
+                continue
+            first = dims[:1] if label == BATCH and dims[:1] and dims[0] in open_ else outer
+            for dim in first[:1]:
+                dim.label = label
+            outer = [d for d in outer if d.label is None]
+        if outer:
+            raise ConversionError(
+                f"input '{name}': more axes than batch, time and features; {len(dims)} axes, and "
+                f"{len(outer)} more than two are of open size or not features"
+            )
+        for dim in open_:
+            dim.label = dim.label or FEATURES
+        return layout(f"input '{name}'", name, value)
+
+    def name_outputs(self, results: list[tuple[str, Tracked]]) -> list[g.Value]:
+        """Values of the outputs, under their ONNX names.
+
+        An output that is another tensor's value in another layout takes its name over; where that
+        name is itself one that users see, a linear layer makes a second value.
+        """
+        b = self.builder
+        fixed = set(self.inputs) | {name for name, _ in results}
+        renamed: dict[str, str] = {}
+        outputs = []
+        for name, x in results:
+            where = f"output '{name}'"
+            node = Node(name, "output", self.opset, [x], [name], [name], {})
+            features = [d for axis in x.axes for d in axis if d.label == FEATURES]
+            check_order(node, x, features)
+            if x.name != name:
+                if x.name in fixed or x.name in renamed:
+                    b.add(g.Activation, node, (x.name,), activation=g.LINEAR)
+                else:
+                    renamed[x.name] = name
+            outputs.append(layout(where, name, x))
+        for layer in b.layers:
+            layer.inputs = tuple(renamed.get(n, n) for n in layer.inputs)
+            layer.outputs = tuple(None if n is None else renamed.get(n, n) for n in layer.outputs)
+        return outputs
+
+
+# --------------------------------------------------------------------------------------- helpers
+
+
+def tracked_input(value: Any) -> Kind:
+    """An input as its declaration has it; dims get their meaning from what reads them."""
+    import onnx
+
+    kind = value.type.WhichOneof("value")
+    tensor = value.type.tensor_type
+    if kind != "tensor_type":
+        text = f"input '{value.name}' is of {kind or 'no type'}, only tensors are supported"
+    elif tensor.elem_type != onnx.TensorProto.FLOAT:
+        names = onnx.TensorProto.DataType
+        known = tensor.elem_type in names.values()
+        dtype = names.Name(tensor.elem_type).lower() if known else f"type {tensor.elem_type}"
+        text = (
+            f"input '{value.name}' is {dtype}, only float32 is supported; a fixed value can be "
+            "given as constants={name: array}"
+        )
+    elif not tensor.HasField("shape") or not tensor.shape.dim:
+        text = f"input '{value.name}' declares no shape; set its rank in the model"
+    else:
+        sizes = [d.dim_value if d.HasField("dim_value") else 0 for d in tensor.shape.dim]
+        dims = tuple(Dim(n if n > 0 else None) for n in sizes)
+        return Tracked(value.name, tuple((d,) for d in dims), dims)
+    return Refused(ConversionError(text))
+
+
+def bound(value: Any, array: Any) -> np.ndarray:
+    """A user's constant as an array of the input's dtype and shape."""
+    import onnx
+
+    where = f"constants: '{value.name}'"
+    tensor = value.type.tensor_type
+    try:
+        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+        given = np.asarray(array)
+        with np.errstate(all="ignore"):
+            result = given.astype(dtype)
+    except Exception as e:  # no such type, or an array that is none
+        raise ConversionError(f"{where} can't be made an array: {reason(e)}") from e
+    if not np.array_equal(result, given, equal_nan=given.dtype.kind == "f"):
+        raise ConversionError(f"{where} is {given.dtype} with values that {dtype} can't hold")
+    if tensor.HasField("shape"):
+        sizes = [d.dim_value if d.HasField("dim_value") else 0 for d in tensor.shape.dim]
+        fits = zip(sizes, result.shape, strict=False)
+        if len(sizes) != result.ndim or any(n > 0 and n != m for n, m in fits):
+            shape = [n if n > 0 else None for n in sizes]
+            raise ConversionError(f"{where} has shape {list(result.shape)}, expected {shape}")
+    return result
+
+
+def layout(where: str, name: str, x: Tracked) -> g.Value:
+    """The value of an input or output, from the labels of its axes."""
+    axes: list[g.Axis] = []
+    time = None
+    for axis in x.axes:
+        labels = {d.label for d in axis}
+        if labels & {BATCH, TIME}:
+            if len(axis) != 1:
+                raise ConversionError(
+                    f"{where}: one of its axes is a product of {' and '.join(map(str, labels))}; "
+                    "reshape it back in the model"
+                )
+            axes.append(str(axis[0].label))
+            time = axis[0].size if axis[0].label == TIME else time
+        else:
+            size = axis_size(axis)
+            if size is None:
+                raise ConversionError(f"{where}: its number of features is left open")
+            axes.append(size)
+    if BATCH not in axes:
+        raise ConversionError(
+            f"{where} has no batch axis; lstmc's models always have one (export with a batch of 1)"
+        )
+    return g.Value(name, tuple(axes), time=time)
+
+
+def all_finite(array: np.ndarray) -> bool:
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+
+
+def attributes(node: Node, proto: Any) -> dict[str, Any]:
+    """A node's attributes as Python values: text as str, tensors as arrays."""
+    import onnx
+
+    found: dict[str, Any] = {}
+    for attribute in proto.attribute:
+        try:
+            value = onnx.helper.get_attribute_value(attribute)
+        except ValueError as e:
+            raise node.error(f"attribute {attribute.name}: {reason(e)}") from e
+        if isinstance(value, bytes):
+            value = value.decode()
+        elif isinstance(value, onnx.TensorProto):
+            value = to_array(value, f"{node.name}, attribute {attribute.name}")
+        elif attribute.type == onnx.AttributeProto.STRINGS:
+            value = [v.decode() for v in value]
+        elif attribute.type in (onnx.AttributeProto.INTS, onnx.AttributeProto.FLOATS):
+            value = list(value)
+        found[attribute.name] = value
+    return found
+
+
+def constant(node: Node) -> np.ndarray:
+    """Constant-1 to -25: exactly one attribute holds the value."""
+    dtypes = {"value_float": "f4", "value_floats": "f4", "value_int": "i8", "value_ints": "i8"}
+    (name, value), *rest = node.attrs.items() or [("", None)]
+    if rest or (name != "value" and name not in dtypes):
+        raise node.error(f"attribute {name or 'value'} is not supported for constants")
+    return np.asarray(value, dtype=dtypes.get(name))

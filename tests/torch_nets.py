@@ -1,0 +1,78 @@
+"""Torch modules for tests, and what it means that a conversion of one is right."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from lstmc.converters import convert
+from torch import nn
+
+from lstmc import reference
+
+torch.set_num_threads(1)
+
+
+class Net(nn.Module):
+    """An LSTM, what the test does with its result, and a Linear."""
+
+    def __init__(self, body, features=3, hidden=4, out=2, **options):
+        super().__init__()
+        self.lstm = nn.LSTM(features, hidden, **{"batch_first": True, **options})
+        self.fc = nn.Linear(hidden, out)
+        self.body = body
+        self.act = nn.ReLU(inplace=True)
+        self.act.register_buffer("state", torch.zeros(3, 4), persistent=False)
+
+    def forward(self, x):
+        return self.body(self, x)
+
+
+def bold(module):
+    """Weights large enough for every gate to matter, and biases that all differ."""
+    with torch.no_grad():
+        for p in module.parameters():
+            p.copy_(torch.randn(p.shape) * (0.7 if p.ndim > 1 else 0.5))
+    return module
+
+
+def flat(result):
+    """A module's outputs in the converter's order."""
+    if isinstance(result, dict):
+        return list(result.values())
+    if isinstance(result, (tuple, list)):
+        return [y for r in result for y in flat(r)]
+    return [result]
+
+
+def agree(module, *shapes, **options):
+    """Convert; compare with torch in float32 and, closer, in float64. The graph."""
+    bold(module)
+    g = convert(module, **options)
+    xs = [torch.randn(s) for s in shapes]
+    got = reference.run(g, {v.name: x.numpy() for v, x in zip(g.inputs, xs, strict=True)})
+    was_training = module.training
+    module.eval()
+    for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 5e-7)):
+        module.to(dtype)  # float64: what is left is b_ih + b_hh, rounded to float32
+        with torch.no_grad():
+            want = flat(module(*(x.to(dtype) for x in xs)))
+        for v, y in zip(g.outputs, want, strict=True):
+            assert got[v.name].shape == tuple(y.shape)
+            error = np.abs(got[v.name] - y.numpy()).max()
+            assert error <= tolerance * max(1e-3, float(y.abs().max())), (v.name, error)
+    module.float().train(was_training)
+    return g
+
+
+def same_weights(a, b):
+    """Equal graphs, bit for bit, but for the names of layers."""
+    pairs = list(zip(a.layers, b.layers, strict=True))
+    return all(
+        type(p) is type(q)
+        and list(p.params()) == list(q.params())
+        and all(
+            (x is None and y is None) or (x.tobytes() == y.tobytes() and x.shape == y.shape)
+            for (_, _, x), (_, _, y) in zip(p.tensors(), q.tensors(), strict=True)
+        )
+        for p, q in pairs
+    )
