@@ -198,8 +198,8 @@ class Conversion:
             with np.errstate(all="ignore"):
                 size = onnx_fold.SIZES[node.op](arrays, node.attrs)
                 if size < 0 or self.folded + size > onnx_fold.LIMIT:
-                    if onnx_ops.zeros(node) is not None:
-                        return None  # zeros need not be made
+                    if node.op == "ConstantOfShape" or onnx_ops.zeros(node) is not None:
+                        return None  # an initial state, perhaps: zeros need not be made
                     raise node.error(
                         f"constant expressions make over {onnx_fold.LIMIT} elements; simplify "
                         "the model first (onnxslim, onnxsim)"

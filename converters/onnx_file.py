@@ -88,9 +88,29 @@ def check(model: Any, what: str) -> None:
             "load it with onnx.load(path)"
         )
     try:
-        onnx.checker.check_model(model)
+        onnx.checker.check_model(with_shapes(model))
     except Exception as e:  # ValidationError, and others where the checker meets nonsense
         raise FormatError(f"{what} is not a valid ONNX model: {reason(e)}") from e
+
+
+def with_shapes(model: Any) -> Any:
+    """The model, or a copy whose outputs all declare a shape.
+
+    onnx's checker insists on one, ONNX Runtime and the exporters that leave it out don't. It only
+    looks whether there is one.
+    """
+
+    def bare(outputs: Any) -> list[Any]:
+        tensors = [v.type.tensor_type for v in outputs if v.type.HasField("tensor_type")]
+        return [t for t in tensors if not t.HasField("shape")]
+
+    if not bare(model.graph.output):
+        return model
+    copy = type(model)()
+    copy.CopyFrom(model)
+    for tensor in bare(copy.graph.output):
+        tensor.shape.SetInParent()
+    return copy
 
 
 def opset_of(model: Any) -> int:

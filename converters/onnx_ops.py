@@ -568,7 +568,9 @@ def constant_of_shape(b: Builder, node: Node) -> list[Kind]:
     value = node.attr("value")
     if value is None or is_zeros(Const("", value)):
         return [Zeros()]
-    raise node.error("its shape depends on the inputs and its value is not 0.0; only zero is known")
+    raise node.error(
+        "its shape depends on the inputs or is huge, and its value is not 0.0; only zero is known"
+    )
 
 
 def concat(b: Builder, node: Node) -> list[Kind]:

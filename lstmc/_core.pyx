@@ -6,7 +6,7 @@ is wrong all the same is an error, never a wild access.
 """
 
 from cpython.buffer cimport (
-    PyBUF_C_CONTIGUOUS, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
+    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
 )
 from libc.stdint cimport int32_t, uint32_t, uintptr_t
 from libc.stdlib cimport free, malloc
@@ -206,6 +206,9 @@ cdef class Session:
     cdef readonly uint32_t time
     cdef readonly size_t arena_bytes
     cdef readonly int requested  # the target asked for; 0 is auto
+    cdef Py_ssize_t single_in   # features of the only input and output; 0 if there are several
+    cdef Py_ssize_t single_out
+    cdef bint long_step         # a step takes some microseconds: worth giving up the GIL
 
     def __cinit__(self, Model model not None, uint32_t batch, uint32_t time, int target):
         cdef lstmc_config config
@@ -236,6 +239,13 @@ cdef class Session:
         )
         if status:
             _fail(status)
+        cdef lstmc_io_info io
+        if model.input_count == 1 and model.output_count == 1:
+            lstmc_model_io(&model.model, 0, &io)
+            self.single_in = io.features
+            lstmc_model_io(&model.model, 1, &io)
+            self.single_out = io.features
+        self.long_step = batch * <double>model.blob.view.len > 1e5
 
     def __dealloc__(self):
         free(self.memory)
@@ -257,6 +267,58 @@ cdef class Session:
         self._enter()
         lstmc_reset(self.session)
         self.busy = False
+
+    def step(self, x, out):
+        """One step of a model with one input and one output, without any conversion.
+
+        False if x or out is not an aligned C-contiguous float32 [batch, features] array, out
+        writeable: then nothing has happened.
+        """
+        cdef Py_buffer vx
+        cdef Py_buffer vy
+        cdef lstmc_array ax
+        cdef lstmc_array ay
+        cdef int status
+        cdef bint fits
+        if self.single_in == 0 or self.busy:
+            return False
+        try:
+            PyObject_GetBuffer(x, &vx, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+        except (BufferError, TypeError, ValueError):
+            return False
+        try:
+            try:
+                PyObject_GetBuffer(
+                    out, &vy, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | PyBUF_WRITABLE
+                )
+            except (BufferError, TypeError, ValueError):
+                return False
+            fits = (
+                vx.ndim == 2 and vy.ndim == 2
+                and vx.format != NULL and vx.format[0] == c'f' and vx.format[1] == 0
+                and vy.format != NULL and vy.format[0] == c'f' and vy.format[1] == 0
+                and vx.shape[0] == self.batch and vx.shape[1] == self.single_in
+                and vy.shape[0] == self.batch and vy.shape[1] == self.single_out
+            )
+            if fits:
+                ax.data = vx.buf
+                ax.batch_stride = ax.time_stride = self.single_in
+                ay.data = vy.buf
+                ay.batch_stride = ay.time_stride = self.single_out
+                # A step takes less time than giving up the GIL and taking it back.
+                self.busy = True
+                if self.long_step:
+                    with nogil:
+                        status = lstmc_run(self.session, &ax, &ay, self.batch, 1, NULL)
+                else:
+                    status = lstmc_run(self.session, &ax, &ay, self.batch, 1, NULL)
+                self.busy = False
+                if status:
+                    _fail(status)
+            PyBuffer_Release(&vy)
+            return fits
+        finally:
+            PyBuffer_Release(&vx)
 
     def run(self, list inputs, list outputs, uint32_t batch, uint32_t time, lengths, bint keep):
         """Run batch rows through time steps, in blocks that fit the session.

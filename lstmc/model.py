@@ -28,6 +28,32 @@ CACHED_SESSIONS = 8
 GOLDEN_BATCH, GOLDEN_TIME = 2, 16
 
 
+class _Layout:
+    """The shape of an input or output, worked out once: predict is called for single steps too."""
+
+    def __init__(self, value: g.Value) -> None:
+        self.axes = [0 if isinstance(a, str) else a for a in value.axes]
+        self.batch = value.axes.index(g.BATCH)
+        self.time = value.axes.index(g.TIME) if g.TIME in value.axes else -1
+        self.fixed = value.time
+
+    def shape(self, batch: int, time: int) -> tuple[int, ...]:
+        axes = self.axes.copy()
+        axes[self.batch] = batch
+        if self.time >= 0:
+            axes[self.time] = time
+        return tuple(axes)
+
+    def sizes(self, shape: tuple[int, ...]) -> tuple[int, int] | None:
+        """Batch and time of a shape, at least 1 each; None if it doesn't fit or needs a word."""
+        if len(shape) != len(self.axes):
+            return None
+        batch, time = shape[self.batch], shape[self.time] if self.time >= 0 else 1
+        if not batch or not time or shape != self.shape(batch, time):
+            return None
+        return None if self.fixed and time != self.fixed else (batch, time)
+
+
 class Model:
     """A trained network, ready to run. Made by :func:`lstmc.convert` or :func:`lstmc.load`.
 
@@ -41,6 +67,9 @@ class Model:
         self._core = _core.Model(self._blob)
         self._graph, self._golden = format.loads(self._blob)
         self._sessions: dict[tuple[int, int, int], list[_core.Session]] = {}
+        self._inputs = [_Layout(v) for v in self._graph.inputs]
+        self._outputs = [_Layout(v) for v in self._graph.outputs]
+        self._widest = max(s.features for s in self._graph.infer().values())
 
     # ------------------------------------------------------------------------------- describing
 
@@ -97,8 +126,8 @@ class Model:
             x: one array for a model with one input, else a dict by name; float32, in the source
                 model's own shape and axis order (see :attr:`inputs`). float64 is rounded.
             lengths: int [batch], valid time steps of each row, 0 to the number of steps. Beyond
-                them states stand still, sequence outputs are zero, and a last step is the last
-                valid one (zeros for a row of length 0).
+                them states stand still and an LSTM's sequence is zero (layers behind it see
+                zeros); a last step is the last valid one, zeros for a row of length 0.
 
         Returns:
             float32 array, or a dict by name if the model has several outputs.
@@ -109,7 +138,7 @@ class Model:
         """
         arrays, batch, time = self._take(x)
         limits = None if lengths is None else _take_lengths(lengths, batch, time)
-        outputs = [np.zeros(self._shape(v, batch, time), np.float32) for v in self._graph.outputs]
+        outputs = [np.empty(v.shape(batch, time), np.float32) for v in self._outputs]
         if batch and time:
             session = self._borrow(batch, time)
             try:
@@ -136,7 +165,7 @@ class Model:
     def _run_golden(self, golden: format.Golden) -> dict[str, int]:
         batch, time = golden.batch, golden.time
         arrays = [np.ascontiguousarray(golden.inputs[v.name]) for v in self._graph.inputs]
-        outputs = [np.empty(self._shape(v, batch, time), np.float32) for v in self._graph.outputs]
+        outputs = [np.empty(v.shape(batch, time), np.float32) for v in self._outputs]
         session = _core.Session(self._core, batch, time, target_code())
         session.run(arrays, outputs, batch, time, None, False)
         return {v.name: digest(y) for v, y in zip(self._graph.outputs, outputs, strict=True)}
@@ -169,13 +198,14 @@ class Model:
 
     # --------------------------------------------------------------------------------- internals
 
-    @staticmethod
-    def _shape(value: g.Value, batch: int, time: int) -> tuple[int, ...]:
-        return tuple(int(n or 0) for n in value.shape(batch, time))
-
     def _take(self, x: ArrayLike | Mapping[str, ArrayLike]) -> tuple[list[np.ndarray], int, int]:
         """Checked dense arrays in the order of the inputs, and the batch and time they share."""
         values = self._graph.inputs
+        if len(values) == 1 and not isinstance(x, Mapping):
+            a = as_float32(values[0].name, x)
+            if (sizes := self._inputs[0].sizes(a.shape)) is not None:
+                return [a], *sizes
+            x = a  # for the message below
         if isinstance(x, Mapping):
             names = [v.name for v in values]
             if set(x) != set(names):
@@ -218,8 +248,7 @@ class Model:
 
     def _borrow(self, batch: int, time: int) -> _core.Session:
         rows = min(batch, MAX_ROWS)
-        widest = max(s.features for s in self._graph.infer().values()) if time > 1 else 1
-        steps = min(time, max(16, CHUNK_FLOATS // (rows * widest)))
+        steps = min(time, max(16, CHUNK_FLOATS // (rows * self._widest)))
         key = (rows, steps, target_code())
         try:  # list.pop and dict access are atomic: threads never get the same session
             return self._sessions[key].pop()
@@ -288,7 +317,7 @@ def from_graph(graph: g.Graph, panel: int = format.DEFAULT_PANEL) -> Model:
     rng = np.random.default_rng(0)
     golden = format.Golden(GOLDEN_BATCH, GOLDEN_TIME if graph.sequential else 1, {})
     for v in graph.inputs:
-        shape = Model._shape(v, golden.batch, golden.time)
+        shape = _Layout(v).shape(golden.batch, golden.time)
         golden.inputs[v.name] = rng.standard_normal(shape, dtype=np.float32)
     try:
         draft = Model(format.dumps(graph, golden, panel))

@@ -1,0 +1,1273 @@
+"""ONNX models against ONNX Runtime, onnx.reference and the node tests; refusals; hostile files."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from lstmc.converters import convert, from_onnx, onnx_fold
+
+from lstmc import errors, graph, reference
+
+onnx = pytest.importorskip("onnx")
+ort = pytest.importorskip("onnxruntime")
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from onnx.reference import ReferenceEvaluator  # noqa: E402
+
+SHARED = Path(__file__).parents[1].parent / "shared" / "models"
+NEWEST = onnx.defs.onnx_opset_version()
+OPSETS = sorted({7, 11, 13, 14, 21, NEWEST})
+FLOAT = TensorProto.FLOAT
+
+
+# ------------------------------------------------------------------------------- building models
+
+
+class Net:
+    """Nodes and initializers of a model in the making, in the spelling of its opset."""
+
+    def __init__(self, opset: int = 21, seed: int = 0) -> None:
+        self.opset = opset
+        self.rng = np.random.default_rng(seed)
+        self.nodes: list[Any] = []
+        self.initializers: dict[str, np.ndarray] = {}
+        self.inputs: list[Any] = []
+        self.outputs: list[str] = []
+        self.count = 0
+
+    def fresh(self, hint: str) -> str:
+        self.count += 1
+        return f"{hint}_{self.count}"
+
+    def const(self, array: Any, hint: str = "const") -> str:
+        name = self.fresh(hint)
+        self.initializers[name] = np.asarray(array)
+        return name
+
+    def weight(self, *shape: int, hint: str = "w") -> str:
+        array = self.rng.normal(0, 0.6, shape) if shape else self.rng.normal()
+        return self.const(np.asarray(array, np.float32), hint)
+
+    def input(self, name: str, *shape: int | str | None, dtype: int = FLOAT) -> str:
+        self.inputs.append(helper.make_tensor_value_info(name, dtype, shape))
+        return name
+
+    def node(self, op: str, *inputs: str, outputs: int = 1, **attrs: Any) -> Any:
+        names = [self.fresh(op.lower()) for _ in range(outputs)]
+        self.nodes.append(
+            helper.make_node(op, list(inputs), names, name=self.fresh("node"), **attrs)
+        )
+        return names[0] if outputs == 1 else names
+
+    def axes_op(self, op: str, x: str, axes: list[int]) -> str:
+        """Squeeze or Unsqueeze."""
+        if self.opset < 13:
+            return self.node(op, x, axes=axes)
+        return self.node(op, x, self.const(np.array(axes)))
+
+    def slice(self, x: str, start: int, stop: int, axis: int) -> str:
+        if self.opset < 10:
+            return self.node("Slice", x, starts=[start], ends=[stop], axes=[axis])
+        return self.node("Slice", x, *(self.const(np.array([n])) for n in (start, stop, axis)))
+
+    def lstm(
+        self, x: str, features: int, hidden: int, extra: tuple[str, ...] = (), **attrs: Any
+    ) -> list[str]:
+        w = self.weight(1, 4 * hidden, features, hint="W")
+        r = self.weight(1, 4 * hidden, hidden, hint="R")
+        bias = attrs.pop("bias", True)
+        b = self.weight(1, 8 * hidden, hint="B") if bias else ""
+        return self.node("LSTM", x, w, r, b, *extra, outputs=3, hidden_size=hidden, **attrs)
+
+    def output(self, name: str, *names: str) -> Net:
+        self.outputs += [name, *names]
+        return self
+
+    def model(self, **options: Any) -> Any:
+        g = helper.make_graph(
+            self.nodes,
+            "net",
+            self.inputs,
+            [helper.make_tensor_value_info(n, FLOAT, None) for n in self.outputs],
+            [numpy_helper.from_array(a, n) for n, a in self.initializers.items()],
+        )
+        options.setdefault("ir_version", 8)
+        opsets = [helper.make_opsetid("", self.opset)]
+        return helper.make_model(
+            g, opset_imports=opsets, producer_name="tests", producer_version="1", **options
+        )
+
+
+def onnx_run(model: Any, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    session = ort.InferenceSession(model.SerializeToString(), options)
+    return dict(zip([o.name for o in session.get_outputs()], session.run(None, feeds), strict=True))
+
+
+def onnx_reference(model: Any, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    names = [o.name for o in model.graph.output]
+    return dict(zip(names, ReferenceEvaluator(model).run(None, feeds), strict=True))
+
+
+def close(got: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert list(got) == list(expected)
+    for name, e in expected.items():
+        assert got[name].shape == e.shape, name
+        scale = max(1.0, float(np.abs(e).max(initial=0)))
+        assert np.abs(got[name] - e).max(initial=0) <= 1e-5 * scale, name
+
+
+def agree(net: Net | Any, oracle: Any = onnx_run, **feeds: np.ndarray) -> graph.Graph:
+    """Convert, run in the float64 oracle, compare with the model's own outputs."""
+    model = net.model() if isinstance(net, Net) else net
+    g = from_onnx.convert(model)
+    assert [v.name for v in g.outputs] == [o.name for o in model.graph.output]
+    close(reference.run(g, feeds), oracle(model, feeds))
+    return g
+
+
+def data(*shape: int, seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def kinds(g: graph.Graph) -> list[str]:
+    return [type(layer).__name__ for layer in g.layers]
+
+
+# ---------------------------------------------------------------------------------- random models
+
+ACTIVATIONS = [
+    None,
+    (["Sigmoid", "Tanh", "Tanh"], {}),
+    (["HardSigmoid", "Tanh", "Relu"], {"activation_alpha": [0.3], "activation_beta": [0.4]}),
+    (["Sigmoid", "Relu", "Tanh"], {}),
+    (["HardSigmoid", "HardSigmoid", "Tanh"], {"activation_alpha": [0.1, 0.25]}),
+    (
+        ["Sigmoid", "Affine", "Tanh"],
+        {"activation_alpha": [1.0], "activation_beta": [0.0]},
+    ),
+    (["Sigmoid", "Tanh", "HardSigmoid"], {"activation_alpha": [0.15], "activation_beta": [0.1]}),
+]
+
+
+def random_zeros(net: Net, x: str, hidden: int, batch: int, batch_axis: int) -> str:
+    """An initial state as exporters write it: zeros, of the batch size of x."""
+    how = net.rng.integers(3)
+    if how == 0 or net.opset < 9:
+        return net.const(np.zeros((1, batch, hidden), np.float32))
+    size = net.node("Gather", net.node("Shape", x), net.const(np.int64(batch_axis)), axis=0)
+    one, h = net.const(np.array([1])), net.const(np.array([hidden]))
+    shape = net.node("Concat", one, net.axes_op("Unsqueeze", size, [0]), h, axis=0)
+    if how == 1:
+        return net.node("ConstantOfShape", shape)
+    return net.node("Expand", net.const(np.zeros((1, 1, hidden), np.float32)), shape)
+
+
+def random_net(opset: int, seed: int) -> tuple[Net, dict[str, np.ndarray]]:
+    net = Net(opset, seed)
+    rng = net.rng
+    time, batch, features = (int(n) for n in rng.integers(1, 6, 3))
+    batch_major, fixed = bool(rng.integers(2)), bool(rng.integers(2))
+    sizes = (time, batch) if fixed else ("T", "N")
+    shape = (*sizes, features)
+    if batch_major:
+        shape = (shape[1], shape[0], features)
+    x = net.input("x", *shape)
+    feed = data(*(batch, time, features) if batch_major else (time, batch, features), seed=seed)
+    batch_axis = 0 if batch_major else 1
+    y = net.node("Transpose", x, perm=[1, 0, 2]) if batch_major else x
+    if rng.integers(2):
+        y, features = dense(net, y, features, rank=3)
+    for _ in range(rng.integers(1, 3)):
+        hidden = int(rng.integers(1, 7))
+        attrs: dict[str, Any] = {"bias": bool(rng.integers(2))}
+        if (chosen := ACTIVATIONS[rng.integers(len(ACTIVATIONS))]) is not None:
+            attrs.update(activations=chosen[0], **chosen[1])
+        extra: tuple[str, ...] = ()
+        if rng.integers(2):
+            zeros = random_zeros(net, x, hidden, batch, batch_axis)
+            extra = ("", zeros, zeros)
+        sequence, h, c = net.lstm(y, features, hidden, extra, **attrs)
+        y, features = net.axes_op("Squeeze", sequence, [1]), hidden
+    rank = 3
+    match rng.integers(5):
+        case 0:
+            y, rank = net.axes_op("Squeeze", h, [0]), 2
+        case 1:
+            y, rank = net.axes_op("Squeeze", c, [0]), 2
+        case 2 if opset >= 11:
+            y, rank = net.node("Gather", y, net.const(np.int64(-1)), axis=0), 2
+        case 3:
+            y = net.axes_op("Squeeze", net.slice(y, -1, 2**31 - 1, 0), [0])
+            rank = 2
+        case _:
+            y = net.node("Transpose", y, perm=[1, 0, 2]) if batch_major else y
+    for _ in range(rng.integers(3)):
+        y, features = dense(net, y, features, rank)
+    if rng.integers(3) == 0:
+        y = net.node("Softmax", y, axis=rank - 1)
+    net.output(y, *(n for n in (sequence, h, c) if rng.integers(3) == 0 and n != y))
+    return net, {"x": feed}
+
+
+def dense(net: Net, y: str, features: int, rank: int) -> tuple[str, int]:
+    """Gemm or MatMul, with or without bias and activation."""
+    rng, units = net.rng, int(net.rng.integers(1, 6))
+    if rank == 2 and rng.integers(2):
+        turned = bool(rng.integers(2))
+        w = net.weight(units, features) if turned else net.weight(features, units)
+        bias = [net.weight(*s) for s in [(units,), (1, units), (1,)]][rng.integers(3)]
+        alpha, beta = rng.choice([1.0, 0.5, -2.0], 2).tolist()
+        y = net.node("Gemm", y, w, bias, transB=int(turned), alpha=alpha, beta=beta)
+    else:
+        y = net.node("MatMul", y, net.weight(features, units))
+        if rng.integers(3):
+            pair = [y, net.weight(*[(units,), (1, units), (1,)][rng.integers(3)])]
+            y = net.node("Add", *(pair if rng.integers(2) else pair[::-1]))
+    if (op := rng.choice(["", "Relu", "Tanh", "Sigmoid", "HardSigmoid", "Identity"])) != "":
+        y = net.node(str(op), y, **({"alpha": 0.3, "beta": 0.4} if op == "HardSigmoid" else {}))
+    return y, units
+
+
+@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("opset", OPSETS)
+def test_random_models(opset: int, seed: int) -> None:
+    net, feeds = random_net(opset, 1000 * opset + seed)
+    agree(net, **feeds)
+
+
+@pytest.mark.parametrize("opset", [14, 22, NEWEST])
+@pytest.mark.parametrize("activations", [None, *ACTIVATIONS[1:4]])
+def test_layout_1(opset: int, activations: Any) -> None:
+    """Against layout 0 with Transposes, as ONNX Runtime has no layout 1; onnx.reference has."""
+    attrs = {} if activations is None else {"activations": activations[0], **activations[1]}
+    net = Net(opset)
+    y = net.lstm(net.input("x", "N", "T", 3), 3, 4, layout=1, **attrs)
+    x = data(5, 7, 3)
+    twin = Net(opset)
+    z = twin.lstm(
+        twin.node("Transpose", twin.input("x", "N", "T", 3), perm=[1, 0, 2]), 3, 4, **attrs
+    )
+    z = [twin.node("Transpose", n, perm=p) for n, p in zip(z, ([2, 0, 1, 3], *[[1, 0, 2]] * 2))]  # noqa: B905
+    model = net.output(*y).model()
+    g = from_onnx.convert(model)
+    expected = onnx_run(twin.output(*z).model(), {"x": x})
+    got = reference.run(g, {"x": x})
+    close(dict(zip(z, got.values(), strict=True)), expected)
+    if activations is None:
+        close(got, onnx_reference(model, {"x": x}))
+    assert g.inputs == [graph.Value("x", ("batch", "time", 3))]
+    assert [v.axes for v in g.outputs] == [
+        ("batch", "time", 1, 4),
+        ("batch", 1, 4),
+        ("batch", 1, 4),
+    ]
+
+
+def test_onnx_reference_agrees_too() -> None:
+    net = Net()
+    net.output(*net.lstm(net.input("x", "T", "N", 3), 3, 4))
+    agree(net, onnx_reference, x=data(6, 2, 3))
+
+
+# ------------------------------------------------------------------------------------ names, axes
+
+
+def test_names_axes_provenance(tmp_path: Path) -> None:
+    net = Net(14)
+    net.output(*net.lstm(net.input("x", 9, 4, 3), 3, 5))
+    onnx.save(net.model(), tmp_path / "net.onnx")
+    g = convert(tmp_path / "net.onnx")
+    assert g.inputs == [graph.Value("x", ("time", "batch", 3), time=9)]
+    y, h, c = g.outputs
+    assert (y.name, y.axes, y.time) == (net.outputs[0], ("time", 1, "batch", 5), 9)
+    assert h.axes == c.axes == (1, "batch", 5)
+    assert g.layers[0].name == net.nodes[0].name
+    p = g.provenance
+    assert (p["source"], p["file"], p["opset"], p["producer"]) == (
+        "onnx",
+        "net.onnx",
+        "14",
+        "tests 1",
+    )
+    assert p["converter"].startswith("lstmc")
+    batch_of_its_own = data(9, 7, 3)  # the batch size in the file is not enforced
+    assert reference.run(g, {"x": batch_of_its_own})[y.name].shape == (9, 1, 7, 5)
+
+
+def test_unused_outputs_are_none() -> None:
+    net = Net()
+    net.output(net.lstm(net.input("x", "T", "N", 3), 3, 4)[2])
+    assert from_onnx.convert(net.model()).layers[0].outputs == (None, None, net.outputs[0])
+
+
+def test_one_value_under_several_names() -> None:
+    net = Net()
+    y = net.lstm(net.input("x", "T", "N", 3), 3, 4)[0]
+    t = net.node("Transpose", y, perm=[2, 0, 1, 3])
+    s = net.axes_op("Squeeze", y, [1])
+    net.output(t, s, net.node("Identity", "x"))
+    agree(net, x=data(5, 2, 3))
+    net.outputs.insert(0, y)
+    agree(net, x=data(5, 2, 3))
+
+
+def test_empty_and_repeated_node_names() -> None:
+    net = Net()
+    x = net.input("x", "N", 3)
+    for _ in range(3):
+        x = net.node("MatMul", x, net.weight(3, 3))
+    net.output(x)
+    net.nodes[0].name = net.nodes[1].name = "same"
+    net.nodes[2].name = ""
+    g = agree(net, x=data(2, 3))
+    assert [layer.name for layer in g.layers] == ["same", "same_2", net.outputs[0]]
+
+
+def test_initializers_that_are_inputs() -> None:
+    """Before IR version 4 every initializer was an input as well."""
+    net = Net(8)
+    net.output(net.lstm(net.input("x", "T", "N", 3), 3, 4)[0])
+    for name, a in net.initializers.items():
+        net.input(name, *a.shape)
+    g = agree(net.model(ir_version=3), x=data(5, 2, 3))
+    assert [v.name for v in g.inputs] == ["x"]
+
+
+def test_several_inputs_and_outputs() -> None:
+    net = Net()
+    a = net.lstm(net.input("a", "T", "N", 3), 3, 4)[1]
+    b = net.node("MatMul", net.input("b", "N", 2), net.weight(2, 5))
+    net.output(b, a)
+    g = agree(net, a=data(4, 2, 3), b=data(2, 2))
+    assert [v.axes for v in g.inputs] == [("time", "batch", 3), ("batch", 2)]
+
+
+def test_features_without_a_declared_size() -> None:
+    net = Net()
+    net.output(net.lstm(net.input("x", "T", "N", "F"), 3, 4)[0])
+    assert from_onnx.convert(net.model()).inputs[0].axes == ("time", "batch", 3)
+
+
+def test_one_feature_from_unsqueeze() -> None:
+    net = Net()
+    x = net.axes_op("Unsqueeze", net.input("x", "N", "T"), [2])
+    net.output(net.lstm(net.node("Transpose", x, perm=[1, 0, 2]), 1, 4)[0])
+    g = agree(net, x=data(3, 6))
+    assert g.inputs[0].axes == ("batch", "time")
+
+
+# -------------------------------------------------------------------------------------- operators
+
+
+def single(build: Any, *shape: int | str | None, opset: int = 21) -> Net:
+    """x -> build(net, x) -> output"""
+    net = Net(opset)
+    return net.output(build(net, net.input("x", *shape)))
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+@pytest.mark.parametrize("op", ["Relu", "Sigmoid", "Tanh", "HardSigmoid", "Exp", "Softmax"])
+def test_elementwise_alone_and_fused(op: str, opset: int) -> None:
+    attrs = {"axis": 1} if op == "Softmax" else {}
+    alone = single(lambda n, x: n.node(op, x, **attrs), "N", 3, opset=opset)
+    agree(alone, x=data(4, 3))
+    fused = single(
+        lambda n, x: n.node(op, n.node("MatMul", x, n.weight(3, 5)), **attrs), "N", 3, opset=opset
+    )
+    g = agree(fused, x=data(4, 3))
+    assert kinds(g) == (["Dense", "Softmax"] if op == "Softmax" else ["Dense"])
+
+
+def test_not_fused_where_the_sum_is_used_too() -> None:
+    net = Net()
+    y = net.node("MatMul", net.input("x", "N", 3), net.weight(3, 5))
+    z = net.node("Add", y, net.weight(5))
+    net.output(net.node("Relu", z), z, y)
+    g = agree(net, x=data(4, 3))
+    assert kinds(g) == ["Dense", "Dense", "Activation"]
+
+
+def test_two_biases() -> None:
+    def build(n: Net, x: str) -> str:
+        y = n.node("Gemm", x, n.weight(3, 5), n.weight(5))
+        return n.node("Add", n.weight(1, 5), n.node("Add", y, n.weight()))
+
+    assert kinds(agree(single(build, "N", 3), x=data(4, 3))) == ["Dense"]
+
+
+@pytest.mark.parametrize("turned", [0, 1])
+@pytest.mark.parametrize("bias", [(5, 1), (1,), None])
+def test_gemm_with_the_constant_on_the_left(turned: int, bias: Any) -> None:
+    def build(n: Net, x: str) -> str:
+        w = n.weight(3, 5) if turned else n.weight(5, 3)
+        c = [] if bias is None else [n.weight(*bias)]
+        y = n.node("Gemm", w, x, *c, transA=turned, transB=1, alpha=0.5, beta=2.0)
+        return n.node("Transpose", y)
+
+    agree(single(build, "N", 3), x=data(4, 3))
+
+
+def test_matmul_with_the_constant_on_the_left() -> None:
+    def build(n: Net, x: str) -> str:
+        y = n.node("MatMul", n.weight(5, 3), n.node("Transpose", x, perm=[0, 2, 1]))
+        return n.node("Transpose", n.node("Add", y, n.weight(5, 1)), perm=[0, 2, 1])
+
+    agree(single(build, "N", "T", 3), x=data(4, 2, 3))
+
+
+def test_matmul_with_leading_ones() -> None:
+    agree(single(lambda n, x: n.node("MatMul", x, n.weight(1, 3, 5)), "N", "T", 3), x=data(4, 2, 3))
+
+
+@pytest.mark.parametrize("opset", [7, 12, 13, 22])
+def test_dropout_is_the_identity(opset: int) -> None:
+    def build(n: Net, x: str) -> str:
+        extra = [n.const(np.float32(0.5)), n.const(np.bool_(False))] if opset >= 12 else []
+        return n.node("Tanh", n.node("Dropout", x, *extra))
+
+    assert kinds(agree(single(build, "N", 3, opset=opset), x=data(4, 3))) == ["Activation"]
+
+
+@pytest.mark.parametrize("opset", [9, 12, 13])
+def test_cast_to_float_and_flatten(opset: int) -> None:
+    def build(n: Net, x: str) -> str:
+        return n.node("Tanh", n.node("Flatten", n.node("Cast", x, to=1), axis=1))
+
+    g = agree(single(build, "N", 2, 3, opset=opset), x=data(4, 2, 3))
+    assert g.inputs[0].axes == ("batch", 2, 3)
+    assert g.outputs[0].axes == ("batch", 6)
+
+
+def lstm_then(build: Any, *shape: int | str | None, opset: int = 21) -> Net:
+    def whole(n: Net, x: str) -> str:
+        return build(n, n.lstm(x, 3, 4)[0], x)
+
+    return single(whole, *(shape or ("T", "N", 3)), opset=opset)
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+@pytest.mark.parametrize(
+    "shape",
+    [[0, 0, -1], [0, -1, 4], [-1, 1, 4], [-1, 4], [0, 1, -1, 2, 2], [0, -1, 1, 2, 2]],
+    ids=str,
+)
+def test_reshape_regroups(shape: list[int], opset: int) -> None:
+    """To the target and back to [time, batch, 4], so that merged axes come apart again."""
+
+    def build(n: Net, y: str, x: str) -> str:
+        y = n.axes_op("Squeeze", y, [1])
+        old = n.node("Shape", y)
+        y = n.node("Reshape", y, n.const(np.array(shape)))
+        return n.node("Tanh", n.node("Reshape", y, old))
+
+    if opset == 7:  # what ONNX Runtime takes from Shape is what the converter follows
+        assert Net(opset).opset == 7
+    agree(lstm_then(build, opset=opset), x=data(5, 2, 3))
+
+
+def test_reshape_with_fixed_sizes() -> None:
+    def build(n: Net, y: str, x: str) -> str:
+        flat = n.node("Reshape", y, n.const(np.array([10, 4])))
+        y = n.node("Gemm", flat, n.weight(4, 6), n.weight(6))
+        return n.node("Reshape", y, n.const(np.array([5, 2, 3, 2])))
+
+    g = agree(lstm_then(build, 5, 2, 3), x=data(5, 2, 3))
+    assert g.outputs[0].axes == ("time", "batch", 3, 2)
+    assert g.outputs[0].time == 5
+
+
+def last_steps() -> dict[str, Any]:
+    def gather(index: Any) -> Any:
+        return lambda n, y, x: n.node("Gather", y, n.const(np.int64(index)), axis=0)
+
+    big = 2**31 - 1
+    return {
+        "gather -1": gather(-1),
+        "gather [-1]": gather([-1]),
+        "gather T-1": gather(4),
+        "slice -1:": lambda n, y, x: n.slice(y, -1, big, 0),
+        "slice -1:2**63-1": lambda n, y, x: n.slice(y, -1, 2**63 - 1, 0),
+        "slice T-1:T": lambda n, y, x: n.slice(y, 4, 5, 0),
+        "slice all, then -1": lambda n, y, x: n.slice(n.slice(y, 0, big, 2), -1, big, 0),
+    }
+
+
+@pytest.mark.parametrize("opset", [9, 11, 21])
+@pytest.mark.parametrize("how", last_steps())
+def test_last_step(how: str, opset: int) -> None:
+    if opset < 11 and how.startswith("gather -1"):
+        pytest.skip("negative indices came with opset 11")
+    g = agree(lstm_then(last_steps()[how], 5, "N", 3, opset=opset), x=data(5, 2, 3))
+    assert kinds(g) == ["LSTM"]  # the last step of a sequence is the last h
+    if "T" not in how and opset >= 11:
+        g = agree(lstm_then(last_steps()[how], opset=opset), x=data(6, 2, 3))
+    g = agree(
+        single(lambda n, x: n.node("Tanh", last_steps()[how](n, x, x)), 5, "N", 3, opset=opset),
+        x=data(5, 2, 3),
+    )
+    assert kinds(g) == ["LastStep", "Activation"]
+    assert g.inputs[0].axes == ("time", "batch", 3)
+
+
+@pytest.mark.parametrize("opset", [11, 13])
+def test_a_time_axis_of_one_step_may_be_dropped(opset: int) -> None:
+    def squeeze(n: Net, y: str, x: str) -> str:
+        return n.axes_op("Squeeze", y, [0, 1])
+
+    def reshape(n: Net, y: str, x: str) -> str:
+        return n.node("Reshape", y, n.const(np.array([-1, 4])))
+
+    def flatten(n: Net, y: str, x: str) -> str:
+        y = n.node("Transpose", y, perm=[2, 0, 1, 3])
+        return n.node("Gemm", n.node("Flatten", y, axis=1), n.weight(4, 2))
+
+    for build in (squeeze, reshape, flatten):
+        g = agree(lstm_then(build, 1, "N", 3, opset=opset), x=data(1, 5, 3))
+        assert kinds(g)[0] == "LSTM"
+        assert g.outputs[0].axes[0] == "batch"
+    net = lstm_then(lambda n, y, x: n.node("Squeeze", y), 1, 5, 3, opset=opset)
+    agree(net, x=data(1, 5, 3))
+
+
+def test_constants_are_folded() -> None:
+    """Weights assembled in the graph: transposed, joined, cast, scaled."""
+    net = Net()
+    rng = np.random.default_rng(3)
+    halves = [net.const(rng.normal(size=(3, 8)).astype(np.float16)) for _ in range(2)]
+    w = net.node("Cast", net.node("Concat", *halves, axis=1), to=FLOAT)
+    w = net.node("Unsqueeze", net.node("Transpose", w), net.const(np.array([0])))
+    w = net.node("Mul", w, net.const(np.float32(0.5)))
+    b = net.node("ConstantOfShape", net.const(np.array([1, 32])))
+    y = net.node("LSTM", net.input("x", "T", "N", 3), w, net.weight(1, 16, 4), b, hidden_size=4)
+    net.output(y)
+    assert kinds(agree(net, x=data(5, 2, 3))) == ["LSTM"]
+
+
+@pytest.mark.parametrize(
+    "attrs",
+    [
+        {"value": numpy_helper.from_array(np.float32([1, 2, 3]))},
+        {"value_floats": [1.0, 2.0, 3.0]},
+        {"value_float": 2.5},
+    ],
+)
+def test_constant_nodes(attrs: dict[str, Any]) -> None:
+    def build(n: Net, x: str) -> str:
+        return n.node("Add", n.node("MatMul", x, n.weight(4, 3)), n.node("Constant", **attrs))
+
+    agree(single(build, "N", 4), x=data(2, 4))
+
+
+def test_nodes_that_lead_nowhere_are_no_error() -> None:
+    net = Net()
+    y = net.lstm(net.input("x", "T", "N", 3), 3, 4)[0]
+    net.node("Sin", y)
+    agree(net.output(y), x=data(5, 2, 3))
+
+
+def test_zero_peepholes_are_none() -> None:
+    net = Net()
+    p = net.const(np.zeros((1, 12), np.float32))
+    net.output(net.lstm(net.input("x", "T", "N", 3), 3, 4, ("", "", "", p))[0])
+    agree(net, x=data(5, 2, 3))
+
+
+# ------------------------------------------------------------------------------ gates, by their own
+
+
+@pytest.mark.parametrize("part", ["W", "R", "Wb", "Rb"])
+@pytest.mark.parametrize("gate", range(4))
+def test_each_gate_is_told_apart(gate: int, part: str) -> None:
+    """Weights of one gate only: any two gates exchanged would show. ONNX's order is i o f c."""
+    hidden = 2
+    base = np.random.default_rng(5).normal(size=4)
+    net = Net()
+    w, r = np.full((1, 8, 1), 0.3), np.full((1, 8, hidden), 0.2)
+    b = np.tile(np.repeat(base, hidden), 2)[None] / 2
+    rows = slice(gate * hidden, (gate + 1) * hidden)
+    if part == "W":
+        w[0, rows] = -1.5
+    elif part == "R":
+        r[0, rows] = 1.4
+    else:
+        b[0, 4 * hidden * (part == "Rb") :][rows] += 1.1
+    names = [net.const(a.astype(np.float32)) for a in (w, r, b)]
+    net.output(*net.node("LSTM", net.input("x", "T", "N", 1), *names, outputs=3, hidden_size=2))
+    agree(net, x=data(4, 3, 1))
+
+
+def test_gate_order_by_hand() -> None:
+    """With zero recurrence and one step: c = sigmoid(bi) tanh(bc), h = sigmoid(bo) tanh(c)."""
+    net = Net()
+    i, o, f, c = 0.3, -0.7, 1.9, 0.8
+    names = [net.const(np.zeros(s, np.float32)) for s in ((1, 4, 1), (1, 4, 1))]
+    names.append(net.const(np.float32([[i, o, f, c, 0, 0, 0, 0]])))
+    net.output(*net.node("LSTM", net.input("x", 2, "N", 1), *names, outputs=3, hidden_size=1))
+    got = reference.run(from_onnx.convert(net.model()), {"x": np.zeros((2, 1, 1))})
+    s = lambda x: 1 / (1 + np.exp(-x))  # noqa: E731
+    c1 = s(i) * np.tanh(c)
+    c2 = s(f) * c1 + s(i) * np.tanh(c)
+    y, h, last_c = got.values()
+    np.testing.assert_allclose(y.ravel(), [s(o) * np.tanh(c1), s(o) * np.tanh(c2)], rtol=1e-6)
+    np.testing.assert_allclose([h.item(), last_c.item()], [s(o) * np.tanh(c2), c2], rtol=1e-6)
+
+
+# -------------------------------------------------------------------------------------- node tests
+
+
+def node_test(name: str) -> tuple[Any, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    folder = SHARED / "onnx-node-tests" / name
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there")
+    model = onnx.load(folder / "model.onnx")
+
+    def read(kind: str, values: Any) -> dict[str, np.ndarray]:
+        files = [folder / "test_data_set_0" / f"{kind}_{i}.pb" for i in range(len(values))]
+        arrays = [numpy_helper.to_array(onnx.load_tensor(f)) for f in files]
+        return {v.name: a for v, a in zip(values, arrays, strict=True)}
+
+    return model, read("input", model.graph.input), read("output", model.graph.output)
+
+
+@pytest.mark.parametrize("name", ["defaults", "with_initial_bias", "batchwise"])
+def test_node_tests(name: str) -> None:
+    model, inputs, outputs = node_test(f"test_lstm_{name}")
+    x = inputs.pop("X")
+    g = from_onnx.convert(model, constants=inputs)
+    assert [v.name for v in g.inputs] == ["X"]
+    close(reference.run(g, {"X": x}), outputs)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("test_lstm_bidirectional", "direction=bidirectional"),
+        ("test_lstm_reverse", "direction=reverse"),
+        ("test_lstm_with_peepholes", "sequence_lens"),
+        ("test_gru_defaults", "(GRU): this operator is not supported"),
+        ("test_gru_batchwise", "(GRU): this operator is not supported"),
+        ("test_simple_rnn_defaults", "(RNN): this operator is not supported"),
+        ("test_rnn_seq_length", "(RNN): this operator is not supported"),
+    ],
+)
+def test_node_tests_refused(name: str, message: str) -> None:
+    model, inputs, _ = node_test(name)
+    del inputs["X"]
+    with pytest.raises(errors.ConversionError) as e:
+        from_onnx.convert(model, constants=inputs)
+    assert message in str(e.value)
+
+
+@pytest.mark.parametrize("file", sorted(SHARED.glob("*/*.onnx")), ids=lambda p: p.stem)
+def test_models_of_later_issues_are_refused_by_node(file: Path) -> None:
+    with pytest.raises(errors.ConversionError, match=r"^node '.+' \(\w+\): "):
+        convert(file)
+
+
+# --------------------------------------------------------------------------------------- constants
+
+
+def test_constants_are_checked() -> None:
+    net = Net()
+    net.input("w", 3, 5)
+    net.output(net.node("MatMul", net.input("x", "N", 3), "w"))
+    model = net.model()
+    w = data(3, 5)
+    g = from_onnx.convert(model, constants={"w": w.astype(np.float64)})
+    close(reference.run(g, {"x": data(2, 3)}), onnx_run(model, {"x": data(2, 3), "w": w}))
+    refuse(model, "constants={name: array}", "matrix ('w') is not constant")
+    refuse(model, "'q' is not an input of the model; its inputs: w, x", constants={"q": w})
+    refuse(model, "'w' has shape [5, 3], expected [3, 5]", constants={"w": w.T})
+    refuse(model, "'w' is float64 with values", constants={"w": np.full((3, 5), 0.1)})
+    refuse(model, "'w' can't be made an array", constants={"w": "text"})
+    refuse(model, "option 'weights' is not known", weights=1)
+
+
+# ------------------------------------------------------------------------------------- torch models
+
+
+def torch_export(module: Any, x: Any, **options: Any) -> Any:
+    torch = pytest.importorskip("torch")
+    out = io.BytesIO()
+    try:
+        torch.onnx.export(
+            module.eval(), (x,), out, dynamo=False, input_names=["x"], output_names=["y"], **options
+        )
+    except ImportError as e:
+        pytest.skip(f"torch can't export: {e}")
+    return onnx.load_from_string(out.getvalue())
+
+
+def torch_net(batch_first: bool, layers: int, how: str) -> Any:
+    torch = pytest.importorskip("torch")
+
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm = torch.nn.LSTM(3, 5, layers, batch_first=batch_first, dropout=0.2)
+            self.linear = torch.nn.Linear(5, 2)
+
+        def forward(self, x: Any) -> Any:
+            batch = x.shape[0 if batch_first else 1]
+            state = None
+            if how == "zeros":
+                state = (torch.zeros(layers, batch, 5), torch.zeros(layers, batch, 5))
+            elif how == "expand":
+                state = (torch.zeros(layers, 1, 5).expand(-1, batch, -1),) * 2
+            y, (h, c) = self.lstm(x, state)
+            if how == "last":
+                y = y[:, -1] if batch_first else y[-1]
+            elif how == "h":
+                y = h[-1]
+            elif how == "c, relu":
+                return torch.relu(self.linear(c[-1]))
+            elif how == "view":
+                return self.linear(y.reshape(-1, 5)).view(x.shape[0], -1, 2)
+            return self.linear(y)
+
+    torch.manual_seed(3)
+    return Net()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("how", ["sequence", "last", "h", "c, relu", "zeros", "expand", "view"])
+def test_torch_exports(how: str, batch_first: bool, layers: int, dynamic: bool) -> None:
+    torch = pytest.importorskip("torch")
+    if layers == 2 and how in ("h", "c, relu"):
+        pytest.skip("joins the states of both layers: Concat comes later")
+    module = torch_net(batch_first, layers, how)
+    x = torch.randn(4, 4, 3)
+    options = {"dynamic_axes": {"x": {0: "a", 1: "b"}}} if dynamic else {}
+    model = torch_export(module, x, **options)
+    if dynamic:
+        x = torch.randn(6, 3, 3)
+    g = agree(model, x=x.numpy())
+    with torch.no_grad():
+        close(reference.run(g, {"x": x.numpy()}), {"y": module(x).numpy()})
+    assert g.inputs[0].axes == (("batch", "time", 3) if batch_first else ("time", "batch", 3))
+    assert g.inputs[0].time == (None if dynamic else 4)
+    assert kinds(g) == ["LSTM"] * layers + ["Dense"]
+    assert g.provenance["producer"].startswith("pytorch")
+
+
+# ----------------------------------------------------------------------------------------- refusals
+
+
+def refuse(model: Any, *parts: str, error: Any = errors.ConversionError, **options: Any) -> None:
+    """Conversion must fail with one line that holds each part."""
+    with pytest.raises(error) as e:
+        from_onnx.convert(model.model() if isinstance(model, Net) else model, **options)
+    message = str(e.value)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message, message
+
+
+def lstm_with(extra: tuple[Any, ...] = (), **attrs: Any) -> Net:
+    def build(n: Net, x: str) -> str:
+        names = [a if isinstance(a, str) else n.const(a) for a in extra]
+        return n.lstm(x, 3, 4, tuple(names), **attrs)[0]
+
+    return single(build, "T", "N", 3)
+
+
+def state(value: float) -> np.ndarray:
+    return np.full((1, 2, 4), value, np.float32)
+
+
+NAMED = {"activations": ["Sigmoid", "Tanh", "HardSigmoid"], "activation_alpha": [0.1, 0.2, 0.3]}
+
+
+@pytest.mark.parametrize(
+    ("extra", "attrs", "message"),
+    [
+        ((), {"direction": "reverse"}, "attribute direction=reverse is not supported yet"),
+        ((), {"clip": 3.0}, "attribute clip is not supported yet"),
+        ((), {"input_forget": 1}, "attribute input_forget=1 is not supported yet"),
+        ((), {"layout": 2}, "attribute layout=2 is unknown"),
+        ((), {"activations": ["Sigmoid", "Tanh"]}, "activations has 2 names, expected 3"),
+        ((), {"activations": ["Sigmoid", "Tanh", "Elu"]}, "activation 'Elu' is not supported"),
+        (
+            (),
+            {"activations": ["Sigmoid", "Affine", "Tanh"], "activation_alpha": [2.0]},
+            "activation Affine(2, 0) is not supported",
+        ),
+        ((), NAMED, "attribute activation_alpha has 3 values for 1 functions that take one"),
+        (
+            (),
+            {"activations": ["HardSigmoid", "Tanh", "Tanh"], "activation_alpha": [float("nan")]},
+            "HardSigmoid with alpha nan",
+        ),
+        ((np.array([2, 2], np.int32),), {}, "input sequence_lens is not supported yet"),
+        (("", state(0.5), state(0)), {}, "input initial_h ("),
+        (("", "", state(0.5)), {}, "input initial_c ("),
+        (("", "", "", np.ones((1, 12), np.float32)), {}, "input P (peepholes)"),
+    ],
+)
+def test_lstm_refusals(extra: Any, attrs: dict[str, Any], message: str) -> None:
+    refuse(lstm_with(extra, **attrs), "(LSTM): ", message)
+
+
+def test_state_inputs_are_refused() -> None:
+    net = Net()
+    h, c = net.input("h0", 1, "N", 4), net.input("c0", 1, "N", 4)
+    net.output(net.lstm(net.input("x", "T", "N", 3), 3, 4, ("", h, c))[0])
+    refuse(net, "input initial_h ('h0') is no constant", "is not supported yet")
+
+
+def test_bidirectional_is_refused() -> None:
+    net = Net()
+    names = [net.weight(2, 16, 3), net.weight(2, 16, 4)]
+    y = net.node(
+        "LSTM", net.input("x", "T", "N", 3), *names, hidden_size=4, direction="bidirectional"
+    )
+    refuse(net.output(y), "direction=bidirectional")
+
+
+def test_weights_that_dont_fit() -> None:
+    for shapes, message in (
+        (((1, 16, 3), (1, 16, 5)), "W [1, 16, 3] and R [1, 16, 5] don't fit hidden_size=4"),
+        (((2, 16, 3), (2, 16, 4)), "don't fit hidden_size=4"),
+        (((1, 16, 3), (1, 16, 4), (1, 16)), "bias B has shape [1, 16], expected [1, 32]"),
+        (((1, 16, 2), (1, 16, 4)), "gets 3 features, its weights take 2"),
+    ):
+        net = Net()
+        names = [net.weight(*s) for s in shapes]
+        net.output(net.node("LSTM", net.input("x", "T", "N", 3), *names, hidden_size=4))
+        refuse(net, "(LSTM): ", message)
+
+
+def gather_first(n: Net, y: str, x: str) -> str:
+    return n.node("Gather", y, n.const(np.int64(0)), axis=0)
+
+
+REFUSED: dict[str, tuple[Any, str]] = {
+    "operator": (lambda n, y, x: n.node("Sin", y), "(Sin): this operator is not supported; known"),
+    "first step": (gather_first, "(Gather): takes [0:1] of time; only the last time step"),
+    "penultimate step": (lambda n, y, x: n.slice(y, -2, -1, 0), "(Slice): takes [-2:-1] of time"),
+    "half": (lambda n, y, x: n.slice(y, 0, 2, 3), "(Slice): takes [0:2] of the features"),
+    "a row": (lambda n, y, x: n.slice(y, -1, 2**31 - 1, 2), "(Slice): takes [-1:2147483647] of"),
+    "steps": (
+        lambda n, y, x: n.node("Slice", y, *(n.const(np.array([i])) for i in (-1, -9, 0, -1))),
+        "(Slice): has a step of -1",
+    ),
+    "add values": (lambda n, y, x: n.node("Add", y, y), "(Add): adds two computed values"),
+    "add without product": (
+        lambda n, y, x: n.node("Add", y, n.weight(4)),
+        "(Add): adds a constant to what is no matrix product",
+    ),
+    "softmax over time": (lambda n, y, x: n.node("Softmax", y, axis=0), "reads an axis as the f"),
+    "cast": (lambda n, y, x: n.node("Cast", y, to=11), "(Cast): attribute to=11"),
+    "dropout mask": (
+        lambda n, y, x: n.node("Dropout", y, outputs=2)[1],
+        "(Dropout): its output 1 is used",
+    ),
+    "training": (
+        lambda n, y, x: n.node("Dropout", y, n.const(np.float32(0.5)), n.const(np.bool_(True))),
+        "(Dropout): training_mode is true",
+    ),
+    "flatten time": (
+        lambda n, y, x: n.node("MatMul", n.node("Flatten", y, axis=0), n.weight(4, 2)),
+        "(MatMul): reads an axis as the features that is",
+    ),
+    "reshape across": (
+        lambda n, y, x: n.node("Reshape", y, n.const(np.array([-1, 3]))),
+        "(Reshape): reshapes to sizes that don't regroup",
+    ),
+    "allowzero": (
+        lambda n, y, x: n.node("Reshape", y, n.const(np.array([0, 4])), allowzero=1),
+        "(Reshape): attribute allowzero=1",
+    ),
+    "squeeze anything": (
+        lambda n, y, x: n.node("Squeeze", y),
+        "(Squeeze): has no axes given, and an axis of the value is of open size",
+    ),
+    "squeeze batch": (lambda n, y, x: n.axes_op("Squeeze", y, [2]), "(Squeeze): drops axis 2"),
+    "features transposed": (
+        lambda n, y, x: n.node(
+            "MatMul",
+            n.node(
+                "Reshape",
+                n.node(
+                    "Transpose",
+                    n.node("Reshape", y, n.const(np.array([0, 1, -1, 2, 2]))),
+                    perm=[0, 1, 2, 4, 3],
+                ),
+                n.const(np.array([0, 1, -1, 4])),
+            ),
+            n.weight(4, 2),
+        ),
+        "(MatMul): needs features in another order than they are computed in",
+    ),
+    "swapped time and batch": (
+        lambda n, y, x: n.lstm(
+            n.node("Transpose", n.axes_op("Squeeze", y, [1]), perm=[1, 0, 2]), 4, 4
+        )[0],
+        "(LSTM): reads an axis as time that is the batch elsewhere",
+    ),
+    "one step sequence": (
+        lambda n, y, x: n.lstm(n.lstm(x, 3, 4)[1], 4, 4)[0],
+        "(LSTM): the axis it reads as time is not one that the model's inputs have",
+    ),
+    "two values multiplied": (
+        lambda n, y, x: n.node("MatMul", y, n.node("Transpose", y, perm=[0, 1, 3, 2])),
+        "(MatMul): its matrix (",
+    ),
+    "concat": (lambda n, y, x: n.node("Concat", y, y, axis=3), "(Concat): joins values"),
+    "expand": (
+        lambda n, y, x: n.node("Expand", y, n.const(np.array([1, 1, 1, 4]))),
+        "(Expand): repeats a value",
+    ),
+    "ones of a shape": (
+        lambda n, y, x: n.node(
+            "MatMul",
+            n.node(
+                "ConstantOfShape",
+                n.node("Shape", x),
+                value=numpy_helper.from_array(np.float32([1])),
+            ),
+            n.weight(3, 2),
+        ),
+        "(ConstantOfShape): its shape depends on the inputs or is huge, and its value is not",
+    ),
+    "constant input": (
+        lambda n, y, x: n.node("Relu", n.weight(2, 3)),
+        "(Relu): its input 0 ('w_",
+    ),
+    "part of the features": (
+        lambda n, y, x: n.node(
+            "MatMul", n.node("Reshape", y, n.const(np.array([0, 1, -1, 2, 2]))), n.weight(2, 3)
+        ),
+        "(MatMul): works on a part of the features only",
+    ),
+    "merged axes": (
+        lambda n, y, x: n.node("Reshape", y, n.const(np.array([-1, 4]))),
+        "one of its axes is a product of",
+    ),
+    "zeros": (
+        lambda n, y, x: n.node("ConstantOfShape", n.node("Shape", x)),
+        "does not depend on the model's inputs",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_refusals(what: str) -> None:
+    build, message = REFUSED[what]
+    refuse(lstm_then(build), message)
+
+
+def test_unbatched_input_is_refused() -> None:
+    net = Net()
+    net.output(net.lstm(net.axes_op("Unsqueeze", net.input("x", "T", 3), [1]), 3, 4)[0])
+    refuse(net, "(LSTM): the axis it reads as the batch is not one that the model's inputs have")
+
+
+def test_inputs_refused() -> None:
+    for dtype, message in (
+        (TensorProto.INT64, "input 'x' is int64, only float32"),
+        (TensorProto.FLOAT16, "input 'x' is float16, only float32"),
+        (TensorProto.DOUBLE, "input 'x' is double, only float32"),
+    ):
+        net = Net()
+        net.output(net.node("Identity", net.input("x", "N", 3, dtype=dtype)))
+        refuse(net, message)
+    net = Net()
+    net.output(net.node("Tanh", net.input("x", "N", 3)))
+    net.input("rate", 1, dtype=TensorProto.INT64)
+    refuse(net, "input 'rate' is int64")
+    assert from_onnx.convert(net.model(), constants={"rate": [16000]}).inputs[0].name == "x"
+    net = Net()
+    net.output(net.node("Tanh", net.input("x", "N", 3)))
+    net.input("unused", "N", 3)
+    refuse(net, "input 'unused' has no effect on the outputs")
+    net = Net()
+    net.output(net.node("Tanh", net.input("x")))
+    refuse(net, "input 'x' declares no shape")
+    net = Net()
+    net.output(net.node("Tanh", net.input("x", "A", "B", "C", 2)))
+    refuse(net, "input 'x': more axes than batch, time and features")
+
+
+def test_declared_rank_is_checked() -> None:
+    net = single(lambda n, x: n.node("Tanh", x), "N", 3)
+    model = net.model()
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info(net.outputs[0], FLOAT, [1, 1, 1]))
+    refuse(model, "is declared with rank 3 but has 2 axes")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", range(3))
+def test_nan_weights(where: int, bad: float) -> None:
+    net = single(lambda n, x: n.lstm(x, 3, 4)[0], "T", "N", 3)
+    name = list(net.initializers)[where]
+    net.initializers[name].flat[5] = bad
+    refuse(net, f"'{name}'", "NaN or infinite")
+
+
+def test_nan_in_a_folded_weight_names_the_initializer() -> None:
+    net = Net()
+    w = net.const(np.float32([[np.nan, 1, 2]]), "bad")
+    net.output(net.node("MatMul", net.input("x", "N", 3), net.node("Transpose", w)))
+    refuse(net, "'bad_1'", "NaN or infinite")
+
+
+def test_biases_whose_sum_overflows() -> None:
+    net = single(lambda n, x: n.lstm(x, 3, 4)[0], "T", "N", 3)
+    net.initializers[list(net.initializers)[2]].flat[:] = 3e38
+    refuse(net, "Wb + Rb", "NaN or infinite")
+
+
+def test_dtypes_of_weights() -> None:
+    """The checker doesn't compare types: float16 widens, float64 must be exact."""
+    net = single(lambda n, x: n.node("MatMul", x, n.weight(3, 2)), "N", 3)
+    name = next(iter(net.initializers))
+    exact = net.initializers[name].astype(np.float16)
+    for dtype in (np.float16, np.float64):
+        net.initializers[name] = exact.astype(dtype)
+        layer = from_onnx.convert(net.model()).layers[0]
+        np.testing.assert_array_equal(layer.weight, exact.astype(np.float32).T)
+    net.initializers[name] = np.full((3, 2), 0.1)
+    refuse(net, f"'{name}' is float64 with values that float32 can't hold")
+    net.initializers[name] = np.ones((3, 2), np.int32)
+    refuse(net, f"'{name}' has dtype int32")
+    model = net.model()
+    model.graph.initializer[0].CopyFrom(
+        helper.make_tensor(name, TensorProto.BFLOAT16, [3, 2], [1.5, -2, 0.25, 3, 4, 5])
+    )
+    assert from_onnx.convert(model).layers[0].weight[0].tolist() == [1.5, 0.25, 4]
+
+
+def test_other_domains_and_functions() -> None:
+    net = single(
+        lambda n, x: n.node("FusedMatMul", x, n.weight(3, 3), domain="com.microsoft"), 2, 3
+    )
+    model = net.model()
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    refuse(model, "(FusedMatMul): operators of domain 'com.microsoft' are not supported")
+    net = single(lambda n, x: n.node("Twice", x, domain="mine"), "N", 3)
+    model = net.model()
+    model.opset_import.append(helper.make_opsetid("mine", 1))
+    body = [helper.make_node("Relu", ["a"], ["b"])]
+    opsets = [helper.make_opsetid("", 21)]
+    model.functions.append(helper.make_function("mine", "Twice", ["a"], ["b"], body, opsets))
+    refuse(model, "(Twice): this operator is a function defined in the model; inline it first")
+
+
+def test_opsets_refused() -> None:
+    net = single(lambda n, x: n.node("Relu", x), "N", 3)
+    model = net.model()
+    model.opset_import[0].version = 6
+    refuse(model, "uses opset 6, lstmc reads 7 and newer", "version_converter")
+    model.opset_import[0].version = NEWEST + 1
+    refuse(model, f"uses opset {NEWEST + 1}", "update onnx")
+    del model.opset_import[:]
+    model.opset_import.append(helper.make_opsetid("mine", 1))
+    refuse(model, "imports no opset of the default domain")
+
+
+def test_checker_errors_are_format_errors() -> None:
+    net = single(lambda n, x: n.node("Relu", x, colour=1), "N", 3)
+    refuse(net, "is not a valid ONNX model", "colour", error=errors.FormatError)
+    net = single(lambda n, x: n.node("Relu", "nowhere"), "N", 3)
+    refuse(net, "is not a valid ONNX model", "nowhere", error=errors.FormatError)
+
+
+def test_sparse_initializers() -> None:
+    net = single(lambda n, x: n.node("MatMul", x, "s"), "N", 3)
+    model = net.model(ir_version=10)
+    values = numpy_helper.from_array(np.float32([1, 2]), "s")
+    indices = numpy_helper.from_array(np.array([0, 4]))
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [3, 2]))
+    refuse(model, "initializer 's' is sparse")
+
+
+def test_constants_of_any_size_are_not_made() -> None:
+    def build(n: Net, x: str) -> str:
+        huge = n.node("Expand", n.weight(1, 1), n.const(np.array([1 << 20, 1 << 20])))
+        return n.node("MatMul", x, huge)
+
+    refuse(single(build, "N", 3), "(Expand): constant expressions make over")
+
+    def many(n: Net, x: str) -> str:
+        w = n.const(np.ones((1024, 1024), np.float32))
+        for _ in range(onnx_fold.LIMIT // 1024**2 + 1):
+            w = n.node("Neg", w)
+        return n.node("MatMul", x, w)
+
+    refuse(single(many, "N", 1024), "(Neg): constant expressions make over")
+
+
+def test_huge_zeros_cost_nothing() -> None:
+    def build(n: Net, x: str) -> str:
+        zeros = n.node("ConstantOfShape", n.const(np.array([1, 1 << 40, 4])))
+        return n.lstm(x, 3, 4, ("", zeros, zeros))[0]
+
+    assert from_onnx.convert(single(build, "T", "N", 3).model())
+
+
+def test_constant_expressions_that_fail() -> None:
+    net = single(
+        lambda n, x: n.node("MatMul", x, n.node("Reshape", n.weight(3), n.const(np.array([7])))),
+        "N",
+        3,
+    )
+    refuse(net, "(Reshape): this constant expression can't be evaluated")
+
+
+def test_sources_refused() -> None:
+    refuse(42, "expected a path or an onnx.ModelProto, got int")
+
+
+def test_without_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(errors.ConversionError, match=r"pip install lstmc\[onnx\]"):
+        from_onnx.convert("model.onnx")
+
+
+# ------------------------------------------------------------------------------------ external data
+
+
+def external_model(folder: Path, location: str) -> Path:
+    """A Dense whose weight lies in another file; the file's name is then set to ``location``."""
+    net = single(lambda n, x: n.node("MatMul", x, n.weight(3, 2)), "N", 3)
+    model = net.model()
+    folder.mkdir(exist_ok=True)
+    path = folder / "net.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="w.bin", size_threshold=0)
+    model = onnx.load(path, load_external_data=False)
+    model.graph.initializer[0].external_data[0].value = location
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_external_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "a folder"
+    path = external_model(folder, "w.bin")
+    expected = np.frombuffer((folder / "w.bin").read_bytes(), np.float32).reshape(3, 2)
+    np.testing.assert_array_equal(from_onnx.convert(path).layers[0].weight, expected.T)
+    monkeypatch.chdir(folder)
+    assert from_onnx.convert("net.onnx")
+    model = onnx.load(path, load_external_data=False)
+    refuse(model, "initializer 'w_1' is stored in another file; give the model's path")
+    assert from_onnx.convert(onnx.load(path))
+    (folder / "w.bin").write_bytes(b"short")
+    refuse(path, "can't be read", "w_1")
+    (folder / "w.bin").unlink()
+    refuse(path, "initializer 'w_1': its external data file 'w.bin' is missing")
+
+
+def test_external_data_stays_in_its_folder(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.bin"
+    secret.write_bytes(bytes(24))
+    path = external_model(tmp_path / "models", "../secret.bin")
+    refuse(path, "'../secret.bin' lies outside the model's folder")
+    refuse(external_model(tmp_path / "models", str(secret)), "must be named relative")
+    refuse(external_model(tmp_path / "models", ""), "must be named relative")
+    link = tmp_path / "models" / "link.bin"
+    link.symlink_to(secret)
+    refuse(external_model(tmp_path / "models", "link.bin"), "lies outside the model's folder")
+    refuse(external_model(tmp_path / "models", "."), "is missing")
+
+
+# ------------------------------------------------------------------------------------ hostile files
+
+
+@pytest.fixture(scope="module")
+def whole() -> bytes:
+    net, _ = random_net(13, 4242)
+    return net.model().SerializeToString()
+
+
+def attempt(path: Path, content: bytes) -> bool:
+    """Convert; True if that gave a graph. Anything but lstmc's own errors fails the test."""
+    path.write_bytes(content)
+    try:
+        from_onnx.convert(path).infer()
+    except errors.Error as e:
+        assert "\n" not in str(e)
+        return False
+    return True
+
+
+def test_truncated_files(tmp_path: Path, whole: bytes) -> None:
+    path = tmp_path / "net.onnx"
+    assert attempt(path, whole)
+    for n in range(0, len(whole) - 1, max(1, len(whole) // 300)):
+        attempt(path, whole[:n])
+    with pytest.raises(errors.FormatError):
+        path.write_bytes(whole[: len(whole) // 2])
+        from_onnx.convert(path)
+
+
+def test_flipped_bytes(tmp_path: Path, whole: bytes) -> None:
+    path = tmp_path / "net.onnx"
+    rng = np.random.default_rng(11)
+    survived = 0
+    for _ in range(250):
+        content = bytearray(whole)
+        for at in rng.integers(0, len(content), rng.integers(1, 4)):
+            content[at] ^= int(rng.integers(1, 256))
+        survived += attempt(path, bytes(content))
+    assert 0 < survived < 250  # flips within weights do no harm
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), "is not an ONNX"),
+        (b"PK\x03\x04" + bytes(100), "is not an ONNX"),
+        (b"\x80\x04cos\nsystem\n", "is not an ONNX"),
+        (b"hello, this is text\n" * 20, "is not an ONNX"),
+        (bytes(64), "is not an ONNX"),
+    ],
+)
+def test_foreign_files(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(content)
+    refuse(path, "net.onnx", message, error=errors.FormatError)
+
+
+def test_folders_and_missing_files(tmp_path: Path) -> None:
+    refuse(tmp_path, "is a folder", error=errors.FormatError)
+    with pytest.raises(FileNotFoundError):
+        convert(tmp_path / "nothing.onnx")
+
+
+def test_the_model_is_left_as_it_was() -> None:
+    net, _ = random_net(21, 5)
+    model = net.model()
+    before = model.SerializeToString()
+    from_onnx.convert(model)
+    assert model.SerializeToString() == before
+
+
+def test_no_framework_is_imported(tmp_path: Path) -> None:
+    """Converting takes onnx alone."""
+    net, _ = random_net(13, 7)
+    y = net.node("Constant", value=numpy_helper.from_array(np.float32([1])))
+    net.node("Neg", y)
+    onnx.save(net.model(), tmp_path / "net.onnx")
+    code = (
+        "import sys\n"
+        "from lstmc.converters import convert\n"
+        "assert 'onnx' not in sys.modules\n"
+        "g = convert(sys.argv[1])\n"
+        "bad = {'torch', 'tensorflow', 'keras', 'onnxruntime', 'h5py'} & set(sys.modules)\n"
+        "assert 'onnx' in sys.modules and not bad, bad\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "net.onnx")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
