@@ -1,7 +1,7 @@
 """The compiled part: c_src/ and its Cython binding as one extension module, lstmc._core.
 
-Everything else is in pyproject.toml. The module uses the limited API, so that one wheel serves every
-CPython from 3.11 on.
+Everything else is in pyproject.toml. The module uses the limited API, so that one wheel serves
+every CPython from 3.11 on.
 """
 
 import os

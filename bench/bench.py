@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -49,6 +50,9 @@ CASES = (
 )
 
 
+WIDTHS = (11, 11, 8, 16, 7)
+
+
 @dataclass
 class Result:
     case: str
@@ -80,7 +84,7 @@ def layer(case: Case, rng: np.random.Generator) -> g.LSTM:
 
 
 def onnx_session(case: Case, cell: g.LSTM) -> Callable[[np.ndarray], Callable[[], np.ndarray]]:
-    """ONNX Runtime on the same LSTM, [time, batch, input] -> [time, 1, batch, H], state in and out."""
+    """ONNX Runtime on the same LSTM; for single steps with its state as inputs and outputs."""
     import onnx
     import onnxruntime as ort
     from onnx import TensorProto, helper, numpy_helper
@@ -189,22 +193,22 @@ def main() -> int:
     args = parser.parse_args()
     lstmc.set_target(args.target)
     print(f"lstmc {lstmc.__version__} on {lstmc.get_target()}, one thread, against ONNX Runtime")
-    print(f"{'case':24} {'lstmc us':>10} {'peer us':>10} {'ratio':>7} {'quartiles':>15} {'goal':>6}")
+    titles = ("lstmc us", "peer us", "ratio", "quartiles", "goal")
+    print(f"{'case':24}" + "".join(f"{t:>{w}}" for t, w in zip(titles, WIDTHS, strict=True)))
     results = []
     for case in CASES:
         r = measure(case, args.seconds)
         results.append(r)
         goal = f"{r.goal:g}" if r.goal else ""
         print(
-            f"{r.case:24} {r.lstmc_us:10.2f} {r.peer_us:10.2f} {r.ratio:6.2f}x "
-            f"{r.low:6.2f} - {r.high:5.2f} {goal:>6}",
+            f"{r.case:24}{r.lstmc_us:11.2f}{r.peer_us:11.2f}{r.ratio:8.2f}"
+            f"{r.low:8.2f} -{r.high:6.2f}{goal:>7}",
             flush=True,
         )
     mean = statistics.geometric_mean(r.ratio for r in results)
-    print(f"{'geometric mean':24} {'':10} {'':10} {mean:6.2f}x")
+    print(f"{'geometric mean':46}{mean:8.2f}")
     if args.json:
-        with open(args.json, "w") as f:
-            json.dump([asdict(r) for r in results], f, indent=1)
+        Path(args.json).write_text(json.dumps([asdict(r) for r in results], indent=1) + "\n")
     return 0
 
 

@@ -52,8 +52,9 @@ def pack(array: np.ndarray, gates: int, panel: int) -> np.ndarray:
 
     Each panel is [k][gates][width]; units beyond the real ones are zero.
     """
-    matrix = array.reshape(gates, -1, 1) if array.ndim == 1 else array.reshape(gates, -1, array.shape[1])
-    units, k = matrix.shape[1:]
+    k = array.shape[1] if array.ndim > 1 else 1
+    matrix = array.reshape(gates, -1, k)
+    units = matrix.shape[1]
     parts, start = [], 0
     for width in panel_widths(units, panel):
         block = np.zeros((k, gates, width), np.float32)
@@ -129,13 +130,11 @@ def dumps(graph: g.Graph, golden: Golden | None = None, panel: int = DEFAULT_PAN
     written = [v.name for v in graph.inputs]
     written += [n for layer in graph.layers for n in layer.outputs if n is not None]
     ids = {name: i for i, name in enumerate(written)}
-    values = b"".join(
-        _words(strings(n), specs[n].features, int(specs[n].time), 0) for n in written
-    )
+    values = b"".join(_words(strings(n), specs[n].features, int(specs[n].time), 0) for n in written)
 
     layers = b""
     for layer in graph.layers:
-        refs = [ids[n] for n in layer.inputs]
+        refs: list[int] = [ids[n] for n in layer.inputs]
         refs += [NONE if n is None else ids[n] for n in layer.outputs]
         stored = []
         for _, meta, array in layer.tensors():
@@ -162,17 +161,18 @@ def dumps(graph: g.Graph, golden: Golden | None = None, panel: int = DEFAULT_PAN
             else:
                 digest = golden.digests.get(v.name, 0)
         dims = [AXIS_CODES[a] if isinstance(a, str) else a for a in v.axes]
-        io += _words(strings(v.name), ids[v.name], 0, len(dims), len(pool), v.time or 0, sample, digest)
+        io += _words(strings(v.name), ids[v.name], 0, len(dims), len(pool))
+        io += _words(v.time or 0, sample, digest)
         pool += dims
 
-    meta = b"".join(_words(strings(k), strings(v)) for k, v in graph.provenance.items())
+    origin = b"".join(_words(strings(k), strings(v)) for k, v in graph.provenance.items())
     table = bytes(strings.bytes) + bytes(-len(strings.bytes) % 4)
 
     front = 64 + len(io) + len(values) + len(layers) + 32 * len(tensors)
-    front += 4 * len(pool) + len(meta) + len(table)
+    front += 4 * len(pool) + len(origin) + len(table)
     at = front + -front % ALIGN
     padding = bytes(at - front)
-    records, chunks = b"", []
+    records, chunks = b"", list[bytes]()
     for shape, data in tensors:
         records += _words(at, data.nbytes, *shape, 0)
         chunk = data.tobytes()
@@ -186,14 +186,15 @@ def dumps(graph: g.Graph, golden: Golden | None = None, panel: int = DEFAULT_PAN
         len(pool), len(graph.provenance), len(table),
         golden.batch if golden else 0, golden.time if golden else 0, 0,
     )  # fmt: skip
-    body = b"".join([rest, io, values, layers, records, _words(*pool), meta, table, padding, *chunks])
+    parts = [rest, io, values, layers, records, _words(*pool), origin, table, padding, *chunks]
+    body = b"".join(parts)
     return MAGIC + _words(VERSION, zlib.crc32(body)) + body
 
 
 # -------------------------------------------------------------------------------------- reading
 
 
-def loads(blob: bytes | memoryview) -> tuple[g.Graph, Golden | None]:
+def loads(blob: bytes | memoryview | np.ndarray) -> tuple[g.Graph, Golden | None]:
     """The graph and the golden sample of a file's bytes, which the core has opened before.
 
     Raises FormatError if the records make no sense all the same.
@@ -204,8 +205,8 @@ def loads(blob: bytes | memoryview) -> tuple[g.Graph, Golden | None]:
         raise FormatError(f"the model's records are invalid: {e}") from e
 
 
-def _loads(blob: bytes | memoryview) -> tuple[g.Graph, Golden | None]:
-    view = memoryview(blob).cast("B")
+def _loads(blob: bytes | memoryview | np.ndarray) -> tuple[g.Graph, Golden | None]:
+    view = memoryview(blob).cast("B")  # type: ignore[arg-type]
     if bytes(view[:8]) != MAGIC:
         raise FormatError("not an lstmc model")
     words = np.frombuffer(view, "<u4")
@@ -281,8 +282,8 @@ def _loads(blob: bytes | memoryview) -> tuple[g.Graph, Golden | None]:
         return graph, None
     golden = Golden(batch, time, {}, {})
     for i, v in enumerate(graph.inputs):
-        shape = v.shape(batch, time)
-        golden.inputs[v.name] = tensor(io[i][6]).reshape([int(n or 0) for n in shape])
+        sizes = [int(n or 0) for n in v.shape(batch, time)]
+        golden.inputs[v.name] = tensor(io[i][6]).reshape(sizes)
     golden.digests = {v.name: io[n_inputs + i][7] for i, v in enumerate(graph.outputs)}
     return graph, golden
 

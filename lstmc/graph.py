@@ -5,9 +5,9 @@ strings. Inside the graph a value is abstract: per row of the batch it is one ve
 float32 numbers (time-less) or one such vector a time step. Only the graph's own inputs and outputs
 have an order of axes, which is the source model's, kept as it was.
 
-Nothing here computes: :mod:`lstmc.reference` says in float64 what every layer means, ``c_src/`` runs
-it in float32, :mod:`lstmc.format` stores it. Adding a layer means adding one dataclass here; its
-fields carry enough metadata for the file format to store it without knowing it.
+Nothing here computes: :mod:`lstmc.reference` says in float64 what every layer means, ``c_src/``
+runs it in float32, :mod:`lstmc.format` stores it. Adding a layer means adding one dataclass here;
+its fields carry enough metadata for the file format to store it without knowing it.
 """
 
 from __future__ import annotations
@@ -361,9 +361,9 @@ class Graph:
                 if name not in specs:
                     raise ConversionError(f"layer '{layer.name}': value '{name}' does not exist")
             out = layer.infer(*(specs[n] for n in layer.inputs))
-            for name, spec in zip(layer.outputs, out, strict=True):
-                if name is not None:
-                    define(name, spec, f"layer '{layer.name}'")
+            for made, spec in zip(layer.outputs, out, strict=True):
+                if made is not None:
+                    define(made, spec, f"layer '{layer.name}'")
         for v in self.outputs:
             if v.name not in specs:
                 raise ConversionError(f"output '{v.name}' does not exist")

@@ -158,9 +158,9 @@ class Model:
         """Run the stored sample and compare digests; FormatError naming the output that differs."""
         if self._golden is None:
             return
-        wrong = [n for n, d in self._run_golden(self._golden).items() if d != self._golden.digests[n]]
-        if wrong:
-            raise FormatError(f"golden sample: the digest of '{wrong[0]}' differs on this machine")
+        for name, got in self._run_golden(self._golden).items():
+            if got != self._golden.digests[name]:
+                raise FormatError(f"golden sample: the digest of '{name}' differs on this machine")
 
     def _run_golden(self, golden: format.Golden) -> dict[str, int]:
         batch, time = golden.batch, golden.time
@@ -183,10 +183,10 @@ class Model:
                 os.fsync(f.fileno())
             umask = os.umask(0)
             os.umask(umask)
-            os.chmod(temporary, 0o666 & ~umask)
-            os.replace(temporary, path)
+            Path(temporary).chmod(0o666 & ~umask)
+            Path(temporary).replace(path)
         except BaseException:
-            os.unlink(temporary)
+            Path(temporary).unlink()
             raise
 
     def to_bytes(self) -> bytes:
@@ -203,13 +203,13 @@ class Model:
         values = self._graph.inputs
         if len(values) == 1 and not isinstance(x, Mapping):
             a = as_float32(values[0].name, x)
-            if (sizes := self._inputs[0].sizes(a.shape)) is not None:
-                return [a], *sizes
+            if (found := self._inputs[0].sizes(a.shape)) is not None:
+                return [a], *found
             x = a  # for the message below
         if isinstance(x, Mapping):
             names = [v.name for v in values]
             if set(x) != set(names):
-                raise ShapeError(f"inputs are named {sorted(map(str, x))}, expected {sorted(names)}")
+                raise ShapeError(f"got inputs {sorted(map(str, x))}, expected {sorted(names)}")
             given = [x[n] for n in names]
         elif len(values) == 1:
             given = [x]

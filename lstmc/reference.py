@@ -53,8 +53,8 @@ def lstm(
     for b in range(batch):
         for t in range(lengths[b]):
             p = w_ih @ x[b, t] + w_hh @ h[b] + bias
-            i, f, candidate, o = p[:hidden], p[hidden : 2 * hidden], p[2 * hidden : -hidden], p[-hidden:]
-            c[b] = fn(layer.gate, f) * c[b] + fn(layer.gate, i) * fn(layer.candidate, candidate)
+            i, f, g_, o = np.split(p, 4)
+            c[b] = fn(layer.gate, f) * c[b] + fn(layer.gate, i) * fn(layer.candidate, g_)
             h[b] = fn(layer.gate, o) * fn(layer.output, c[b])
             sequence[b, t] = h[b]
     return sequence, h, c

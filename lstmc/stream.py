@@ -94,9 +94,7 @@ class Stream:
             return outputs[0]
         return {v.name: y for v, y in zip(self.model.graph.outputs, outputs, strict=True)}
 
-    def run(
-        self, x: ArrayLike | Mapping[str, ArrayLike]
-    ) -> np.ndarray | dict[str, np.ndarray]:
+    def run(self, x: ArrayLike | Mapping[str, ArrayLike]) -> np.ndarray | dict[str, np.ndarray]:
         """A chunk of any number of steps, in the model's own shape and axis order.
 
         Bit for bit the same as as many calls of :meth:`step`, and faster. Raises as step does.

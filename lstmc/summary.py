@@ -32,7 +32,9 @@ def summary(model: Model) -> str:
     rows = layer_rows(model)
     columns = ("name", "type", "output", "parameters", "multiply_adds", "options")
     titles = ("layer", "type", "output", "parameters", "MACs/step", "options")
-    cells = [titles, *(tuple(f"{r[c]:,}" if isinstance(r[c], int) else r[c] for c in columns) for r in rows)]
+    cells: list[tuple[str, ...]] = [titles]
+    for r in rows:
+        cells.append(tuple(f"{r[c]:,}" if isinstance(r[c], int) else r[c] for c in columns))
     widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
 
     def line(row: tuple[str, ...]) -> str:
