@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lstmc.errors import ConversionError
@@ -40,7 +41,7 @@ CONVERTERS = (
 def find(source: Any) -> Converter:
     """The converter for a path or a live object; ConversionError if there is none."""
     if isinstance(source, (str, os.PathLike)):
-        suffix = os.path.splitext(os.fspath(source))[1].lower()
+        suffix = Path(source).suffix.lower()
         for c in CONVERTERS:
             if suffix in c.suffixes:
                 return c
@@ -65,7 +66,7 @@ def convert(source: Any, **options: Any) -> Graph:
     A path that doesn't exist is a FileNotFoundError, as everywhere in Python.
     """
     converter = find(source)
-    if isinstance(source, (str, os.PathLike)) and not os.path.exists(source):
+    if isinstance(source, (str, os.PathLike)) and not Path(source).exists():
         raise FileNotFoundError(f"no such file: '{os.fspath(source)}'")
     module = importlib.import_module(f"{__name__}.{converter.module}")
     graph = module.convert(source, **options)

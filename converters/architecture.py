@@ -279,8 +279,7 @@ def build(arch: Arch, tensors: Tensors) -> g.Graph:
 def listing(tensors: Tensors, limit: int = 12) -> str:
     """Keys with shapes, the first ones, for a message."""
     shown = [
-        # A hostile file's keys may hold anything; a message is one short line.
-        f"{ascii(k[:80])[1:-1]} {list(t.shape) if t else '(no tensor)'}"
+        f"{w.printable(k)} {list(t.shape) if t else '(no tensor)'}"
         for k, t in itertools.islice(tensors.items(), limit)
     ]
     more = len(tensors) - len(shown)

@@ -94,6 +94,8 @@ def _readable(file: str) -> Iterator[None]:
         yield
     except (Error, FileNotFoundError):
         raise
+    except MemoryError as e:
+        raise FormatError(f"'{file}' takes more memory to read than there is") from e
     except OSError as e:
         what = e.strerror or str(e) or type(e).__name__
         raise FormatError(f"can't read '{file}': {_line(what)}") from e
@@ -101,7 +103,6 @@ def _readable(file: str) -> Iterator[None]:
         zipfile.BadZipFile,
         zlib.error,
         EOFError,
-        MemoryError,
         LookupError,
         RuntimeError,  # zipfile's word for encrypted members, h5py's for many things
         TypeError,

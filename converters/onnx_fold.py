@@ -65,4 +65,4 @@ def evaluate(proto: Any, opset: int, arrays: list[np.ndarray]) -> list[Any]:
         helper.make_graph([proto], "constants", inputs, outputs),
         opset_imports=[helper.make_opsetid("", opset)],
     )
-    return ReferenceEvaluator(model).run(None, dict(zip(names, arrays, strict=True)))
+    return list(ReferenceEvaluator(model).run(None, dict(zip(names, arrays, strict=True))))

@@ -292,7 +292,8 @@ def add_bias(b: Builder, node: Node, x: Tracked, c: np.ndarray) -> Tracked:
     if any(axis_size(axes[i]) != c.shape[i] for i in where):
         raise node.error(f"adds a constant of shape {list(c.shape)} that doesn't fit the value")
     x = x.moved(axes)
-    take_features(node, x, where or [len(axes) - 1])
+    everywhere = [i for i, axis in enumerate(axes) if any(d in x.order for d in axis)]
+    take_features(node, x, where or everywhere)
     bias = np.broadcast_to(c.reshape(-1), maker.weight.shape[:1]).copy()
     if maker.bias is not None:
         with np.errstate(over="ignore"):

@@ -15,7 +15,7 @@ from typing import Any
 
 from lstmc.errors import FormatError
 
-from .weights import MAX_RANK, Storage, StoredTensor
+from .weights import MAX_RANK, Storage, StoredTensor, printable
 
 MAX_HEADER = 100_000_000  # the reference implementation's limit
 
@@ -64,7 +64,9 @@ def read(path: Path) -> dict[str, StoredTensor]:
         dtype, shape, start, end = _entry(bad, name, entry)
         spans.append((start, end))
         if end > len(body):
-            raise FormatError(f"{bad}tensor '{name}' ends beyond the file; is it truncated?")
+            raise FormatError(
+                f"{bad}tensor '{printable(name)}' ends beyond the file; is it truncated?"
+            )
         numel = math.prod(shape)
         strides = tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
         tensors[name] = StoredTensor(Storage(dtype, numel, body[start:end]), shape, 0, strides)
@@ -88,17 +90,17 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _entry(bad: str, name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
     """dtype, shape, first and end byte of one header entry."""
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-        raise FormatError(f"{bad}the entry of tensor '{name[:80]}' is malformed")
+        raise FormatError(f"{bad}the entry of tensor '{printable(name)}' is malformed")
     shape, offsets = entry["shape"], entry["data_offsets"]
     lists = isinstance(shape, list) and isinstance(offsets, list)
     if not lists or len(shape) > MAX_RANK or len(offsets) != 2:
-        raise FormatError(f"{bad}the entry of tensor '{name[:80]}' is malformed")
+        raise FormatError(f"{bad}the entry of tensor '{printable(name)}' is malformed")
     if any(type(n) is not int or not 0 <= n < 2**63 for n in (*shape, *offsets)):
-        raise FormatError(f"{bad}tensor '{name[:80]}' has a number out of range")
+        raise FormatError(f"{bad}tensor '{printable(name)}' has a number out of range")
     if not isinstance(entry["dtype"], str) or entry["dtype"] not in _DTYPES:
-        raise FormatError(f"{bad}tensor '{name[:80]}' has an unknown dtype")
+        raise FormatError(f"{bad}tensor '{printable(name)}' has an unknown dtype")
     dtype, item = _DTYPES[entry["dtype"]]
     start, end = offsets
     if end - start != math.prod(shape) * item:
-        raise FormatError(f"{bad}tensor '{name[:80]}' has another size than its shape says")
+        raise FormatError(f"{bad}tensor '{printable(name)}' has another size than its shape says")
     return dtype, tuple(shape), start, end

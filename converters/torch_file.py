@@ -19,7 +19,7 @@ from typing import Any
 from lstmc.errors import ConversionError, FormatError
 
 from .torch_pickle import Machine
-from .weights import Storage, StoredTensor, itemsize
+from .weights import Storage, StoredTensor, itemsize, printable
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # torch/serialization.py, MAGIC_NUMBER
 _LEGACY_PROTOCOL = 1001
@@ -87,19 +87,19 @@ class _Archive:
     def read(self, record: str) -> memoryview:
         info = self.infos.get(record)
         if info is None:
-            raise FormatError(f"{self.bad}record '{record[:80]}' is missing")
+            raise FormatError(f"{self.bad}record '{printable(record)}' is missing")
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
-            raise FormatError(f"{self.bad}record '{record[:80]}' is compressed or encrypted")
+            raise FormatError(f"{self.bad}record '{printable(record)}' is compressed or encrypted")
         at = info.header_offset
         header = self.data[at : at + 30] if at >= 0 else b""
         if len(header) != 30 or header[:4] != b"PK\x03\x04":
-            raise FormatError(f"{self.bad}record '{record[:80]}' has no header")
+            raise FormatError(f"{self.bad}record '{printable(record)}' has no header")
         start = at + 30 + sum(struct.unpack("<HH", header[26:30]))
         out = self.data[start : start + info.file_size]
         if len(out) != info.file_size or info.compress_size != info.file_size:
-            raise FormatError(f"{self.bad}record '{record[:80]}' ends beyond the file")
+            raise FormatError(f"{self.bad}record '{printable(record)}' ends beyond the file")
         if self.check and zlib.crc32(out) != info.CRC:
-            raise FormatError(f"{self.bad}record '{record[:80]}' fails its checksum")
+            raise FormatError(f"{self.bad}record '{printable(record)}' fails its checksum")
         return out
 
 
@@ -129,7 +129,9 @@ def _read_zip(name: str, data: bytes) -> Any:
             storages[key] = Storage(dtype, numel, raw, order)
         s = storages[key]
         if (s.dtype, s.numel) != (dtype, numel) or len(s.data or b"") != numel * itemsize(dtype):
-            raise FormatError(f"{archive.bad}storage '{key[:80]}' has another size than it says")
+            raise FormatError(
+                f"{archive.bad}storage '{printable(key)}' has another size than it says"
+            )
         return s
 
     machine = Machine(name, archive.read(pickles[0]), load)
@@ -147,7 +149,7 @@ def _read_legacy(name: str, data: bytes) -> Any:
     def load(dtype: str, key: str, numel: int) -> Storage:
         s = storages.setdefault(key, Storage(dtype, numel))
         if (s.dtype, s.numel) != (dtype, numel):
-            raise FormatError(f"{bad}storage '{key[:80]}' has two sizes")
+            raise FormatError(f"{bad}storage '{printable(key)}' has two sizes")
         return s
 
     machine = Machine(name, memoryview(data), load)
@@ -168,7 +170,7 @@ def _read_legacy(name: str, data: bytes) -> Any:
             raise FormatError(f"{bad}its list of storages doesn't match its tensors")
         size = s.numel * itemsize(s.dtype)
         if data[at : at + 8] != s.numel.to_bytes(8, "little") or at + 8 + size > len(data):
-            raise FormatError(f"{bad}storage '{key[:80]}' is not where it should be")
+            raise FormatError(f"{bad}storage '{printable(key)}' is not where it should be")
         s.data = memoryview(data)[at + 8 : at + 8 + size]
         at += 8 + size
     return top

@@ -18,7 +18,7 @@ from typing import Any
 
 from lstmc.errors import ConversionError, FormatError
 
-from .weights import DTYPES, Storage, StoredTensor
+from .weights import DTYPES, Storage, StoredTensor, printable
 
 LoadStorage = Callable[[str, str, int], Storage]  # dtype, key, number of elements
 _MAX_OPCODES = 4_000_000  # a tensor takes about 40; each opcode may cost us 100 bytes
@@ -210,7 +210,8 @@ class Machine:
         full = f"{module}.{name}"
         if full not in _NAMES:
             raise ConversionError(
-                f"'{self.name}' is more than weights: loading it would run code: {full[:120]}; "
+                f"'{self.name}' is more than weights, loading it would run code: "
+                f"{printable(full)}; "
                 "save only the weights, torch.save(model.state_dict(), path), or pass the live "
                 "torch.nn.Module"
             )

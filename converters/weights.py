@@ -134,6 +134,11 @@ def torch_array(name: str, tensor: Any) -> np.ndarray:
         ) from e
 
 
+def printable(text: str) -> str:
+    """Text out of a file for an error message, which is one short line whatever the file holds."""
+    return ascii(text[:80])[1:-1]
+
+
 def join(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
 

@@ -326,7 +326,7 @@ def test_empty_and_repeated_node_names() -> None:
     net.output(x)
     net.nodes[0].name = net.nodes[1].name = "same"
     net.nodes[2].name = ""
-    g = agree(net, x=data(2, 3))
+    g = agree(net, onnx_reference, x=data(2, 3))
     assert [layer.name for layer in g.layers] == ["same", "same_2", net.outputs[0]]
 
 
@@ -467,8 +467,6 @@ def test_reshape_regroups(shape: list[int], opset: int) -> None:
         y = n.node("Reshape", y, n.const(np.array(shape)))
         return n.node("Tanh", n.node("Reshape", y, old))
 
-    if opset == 7:  # what ONNX Runtime takes from Shape is what the converter follows
-        assert Net(opset).opset == 7
     agree(lstm_then(build, opset=opset), x=data(5, 2, 3))
 
 

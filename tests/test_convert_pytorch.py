@@ -43,6 +43,7 @@ BODIES = {
     "tuple": lambda m, x: (m.fc(m.lstm(x)[0]), x.relu()),
     "dict": lambda m, x: {"a": m.lstm(x)[0], "b": m.lstm(x)[1][0][-1]},
     "relu": lambda m, x: F.relu(m.fc(m.lstm(x)[0][:, -1])),
+    "before and after relu": lambda m, x: (lambda y: (F.relu(y), y))(m.fc(m.lstm(x)[0])),
     "relu method": lambda m, x: m.fc(m.lstm(x)[0][:, -1].relu()),
     "tanh": lambda m, x: torch.tanh(m.lstm(x)[0]),
     "hardsigmoid": lambda m, x: F.hardsigmoid(m.fc(m.lstm(x)[0])),

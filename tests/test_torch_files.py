@@ -287,15 +287,29 @@ HOSTILE_PICKLES = {
     "self": b"\x80\x02}q\0X\x01\0\0\0ah\0s.",
     "INST": b"\x80\x02(ios\nsystem\n.",
     "NEWOBJ": b"\x80\x02}}\x81.",
+    "lines in a name": b"\x80\x04\x8c\x03a\nb\x8c\x01c\x93.",
     "EXT1": b"\x80\x02\x82\x01.",
     "too long": b"\x80\x02" + b"N" * 4_100_000 + b".",
     "name without end": b"\x80\x02c" + b"a" * 2000,
 }
 
 
+SAYS = {
+    "beyond": ("expanded", "beyond", "strides beyond"),
+    "out of range": ("negative", "negative stride", "text size"),
+    "longer": ("too long",),
+    "too long": ("long integer",),
+}
+
+
 @pytest.mark.parametrize("name", HOSTILE_PICKLES)
 def test_hostile_pickles(tmp_path, name):
-    assert not attempt(tmp_path / "m.pt", archive(HOSTILE_PICKLES[name], data__0=b"\0" * 16))
+    data = archive(HOSTILE_PICKLES[name], data__0=b"\0" * 16)
+    assert not attempt(tmp_path / "m.pt", data)
+    with pytest.raises(Error) as e:
+        torch_file.read(tmp_path / "m.pt")["w"].array()
+    for part, names in SAYS.items():
+        assert (part in str(e.value)) == (name in names)
 
 
 def test_hostile_pickle_builder_is_sound(tmp_path):
@@ -350,7 +364,7 @@ HOSTILE_HEADERS = {
     "more": safetensors({"a": entry(other=1)}),
     "less": safetensors({"a": {"dtype": "F32"}}),
     "number": safetensors({"a": 3}),
-    "twice": safetensors(b'{"__metadata__": {}, "__metadata__": {}}', b""),
+    "twice": safetensors(b'{"a": %s, "a": %s}' % ((json.dumps(entry()).encode(),) * 2)),
     "nothing": safetensors({}, b""),
 }
 

@@ -1,0 +1,388 @@
+"""What several tests share: small graphs, random ones, arrays cut along an axis, exact float32
+arithmetic, C programs compiled with $CC."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+import lstmc
+from lstmc import graph as g
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT / "tests/data"
+LONG = os.environ.get("LSTMC_LONG") == "1"
+
+BATCH, TIME = g.BATCH, g.TIME
+FUNCTIONS = (
+    g.SIGMOID, g.TANH, g.RELU, g.LINEAR, g.HARD_SIGMOID_ONNX, g.HARD_SIGMOID_KERAS3,
+    g.Fn("exponential"),
+)  # fmt: skip
+#: Around every lane count, panel width and half panel.
+SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 20, 24, 25, 31, 32, 33, 40)
+
+
+# --------------------------------------------------------------------------------------- graphs
+
+
+def layout(features: int, *, time: bool = True, order: str = "btf") -> tuple[g.Axis, ...]:
+    """Axes of a value: "btf", "tbf"; a "1" is an axis of size 1, two f split the features."""
+    if not time:
+        order = order.replace("t", "")
+    split = next((d for d in (2, 3, 5) if features % d == 0 and features > d), 1)
+    axes: list[g.Axis] = []
+    pieces = iter([features] if order.count("f") == 1 else [split, features // split])
+    for c in order:
+        axes.append({"b": BATCH, "t": TIME, "1": 1}.get(c) or next(pieces))
+    return tuple(axes)
+
+
+class Net:
+    """Builds a graph layer by layer, with seeded weights; methods return names of values."""
+
+    def __init__(self, seed: int = 0, scale: float = 1.0) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.scale = scale
+        self.inputs: list[g.Value] = []
+        self.layers: list[g.Layer] = []
+        self.specs: dict[str, g.Spec] = {}
+
+    def weight(self, *shape: int) -> np.ndarray:
+        bound = self.scale / np.sqrt(shape[-1] if len(shape) > 1 else 4)
+        return self.rng.uniform(-bound, bound, shape).astype(np.float32)
+
+    def input(self, features: int, *, time: bool = True, order: str = "btf") -> str:
+        v = g.Value(f"x{len(self.inputs)}", layout(features, time=time, order=order))
+        self.inputs.append(v)
+        self.specs[v.name] = v.spec
+        return v.name
+
+    def add(self, kind: type[g.Layer], x: str, outputs: Sequence[str | None], **fields) -> None:
+        layer = kind(
+            name=f"{kind.__name__.lower()}{len(self.layers)}",
+            inputs=(x,),
+            outputs=tuple(o and f"v{len(self.layers)}{o}" for o in outputs),
+            **fields,
+        )
+        self.layers.append(layer)
+        specs = layer.infer(self.specs[x])
+        self.specs.update(
+            {o: s for o, s in zip(layer.outputs, specs, strict=True) if o is not None}
+        )
+
+    def lstm(
+        self, x: str, hidden: int, *, bias: bool = True, outputs: str = "shc",
+        gate: g.Fn = g.SIGMOID, candidate: g.Fn = g.TANH, output: g.Fn = g.TANH,
+    ) -> dict[str, str]:  # fmt: skip
+        """Names of the outputs asked for: s the sequence, h and c the last states."""
+        self.add(
+            g.LSTM, x, [o if o in outputs else None for o in "shc"],
+            weight_ih=self.weight(4 * hidden, self.specs[x].features),
+            weight_hh=self.weight(4 * hidden, hidden),
+            bias=self.weight(4 * hidden) if bias else None,
+            gate=gate, candidate=candidate, output=output,
+        )  # fmt: skip
+        return {o: f"v{len(self.layers) - 1}{o}" for o in outputs}
+
+    def dense(self, x: str, units: int, *, bias: bool = True, activation: g.Fn = g.LINEAR) -> str:
+        self.add(
+            g.Dense, x, ["y"],
+            weight=self.weight(units, self.specs[x].features),
+            bias=self.weight(units) if bias else None, activation=activation,
+        )  # fmt: skip
+        return f"v{len(self.layers) - 1}y"
+
+    def simple(self, kind: type[g.Layer], x: str, **fields) -> str:
+        """Activation(activation=...), Softmax, LastStep."""
+        self.add(kind, x, ["y"], **fields)
+        return f"v{len(self.layers) - 1}y"
+
+    def graph(self, *outputs: str, order: str = "btf") -> g.Graph:
+        values = [
+            g.Value(n, layout(self.specs[n].features, time=self.specs[n].time, order=order))
+            for n in outputs
+        ]
+        graph = g.Graph(self.inputs, values, self.layers, {"source": "tests"})
+        graph.infer()
+        return graph
+
+
+def lstm_graph(
+    features: int,
+    hidden: int,
+    *,
+    seed: int = 0,
+    outputs: str = "shc",
+    order: str = "btf",
+    **options,
+) -> g.Graph:
+    """One LSTM whose outputs are those of the graph."""
+    net = Net(seed)
+    names = net.lstm(net.input(features, order=order), hidden, outputs=outputs, **options)
+    return net.graph(*names.values(), order=order)
+
+
+def random_graph(seed: int, *, bounded: bool = False, sequential: bool = True) -> g.Graph:
+    """A seeded random graph: LSTM stacks and what may stand around them, one or two inputs, any
+    axes and any number of outputs. ``bounded``: nothing in it can blow up with time, for
+    comparisons with float64. Without ``sequential``, an input may have no time axis."""
+    net = Net(seed, scale=1.0 if bounded else 1.5)
+    rng = net.rng
+    some = FUNCTIONS[:-1] if bounded else FUNCTIONS
+    gates = (g.SIGMOID, g.HARD_SIGMOID_ONNX, g.HARD_SIGMOID_KERAS3)
+
+    def pick(choices):
+        return choices[int(rng.integers(len(choices)))]
+
+    def size() -> int:
+        return int(pick(SIZES))
+
+    orders = ("btf", "tbf", "b1tf", "btff", "1tbff")
+    outputs: list[str] = []
+    for _ in range(int(rng.integers(1, 3))):
+        timed = sequential or rng.random() < 0.8
+        open_ends = [net.input(size(), time=bool(timed), order=pick(orders))]
+        for depth in range(int(rng.integers(1, 5))):
+            x = open_ends.pop(int(rng.integers(len(open_ends))))
+            kinds = ["dense", "activation", "softmax"]
+            if net.specs[x].time:
+                kinds += ["lstm"] * (6 if depth else 12) + ["last"]
+            kind = pick(kinds)
+            if kind == "lstm":
+                ends = "".join(o for o in "shc" if rng.random() < 0.6) or "s"
+                plain = rng.random() < 0.5
+                made = net.lstm(
+                    x, size(), bias=bool(rng.random() < 0.8), outputs=ends,
+                    gate=g.SIGMOID if plain else pick(gates),
+                    candidate=g.TANH if plain else pick((g.TANH, g.SIGMOID) if bounded else some),
+                    output=g.TANH if plain else pick(some),
+                )  # fmt: skip
+                open_ends += made.values()
+            elif kind == "dense":
+                bias = bool(rng.random() < 0.7)
+                open_ends.append(net.dense(x, size(), bias=bias, activation=pick(some)))
+            elif kind == "activation":
+                open_ends.append(net.simple(g.Activation, x, activation=pick(some)))
+            else:
+                open_ends.append(net.simple(g.Softmax if kind == "softmax" else g.LastStep, x))
+            if rng.random() < 0.2:
+                open_ends.append(open_ends[-1])  # a value that several layers read
+        outputs += open_ends
+    return net.graph(*dict.fromkeys(outputs), order=pick(orders))
+
+
+def random_inputs(
+    graph: g.Graph, seed: int, batch: int, time: int, scale: float = 1.0
+) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng([seed, 7])
+    return {
+        v.name: (rng.standard_normal(v.shape(batch, time)) * scale).astype(np.float32)
+        for v in graph.inputs
+    }
+
+
+# --------------------------------------------------------------------------------------- arrays
+
+Arrays = dict[str, np.ndarray]
+
+
+def take(values: Sequence[g.Value], arrays: Arrays, axis: str, index) -> Arrays:
+    """Those rows or steps of all arrays; an array without that axis as it is."""
+    out = {}
+    for v in values:
+        a = arrays[v.name]
+        if axis in v.axes:
+            a = np.take(a, index, axis=v.axes.index(axis))
+        out[v.name] = np.ascontiguousarray(a)
+    return out
+
+
+def join(values: Sequence[g.Value], parts: Sequence[Arrays], axis: str) -> Arrays:
+    """Parts put together along an axis; where a value hasn't got it, the last part's array."""
+    return {
+        v.name: np.concatenate([p[v.name] for p in parts], axis=v.axes.index(axis))
+        if axis in v.axes
+        else parts[-1][v.name]
+        for v in values
+    }
+
+
+def cuts(rng: np.random.Generator, n: int) -> list[range]:
+    """0 .. n in random pieces of at least one."""
+    at, pieces = 0, []
+    while at < n:
+        size = int(rng.integers(1, min(n - at, 1 + n // 2) + 1))
+        pieces.append(range(at, at + size))
+        at += size
+    return pieces
+
+
+def named(graph: g.Graph, result) -> Arrays:
+    """What predict gave, always as a dict."""
+    return result if isinstance(result, dict) else {graph.outputs[0].name: result}
+
+
+def predict(model: lstmc.Model, inputs: Arrays, lengths=None) -> Arrays:
+    return named(model.graph, model.predict(inputs, lengths=lengths))
+
+
+def bits(a: np.ndarray) -> np.ndarray:
+    """The bits of float32, every NaN made the same: its payload is outside the contract."""
+    a = np.ascontiguousarray(a, np.float32)
+    return np.where(np.isnan(a), np.uint32(0x7FC00000), a.view(np.uint32))
+
+
+def assert_same(got: Arrays, want: Arrays, what: str = "") -> None:
+    """Bit for bit."""
+    assert got.keys() == want.keys()
+    for name, a in got.items():
+        assert a.shape == want[name].shape, (what, name, a.shape, want[name].shape)
+        wrong = np.argwhere(bits(a) != bits(want[name]))
+        if len(wrong):
+            at = tuple(int(i) for i in wrong[0])
+            raise AssertionError(
+                f"{what}: '{name}' differs in {len(wrong)} of {a.size}, first at {at}: "
+                f"{a[at]!r} instead of {want[name][at]!r}"
+            )
+        assert lstmc.digest(a) == lstmc.digest(want[name])
+
+
+@contextlib.contextmanager
+def target(name: str) -> Iterator[None]:
+    """Run on one target inside the block."""
+    before = lstmc.get_target()
+    lstmc.set_target(name)
+    try:
+        yield
+    finally:
+        lstmc.set_target(before)
+
+
+# ----------------------------------------------------------------------------- exact arithmetic
+
+
+def exact_fma(a, b, c) -> np.ndarray:
+    """a * b + c of float32 rounded once, by way of float64 rounded to odd (Boldo, Melquiond)."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        p = np.float64(a) * np.float64(b)  # exact
+        d = np.float64(c)
+        s = np.asarray(p + d)
+        v = s - p
+        e = (p - (s - v)) + (d - v)  # s + e = p + c exactly
+        even = (s.view(np.int64) & 1) == 0
+        inexact = (e < 0) | (e > 0)
+        s = np.where(inexact & even, np.nextafter(s, np.copysign(np.inf, e)), s)
+        return s.astype(np.float32)
+
+
+def exact_chain(weight: np.ndarray, x: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """p = start; for k ascending: p = fma(weight[:, k], x[:, k], p): the contract's only sum."""
+    for k in range(x.shape[1]):
+        start = exact_fma(weight[None, :, k], x[:, k, None], start)
+    return start
+
+
+def flush(x: np.ndarray) -> np.ndarray:
+    return np.where(np.abs(x) < np.float32(2.0**-64), np.float32(0), x)
+
+
+# -------------------------------------------------------------------------------------------- C
+
+WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-pedantic", "-Werror"]
+CORE = sorted(str(p) for p in (ROOT / "c_src").rglob("*.c"))
+
+
+def c_compiler() -> list[str]:
+    """$CC as a command, gcc if unset; skips the test where there is none."""
+    import pytest
+
+    command = shlex.split(os.environ.get("CC", "gcc"))
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"no C compiler {command[0]}")
+    return command
+
+
+def run_program(command: Sequence[str | Path], **options) -> subprocess.CompletedProcess[str]:
+    """Run it, with its output in the error if it fails."""
+    result = subprocess.run(
+        [str(c) for c in command], capture_output=True, text=True, check=False, **options
+    )
+    assert result.returncode == 0, (
+        f"{' '.join(map(str, command))}: status {result.returncode}\n"
+        f"{result.stdout[-4000:]}\n{result.stderr[-8000:]}"
+    )
+    return result
+
+
+def compile_c(
+    output: Path, sources: Sequence[str | Path], flags: Sequence[str] = ("-std=c99", "-O2"),
+    compiler: Sequence[str] | None = None,
+) -> Path:  # fmt: skip
+    """A program (or, by its flags, a library) of C sources and objects; returns its path."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    command = [*(compiler or c_compiler()), *flags, "-I", str(ROOT / "c_src"), *map(str, sources)]
+    run_program([*command, "-o", output])
+    return output
+
+
+def compile_objects(
+    directory: Path, sources: Sequence[str | Path], flags: Sequence[str] = ("-std=c99", "-O2"),
+    compiler: Sequence[str] | None = None,
+) -> list[Path]:  # fmt: skip
+    """Objects of sources with different names, compiled on two cores."""
+    directory.mkdir(parents=True, exist_ok=True)
+    base = [*(compiler or c_compiler()), *flags, "-I", str(ROOT / "c_src"), "-c"]
+    # The slow ones are the kernels; dealing them out in turn balances well enough.
+    order = sorted(map(str, sources), key=lambda s: ("kernels" not in s, s))
+    halves = [h for h in (order[0::2], order[1::2]) if h]
+    running = [
+        subprocess.Popen(
+            [*base, *half],
+            cwd=directory,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for half in halves
+    ]
+    outputs = [p.communicate()[0] for p in running]
+    assert not any(p.returncode for p in running), "\n".join(outputs)[-8000:]
+    return [directory / (Path(s).stem + ".o") for s in order]
+
+
+MODE_SOURCE = r"""
+#include <stdint.h>
+#if defined(__SSE2__)
+#include <xmmintrin.h>
+uint64_t get_mode(void) { return _mm_getcsr(); }
+void set_mode(uint64_t mode) { _mm_setcsr((unsigned)mode); }
+#elif defined(__aarch64__)
+uint64_t get_mode(void) { uint64_t m; __asm__ volatile("mrs %0, fpcr" : "=r"(m)); return m; }
+void set_mode(uint64_t m) { __asm__ volatile("msr fpcr, %0" : : "r"(m)); }
+#endif
+"""
+
+
+def fp_modes() -> dict[str, int]:
+    """Bits to set in this machine's floating-point control word, by name: the modes that audio
+    programs and careless libraries leave behind. Empty where we don't know them."""
+    if platform.machine() in ("x86_64", "AMD64"):
+        return {
+            "ftz": 0x8000,
+            "daz": 0x0040,
+            "ftz+daz": 0x8040,
+            "up": 0x4000,
+            "towards zero": 0x6000,
+            "ftz+daz, down": 0xA040,
+        }
+    if platform.machine() in ("aarch64", "arm64"):
+        return {"fz": 1 << 24, "up": 1 << 22, "fz, towards zero": 7 << 22}
+    return {}
