@@ -279,7 +279,7 @@ lstmc_target lstmc_session_target(const lstmc_session *session) { return session
 /* State index of the session, and the layer it belongs to; 0 if there is none. */
 static int find_state(const lstmc_session *s, uint32_t index, lstmc_state_view *view,
                       uint32_t *layer) {
-    for (uint32_t i = 0; i < s->model->layer_count; i++) {
+    for (uint32_t i = 0; s && i < s->model->layer_count; i++) {
         const lstmc_node *n = s->nodes + i;
         if (index < n->ops->state_count) {
             n->ops->state(n, index, s->call.max_batch, view);

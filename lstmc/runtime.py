@@ -12,6 +12,7 @@ from . import _core
 from .errors import DtypeError
 
 _target = "auto"
+_code = 0
 
 
 def targets() -> list[str]:
@@ -25,8 +26,8 @@ def set_target(name: str) -> None:
     Results never depend on it. The environment variable LSTMC_TARGET sets it at import. Raises
     TargetError if there is no such target here. Streams keep the target they were made with.
     """
-    global _target
-    _core.target_code(name)
+    global _target, _code
+    _code = _core.target_code(name)
     _target = name
 
 
@@ -37,7 +38,7 @@ def get_target() -> str:
 
 def target_code() -> int:
     """The target's number in the core; 0 leaves the choice to it."""
-    return _core.target_code(_target)
+    return _code
 
 
 def digest(y: ArrayLike) -> int:

@@ -4,7 +4,8 @@
  *   LSTMC_KERNELS      the name of the table to define
  *   LSTMC_TARGET_ID    its lstmc_target
  *   V_TILE_ROWS        rows of a batch tile, 1 to 6: rows * 4 accumulators and 4 weights in registers
- *   V_ROW_VECTORS      vectors of units at once for a single row, 1 or 2 (4 accumulators each)
+ *   V_ROW_VECTORS      vectors of units at once for a single row, 1 or 2: 4 accumulators each, which
+ *                      must cover the latency of fma; smaller strides keep more of a cache's lines
  *   V_K_BLOCK          columns of k between stores of partial sums: a block of weights fits in L1
  *
  * Accumulators are named variables made by macros, since compilers spill arrays of vectors.
@@ -130,9 +131,7 @@ V_INLINE size_t lstm_valid(const lstmc_lstm_args *a, size_t unit) {
     }                                                                                              \
     ROWS_##N(ROW_CELL)
 
-V_INLINE void lstm_row_1(const lstmc_lstm_args *a, uint32_t plain, size_t unit0) {
-    ROW_BODY(1)
-}
+V_INLINE void lstm_row_1(const lstmc_lstm_args *a, uint32_t plain, size_t unit0) { ROW_BODY(1) }
 
 #if V_ROW_VECTORS == 2
 V_INLINE void lstm_row_2(const lstmc_lstm_args *a, uint32_t plain, size_t unit0, size_t unit1) {
@@ -176,14 +175,16 @@ typedef struct block {
     size_t lane;
 } block;
 
-#define TILE_INIT(r, j) v_f32 a##r##j = v_load(b->init + (size_t)r * b->init_stride + (size_t)j * panel);
+#define TILE_INIT(r, j)                                                                            \
+    v_f32 a##r##j = v_load(b->init + (size_t)r * b->init_stride + (size_t)j * panel);
 #define TILE_ROW(r) const float *v##r = s->v + (row + (size_t)r) * s->stride;
 #define TILE_STEP(r)                                                                               \
     {                                                                                              \
         const v_f32 x##r = v_set1(v##r[k]);                                                        \
         VECS_4(T_MULTIPLY, r)                                                                      \
     }
-#define TILE_STORE(r, j) v_store(b->part + (row + (size_t)r) * 4 * panel + (size_t)j * panel, a##r##j);
+#define TILE_STORE(r, j)                                                                           \
+    v_store(b->part + (row + (size_t)r) * 4 * panel + (size_t)j * panel, a##r##j);
 #define TILE_START(r) VECS_4(TILE_INIT, r)
 #define TILE_END(r) VECS_4(TILE_STORE, r)
 #define TILE_CELL(r)                                                                               \
@@ -308,8 +309,7 @@ typedef struct slab {
         MM_START_##V(N) VECS_##V(MM_POINT, 0) ROWS_##N(MM_ROW) size_t at =                         \
             (size_t)b->k0 * a->panel;                                                              \
         for (uint32_t k = b->k0; k < b->k1; k++, at += a->panel) {                                 \
-            VECS_##V(T_LOAD_WEIGHT, 0)                                                             \
-            ROWS_##N(MM_STEP_##V)                                                                  \
+            VECS_##V(T_LOAD_WEIGHT, 0) ROWS_##N(MM_STEP_##V)                                       \
         }                                                                                          \
         ROWS_##N(MM_END_##V)                                                                       \
     }

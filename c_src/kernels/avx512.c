@@ -14,7 +14,7 @@
 #define LSTMC_KERNELS lstmc_kernels_avx512
 #define LSTMC_TARGET_ID LSTMC_TARGET_AVX512
 #define V_TILE_ROWS 6
-#define V_ROW_VECTORS 2
+#define V_ROW_VECTORS 1
 #define V_K_BLOCK 128
 #include "algorithms.h"
 

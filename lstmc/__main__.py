@@ -1,0 +1,7 @@
+"""``python -m lstmc`` is the same as ``lstmc``."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())
