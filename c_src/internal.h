@@ -97,8 +97,8 @@ typedef struct lstmc_need {
 typedef struct lstmc_node {
     const struct lstmc_layer_ops *ops;
     const void *prepared;      /* the layer's own record for running */
-    const lstmc_kernels *full; /* kernels for panels of full width, and for the half one at the end */
-    const lstmc_kernels *half;
+    const lstmc_kernels *full; /* kernels for panels of full width */
+    const lstmc_kernels *half; /* and for the half one at the end */
     float *state;
     uint32_t parity; /* which of two state buffers is the current one, where a layer has two */
 } lstmc_node;
@@ -109,7 +109,7 @@ typedef struct lstmc_call {
     const int32_t *lengths; /* or NULL */
     uint32_t max_batch;     /* of the session: states are laid out for it */
     uint32_t max_time;
-    lstmc_view *views;      /* by value id */
+    lstmc_view *views; /* by value id */
     float *scratch;
 } lstmc_call;
 

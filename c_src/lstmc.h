@@ -108,7 +108,7 @@ typedef struct lstmc_model {
     uint32_t pool_count;
     uint32_t meta_count;
     uint32_t strings_size;
-    uint32_t bad_record; /* after LSTMC_E_INVALID or LSTMC_E_UNSUPPORTED: the layer, or LSTMC_NONE */
+    uint32_t bad_record; /* on an invalid or unsupported record: its layer, or LSTMC_NONE */
 } lstmc_model;
 
 /* Check the blob of size bytes completely and make model a view of it. The blob must be 4-byte
@@ -118,13 +118,13 @@ int lstmc_model_open(lstmc_model *model, const void *blob, size_t size);
 
 /* An input or output of the model. */
 typedef struct lstmc_io_info {
-    const char *name;      /* UTF-8, in the blob */
-    const uint32_t *dims;  /* rank axes: LSTMC_BATCH, LSTMC_TIME or a size */
+    const char *name;     /* UTF-8, in the blob */
+    const uint32_t *dims; /* rank axes: LSTMC_BATCH, LSTMC_TIME or a size */
     uint32_t rank;
-    uint32_t features;     /* product of the sizes: floats a row and step */
-    uint32_t has_time;     /* 1 if one of dims is LSTMC_TIME */
-    uint32_t fixed_time;   /* the number of steps the source insisted on, 0 if any */
-    const float *golden;   /* inputs: the golden sample, dense in the order of dims, or NULL */
+    uint32_t features;      /* product of the sizes: floats a row and step */
+    uint32_t has_time;      /* 1 if one of dims is LSTMC_TIME */
+    uint32_t fixed_time;    /* the number of steps the source insisted on, 0 if any */
+    const float *golden;    /* inputs: the golden sample, dense in the order of dims, or NULL */
     uint32_t golden_digest; /* outputs: lstmc_digest of what the golden sample gives */
 } lstmc_io_info;
 

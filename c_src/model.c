@@ -171,8 +171,8 @@ static int check_io(const lstmc_model *m) {
             if (golden) {
                 if (r[IO_GOLDEN] >= m->tensor_count) return LSTMC_E_INVALID;
                 const uint32_t *t = m->tensors + (size_t)r[IO_GOLDEN] * LSTMC_TENSOR_WORDS;
-                const uint64_t rows = (uint64_t)h[H_GOLDEN_BATCH] *
-                                      (v.has_time ? h[H_GOLDEN_TIME] : 1);
+                const uint64_t rows =
+                    (uint64_t)h[H_GOLDEN_BATCH] * (v.has_time ? h[H_GOLDEN_TIME] : 1);
                 if (t[T_LAYOUT] || t[T_SIZE] / 4 != rows * features) return LSTMC_E_INVALID;
             }
         } else if (r[IO_GOLDEN] != LSTMC_NONE || (!golden && r[IO_DIGEST])) {

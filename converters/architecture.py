@@ -170,7 +170,8 @@ def _dense(b: _Builder, entry: dict[str, Any]) -> None:
     prefix = b.prefix(entry, "weight")
     kind = entry.get("activation", "linear")
     fused = g.LINEAR if kind == "softmax" else function(kind)
-    b.add(g.Dense, b.name(entry), activation=fused, **w.linear(b.get, prefix))
+    weights = dict[str, Any](w.linear(b.get, prefix))
+    b.add(g.Dense, b.name(entry), activation=fused, **weights)
     if kind == "softmax":
         b.activate(entry)
 

@@ -13,8 +13,11 @@ from __future__ import annotations
 
 import io
 import json
+import math
+import mmap
 import os
 import re
+import struct
 import sys
 import zipfile
 import zlib
@@ -34,6 +37,7 @@ PACKAGES = ("keras", "tf_keras")  # first parts of the modules that Keras's own 
 
 MAX_MEMBER = 1 << 32  # bytes of one archive member or data set, as declared
 MAX_JSON = 1 << 26
+MAX_NAMES = 1 << 20  # strings in one attribute
 # A declared size beyond SMALL must be backed by at least a RATIO-th of it in the file: Keras
 # stores weights uncompressed, and deflate can't reach more than about 1032 : 1 in any case.
 SMALL = 1 << 20
@@ -139,6 +143,39 @@ def _h5py() -> Any:
 # --------------------------------------------------------------------------------------- HDF5
 
 
+def _open_hdf5(stream: BinaryIO, stack: ExitStack) -> Any:
+    """h5py.File, after a look at what the HDF5 library itself doesn't check."""
+    h5py = _h5py()
+    if isinstance(stream, io.BytesIO):
+        _check_heaps(stream.getbuffer().tobytes())
+    else:
+        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            _check_heaps(data)
+    return stack.enter_context(h5py.File(stream, "r"))
+
+
+def _check_heaps(data: bytes | mmap.mmap) -> None:
+    """Walk the global heaps, where HDF5 keeps strings: libhdf5 2.0 hangs on an empty free object.
+
+    HDF5 File Format Specification 3.0, III.E: "GCOL", version 1, 3 zeros, size of the collection;
+    then objects of index, reference count, 4 zeros, size and data, padded to 8 bytes. Index 0 is
+    free space, whose size includes its header.
+    """
+    at = -1
+    while (at := data.find(b"GCOL\1\0\0\0", at + 1)) >= 0:
+        size = int.from_bytes(data[at + 8 : at + 16], "little")
+        end = at + size
+        if size < 16 or end > len(data):
+            raise FormatError(f"corrupt HDF5 file: the heap at {at} reaches beyond its end")
+        place = at + 16
+        while place + 16 <= end:
+            index, length = struct.unpack_from("<H6xQ", data, place)
+            need = 16 + (length + 7) // 8 * 8 if index else length
+            if not 0 < need <= end - place:
+                raise FormatError(f"corrupt HDF5 file: the heap at {at} has broken objects")
+            place += need
+
+
 def _child(group: Any, path: str) -> Any:
     """group[path], or None if it doesn't exist. Only hard links are followed.
 
@@ -185,22 +222,40 @@ class _Stored:
             return np.asarray(self._dataset[index])
 
 
+def _attribute(owner: Any, name: str) -> list[str] | None:
+    """The strings in an attribute, one if it is a scalar; None if there is no such attribute.
+
+    Of a corrupt type the HDF5 library may make a wild pointer, so strings are all it gets to read.
+    """
+    if name not in owner.attrs:
+        return None
+    found = owner.attrs.get_id(name)
+    count = math.prod(found.shape)
+    if not count:
+        return []
+    if not isinstance(found.get_type(), _h5py().h5t.TypeStringID) or count > MAX_NAMES:
+        raise FormatError(f"corrupt HDF5 file: the attribute '{name}' is not text")
+    values = np.asarray(owner.attrs[name]).ravel().tolist()
+    return [v.decode() if isinstance(v, bytes) else str(v) for v in values]
+
+
+def _text(owner: Any, name: str) -> str | None:
+    values = _attribute(owner, name)
+    return values[0] if values else None
+
+
 def _names(group: Any, name: str) -> list[str]:
     """A list of names kept in attributes, split up where it was too long for a single one."""
-    parts = [name] if name in group.attrs else []
+    names = _attribute(group, name)
+    if names is not None:
+        return names
+    names, parts = [], 0
+    while (part := _attribute(group, f"{name}{parts}")) is not None:
+        names += part
+        parts += 1
     if not parts:
-        while f"{name}{len(parts)}" in group.attrs:
-            parts.append(f"{name}{len(parts)}")
-    if not parts:
-        raise KeyError(f"'{group.name}' has no {name}")
-    found = [n for p in parts for n in np.asarray(group.attrs[p]).ravel().tolist()]
-    return [n.decode() if isinstance(n, bytes) else str(n) for n in found]
-
-
-def _text(attribute: Any) -> str | None:
-    if isinstance(attribute, bytes):
-        return attribute.decode()
-    return attribute if isinstance(attribute, str) else None
+        raise FormatError(f"corrupt HDF5 file: '{group.name}' has no {name}")
+    return names
 
 
 class H5Source(Source):
@@ -241,11 +296,10 @@ class H5Source(Source):
 
 
 def _open_h5(stream: BinaryIO, file: str, stack: ExitStack) -> Source:
-    h5py = _h5py()
     with _readable(file):
-        f = stack.enter_context(h5py.File(stream, "r"))
-        config = _text(f.attrs.get("model_config"))
-        version = _text(f.attrs.get("keras_version"))
+        f = _open_hdf5(stream, stack)
+        config = _text(f, "model_config")
+        version = _text(f, "keras_version")
         if config is None:
             if "layer_names" in f.attrs or "layer_names0" in f.attrs or "layers" in f:
                 raise ConversionError(
@@ -256,7 +310,7 @@ def _open_h5(stream: BinaryIO, file: str, stack: ExitStack) -> Source:
         group = _group(f, "model_weights")
         if group is None:
             raise FormatError(f"'{file}' has no model_weights")
-        version = version or _text(group.attrs.get("keras_version"))
+        version = version or _text(group, "keras_version")
     root = _json(config, f"'{file}': model_config")
     with _readable(file):
         layers: dict[str, Any] = {}
@@ -284,7 +338,7 @@ class ArchiveSource(Source):
         assert self.file is not None
         with _readable(self.file):
             own = _group(self._h5, f"{leaf.owner}/vars")
-            name = None if own is None else _text(own.attrs.get("name"))  # since Keras 3.?
+            name = None if own is None else _text(own, "name")  # later Keras 3
             if name is not None and name != leaf.owner_name:
                 raise ConversionError(
                     f"layer '{leaf.label}': the file keeps weights of '{name}' in its place"
@@ -338,10 +392,10 @@ def _open_archive(stream: BinaryIO, file: str, stack: ExitStack) -> Source:
                 "load it with its Keras and save it again"
             )
         raise FormatError(f"'{file}' holds no weights: no model.weights.h5 in it")
-    h5py = _h5py()
+    _h5py()  # before much is read
     data = read("model.weights.h5", MAX_MEMBER)
     with _readable(file):
-        h5 = stack.enter_context(h5py.File(io.BytesIO(data), "r"))
+        h5 = _open_hdf5(io.BytesIO(data), stack)
         if "layers" not in h5 and "_layer_checkpoint_dependencies" in h5:
             raise ConversionError(
                 f"'{file}' was written by Keras 2.12, whose .keras format was a draft; "

@@ -16,8 +16,13 @@ files onnx.
 
 from __future__ import annotations
 
+try:
+    from ._core import version as __version__
+except ModuleNotFoundError as e:  # the folder of the sources, first on the path by accident
+    raise ImportError(
+        "this lstmc has no compiled core: run Python from another folder, or as python -P"
+    ) from e
 from . import functional
-from ._core import version as __version__
 from .errors import (
     ConversionError,
     DtypeError,

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 from . import _core
 from .errors import DtypeError
 
-_target = "auto"
-_code = 0
+_target = os.environ.get("LSTMC_TARGET") or "auto"
+_code: int | None = None  # of _target; None until it is first needed
 
 
 def targets() -> list[str]:
@@ -23,8 +23,8 @@ def targets() -> list[str]:
 def set_target(name: str) -> None:
     """Use one target for all further calls: a name of :func:`targets`, or "auto" for the best.
 
-    Results never depend on it. The environment variable LSTMC_TARGET sets it at import. Raises
-    TargetError if there is no such target here. Streams keep the target they were made with.
+    Results never depend on it. The environment variable LSTMC_TARGET says what to begin with.
+    Raises TargetError if there is no such target here. Streams keep the target they were made with.
     """
     global _target, _code
     _code = _core.target_code(name)
@@ -33,11 +33,15 @@ def set_target(name: str) -> None:
 
 def get_target() -> str:
     """The name of the target that calls run on now; never "auto"."""
+    target_code()
     return targets()[-1] if _target == "auto" else _target
 
 
 def target_code() -> int:
     """The target's number in the core; 0 leaves the choice to it."""
+    global _code
+    if _code is None:
+        _code = _core.target_code(_target)
     return _code
 
 
@@ -69,7 +73,3 @@ def as_float32(name: str, array: Any) -> np.ndarray:
     elif a.dtype.itemsize > 2 and np.any(out.astype(np.float64) != a):
         raise DtypeError(f"'{name}' holds {a.dtype} values that float32 can't represent exactly")
     return out
-
-
-if os.environ.get("LSTMC_TARGET"):
-    set_target(os.environ["LSTMC_TARGET"])

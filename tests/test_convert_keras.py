@@ -1287,6 +1287,35 @@ def test_weights_of_one_shape_swapped_in_h5(tmp_path):
     refused(path, "'rnn'", "recurrent_kernel", "'kernel' should be")
 
 
+def test_what_would_hang_or_crash_the_hdf5_library(saved):
+    path = saved[1]
+    good = path.read_bytes()
+    heap = good.index(b"GCOL")
+    end = heap + int.from_bytes(good[heap + 8 : heap + 16], "little")
+    for place, value in (
+        (heap + 8, 0),
+        (heap + 8, 1 << 40),
+        (heap + 16 + 8, 1 << 40),  # the first object's size
+        (heap + 16, 0),  # its index: free space of a few bytes, the rest misread
+    ):
+        data = bytearray(good)
+        data[place : place + 8] = value.to_bytes(8, "little")
+        path.write_bytes(data)
+        with contextlib.suppress(FormatError):
+            convert(path)
+    at = heap + 16  # empty the free space behind the last object
+    while int.from_bytes(good[at : at + 2], "little"):
+        at += 16 + (int.from_bytes(good[at + 8 : at + 16], "little") + 7) // 8 * 8
+    assert at < end
+    path.write_bytes(good[: at + 8] + bytes(8) + good[at + 16 :])
+    refused(path, "heap", kind=FormatError)
+    path.write_bytes(good)
+    with h5py.File(path, "r+") as f:
+        del f.attrs["keras_version"]
+        f.attrs.create("keras_version", [np.arange(3)], dtype=h5py.vlen_dtype(int))
+    refused(path, "keras_version", "not text", kind=FormatError)
+
+
 def test_links_are_not_followed(saved, tmp_path):
     archive, h5 = saved
     with h5py.File(tmp_path / "other.h5", "w") as f:

@@ -31,8 +31,12 @@ BOUNDS = {"exp": 1.031, "tanh": 1.198, "sigmoid": 1.696}
 STRIDE = 4099
 # Of the sample (0, 2^32, STRIDE). The bits are a contract: golden digests of saved models depend on
 # them, so a new hash here is a breaking change.
-GOLDEN = {"exp": "8e442689e525bb06", "tanh": "9a637003ac24998c", "sigmoid": "ddc0492bd7e8fb5b",
-          "flush": "0fdd53ddd64610fd"}
+GOLDEN = {
+    "exp": "8e442689e525bb06",
+    "tanh": "9a637003ac24998c",
+    "sigmoid": "ddc0492bd7e8fb5b",
+    "flush": "0fdd53ddd64610fd",
+}
 END = 1 << 32
 
 
@@ -84,10 +88,20 @@ class Sweep:
                 extra.append("-static")
             program = self.directory / f"sweep{len(self.commands)}"
             subprocess.run(
-                [*compiler, *FLAGS, *extra, f"-DSWEEP_TARGET_{target.upper()}",
-                 "-I", str(ROOT / "c_src/kernels"), str(ROOT / "tests/c/sweep.c"),
-                 "-o", str(program), "-lm"],
-                check=True)
+                [
+                    *compiler,
+                    *FLAGS,
+                    *extra,
+                    f"-DSWEEP_TARGET_{target.upper()}",
+                    "-I",
+                    str(ROOT / "c_src/kernels"),
+                    str(ROOT / "tests/c/sweep.c"),
+                    "-o",
+                    str(program),
+                    "-lm",
+                ],
+                check=True,
+            )
             self.commands[key] = [*prefix, str(program)]
         return self.commands[key]
 
@@ -103,8 +117,13 @@ class Sweep:
     def fma(self, triples, target="scalar", flags=()):
         """One list for each implementation: lstmc_fmaf, soft scalar, soft SSE2 (two lanes)."""
         text = "\n".join(f"{a:x} {b:x} {c:x}" for a, b, c in triples)
-        result = subprocess.run([*self.command(target, flags), "fma"], input=text, check=True,
-                                capture_output=True, text=True)
+        result = subprocess.run(
+            [*self.command(target, flags), "fma"],
+            input=text,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
         rows = [[int(word, 16) for word in line.split()] for line in result.stdout.splitlines()]
         assert len(rows) == len(triples)
         return list(zip(*rows, strict=True))
@@ -134,26 +153,28 @@ def ranges(function):
     pieces = [(0, END, STRIDE)]
     centres = {bits_of(edge) for edge in EDGES[function]}
     centres |= {bits_of(-edge) for edge in EDGES[function]}
-    centres |= {0x7f800000, 0xff800000, 0x7fc00000, 0xffc00000, 0x00800000, 0x80800000}
+    centres |= {0x7F800000, 0xFF800000, 0x7FC00000, 0xFFC00000, 0x00800000, 0x80800000}
     for centre in sorted(centres):
         pieces.append((max(centre - 3000, 0), min(centre + 3000, END), 1))
-    pieces.append((0xffff0000, END, 1))
+    pieces.append((0xFFFF0000, END, 1))
     return pieces
 
 
 def run_all(sweep, function, target, *modes):
     sweep.command(target)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(lambda piece: sweep.run(function, target, *piece, *modes),
-                             ranges(function)))
+        return list(
+            pool.map(lambda piece: sweep.run(function, target, *piece, *modes), ranges(function))
+        )
 
 
 def exact_ulp(function, x_bits, y_bits):
     """The error in ULP, from 200 bits."""
     mpmath.mp.prec = 200
     x, y = mpmath.mpf(float_of(x_bits)), mpmath.mpf(float_of(y_bits))
-    exact = {"exp": mpmath.exp, "tanh": mpmath.tanh,
-             "sigmoid": lambda v: 1 / (1 + mpmath.exp(-v))}[function](x)
+    exact = {"exp": mpmath.exp, "tanh": mpmath.tanh, "sigmoid": lambda v: 1 / (1 + mpmath.exp(-v))}[
+        function
+    ](x)
     return abs(y - exact) / mpmath.mpf(2) ** (mpmath.floor(mpmath.log(abs(exact), 2)) - 23)
 
 
@@ -184,16 +205,21 @@ def test_flush_modes_change_nothing(sweep, function, target):
     plain = sweep.run(function, target, 0, END, STRIDE, "hash")
     flushed = sweep.run(function, target, 0, END, STRIDE, "hash", "ftz")
     assert flushed["hash"] == plain["hash"]
-    for start in (0x00000000, 0x007ff000, 0x80000000, 0x807ff000):
+    for start in (0x00000000, 0x007FF000, 0x80000000, 0x807FF000):
         piece = (start, start + 0x2000, 1)
         plain = sweep.run(function, target, *piece, "hash")
         assert sweep.run(function, target, *piece, "hash", "ftz")["hash"] == plain["hash"]
 
 
-@pytest.mark.parametrize("flags", [
-    ["-std=gnu99", "-O3", "-march=native"], ["-O0"],
-    ["-O3", "-ffp-contract=fast", "-march=native"]],
-    ids=["gnu99-native", "O0", "contract"])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["-std=gnu99", "-O3", "-march=native"],
+        ["-O0"],
+        ["-O3", "-ffp-contract=fast", "-march=native"],
+    ],
+    ids=["gnu99-native", "O0", "contract"],
+)
 @pytest.mark.parametrize("function", BOUNDS)
 def test_compiler_flags_change_nothing(sweep, function, flags):
     stride = 65537
@@ -214,10 +240,11 @@ def test_fast_math_stops_the_build(sweep, flag, capfd):
 @pytest.mark.skipif(
     "neon" in TARGETS
     or not (shutil.which("aarch64-linux-gnu-gcc") and shutil.which("qemu-aarch64")),
-    reason="needs aarch64-linux-gnu-gcc and qemu-aarch64")
+    reason="needs aarch64-linux-gnu-gcc and qemu-aarch64",
+)
 @pytest.mark.parametrize("function", GOLDEN)
 def test_neon_gives_the_same_bits(sweep, function):
-    for piece in [(0, END, 65537), (0x7f000, 0x81000, 1), (0x807ff000, 0x80801000, 1)]:
+    for piece in [(0, END, 65537), (0x7F000, 0x81000, 1), (0x807FF000, 0x80801000, 1)]:
         expected = sweep.run(function, "scalar", *piece, "hash")["hash"]
         assert sweep.run(function, "neon", *piece, "hash")["hash"] == expected
         assert sweep.run(function, "neon", *piece, "hash", "ftz")["hash"] == expected
@@ -241,20 +268,61 @@ def test_x87_stops_the_build(sweep, capfd):
     assert "wider type" in capfd.readouterr().err
 
 
-INF, NAN, MIN, SUB = 0x7f800000, 0x7fc00000, 0x00800000, 0x007fffff
-SIGN, ONE, HALF = 0x80000000, 0x3f800000, 0x3f000000
+INF, NAN, MIN, SUB = 0x7F800000, 0x7FC00000, 0x00800000, 0x007FFFFF
+SIGN, ONE, HALF = 0x80000000, 0x3F800000, 0x3F000000
 LOW, HIGH = bits_of(-87.33654022216797), bits_of(88.72283172607422)
 SPECIAL = {
-    "exp": {0: ONE, SIGN: ONE, 1: ONE, SIGN | 1: ONE, SUB: ONE, INF: INF, INF | SIGN: 0,
-            HIGH + 1: INF, LOW + 1: 0, bits_of(-1e30): 0, bits_of(1e30): INF, bits_of(-200.0): 0},
-    "tanh": {0: 0, SIGN: 0, 1: 0, SIGN | 1: 0, SUB: 0, SIGN | SUB: 0, MIN: MIN,
-             SIGN | MIN: SIGN | MIN, INF: ONE, INF | SIGN: ONE | SIGN, bits_of(1e30): ONE,
-             bits_of(-1e30): ONE | SIGN},
-    "sigmoid": {0: HALF, SIGN: HALF, 1: HALF, SIGN | SUB: HALF, INF: ONE, INF | SIGN: 0,
-                LOW + 1: 0, bits_of(1e30): ONE, bits_of(-1e30): 0, bits_of(-200.0): 0},
-    "flush": {0: 0, SIGN: 0, 1: 0, SIGN | SUB: 0, INF: INF, INF | SIGN: INF | SIGN,
-              bits_of(2.0**-64): bits_of(2.0**-64), bits_of(2.0**-64) - 1: 0,
-              SIGN | (bits_of(2.0**-64) - 1): 0},
+    "exp": {
+        0: ONE,
+        SIGN: ONE,
+        1: ONE,
+        SIGN | 1: ONE,
+        SUB: ONE,
+        INF: INF,
+        INF | SIGN: 0,
+        HIGH + 1: INF,
+        LOW + 1: 0,
+        bits_of(-1e30): 0,
+        bits_of(1e30): INF,
+        bits_of(-200.0): 0,
+    },
+    "tanh": {
+        0: 0,
+        SIGN: 0,
+        1: 0,
+        SIGN | 1: 0,
+        SUB: 0,
+        SIGN | SUB: 0,
+        MIN: MIN,
+        SIGN | MIN: SIGN | MIN,
+        INF: ONE,
+        INF | SIGN: ONE | SIGN,
+        bits_of(1e30): ONE,
+        bits_of(-1e30): ONE | SIGN,
+    },
+    "sigmoid": {
+        0: HALF,
+        SIGN: HALF,
+        1: HALF,
+        SIGN | SUB: HALF,
+        INF: ONE,
+        INF | SIGN: 0,
+        LOW + 1: 0,
+        bits_of(1e30): ONE,
+        bits_of(-1e30): 0,
+        bits_of(-200.0): 0,
+    },
+    "flush": {
+        0: 0,
+        SIGN: 0,
+        1: 0,
+        SIGN | SUB: 0,
+        INF: INF,
+        INF | SIGN: INF | SIGN,
+        bits_of(2.0**-64): bits_of(2.0**-64),
+        bits_of(2.0**-64) - 1: 0,
+        SIGN | (bits_of(2.0**-64) - 1): 0,
+    },
 }
 
 
@@ -263,7 +331,7 @@ SPECIAL = {
 def test_special_values(sweep, function, target):
     cases = dict(SPECIAL[function])
     # Payloads in the low bits would upset the integer arithmetic of v_scale2 if they got there.
-    for nan in (NAN, NAN | SIGN, 0x7fc00001, 0x7fffffff, 0xffffffff, 0x7f800001, 0xff8001ff):
+    for nan in (NAN, NAN | SIGN, 0x7FC00001, 0x7FFFFFFF, 0xFFFFFFFF, 0x7F800001, 0xFF8001FF):
         cases[nan] = NAN
     results = sweep.apply(function, target, cases)
     assert dict(zip(cases, results, strict=True)) == cases
@@ -272,7 +340,7 @@ def test_special_values(sweep, function, target):
 @pytest.mark.parametrize("target", TARGETS)
 def test_thresholds_of_exp_are_tight(sweep, target):
     high, low = sweep.apply("exp", target, [HIGH, LOW])
-    assert 0x7f7f0000 < high < INF
+    assert 0x7F7F0000 < high < INF
     assert MIN <= low < MIN + 0x100
     assert sweep.apply("sigmoid", target, [LOW])[0] >= MIN
 
@@ -323,12 +391,32 @@ def exact_fma(triple):
 def adversarial_triples():
     """Triples near the places where rounding a double to float goes wrong."""
     rng = random.Random(20240607)
-    special = [0, 1, SUB, MIN, MIN + 1, ONE, ONE + 1, ONE - 1, 0x7f7fffff, 0x7f7ffffe, INF, NAN,
-               0x33800000, 0x33800001, 0x34000000, 0x00000002, 0x4b800000, 0x0b800000]
+    special = [
+        0,
+        1,
+        SUB,
+        MIN,
+        MIN + 1,
+        ONE,
+        ONE + 1,
+        ONE - 1,
+        0x7F7FFFFF,
+        0x7F7FFFFE,
+        INF,
+        NAN,
+        0x33800000,
+        0x33800001,
+        0x34000000,
+        0x00000002,
+        0x4B800000,
+        0x0B800000,
+    ]
     special += [v | SIGN for v in special]
     triples = list(itertools.product(special, repeat=3))
+
     def random_float(low, high):
         return rng.getrandbits(1) << 31 | rng.randrange(low, high) << 23 | rng.getrandbits(23)
+
     for _ in range(20000):
         triples.append(tuple(rng.getrandbits(32) for _ in range(3)))
         # c near the size of a * b, and near minus a * b: carries and cancellation
@@ -341,29 +429,41 @@ def adversarial_triples():
         c = rng.getrandbits(1) << 31 | exponent << 23 | rng.getrandbits(23)
         step = rng.randrange(1, 9)
         scale = (exponent - 24 - 127) << 23
-        u = [(ONE + step + scale, ONE - 2 * step), (ONE + step + scale, ONE - 2 * step + 1),
-             (ONE + scale, ONE), (ONE + 1 + scale, ONE), (ONE - 1 + scale, ONE)]
+        u = [
+            (ONE + step + scale, ONE - 2 * step),
+            (ONE + step + scale, ONE - 2 * step + 1),
+            (ONE + scale, ONE),
+            (ONE + 1 + scale, ONE),
+            (ONE - 1 + scale, ONE),
+        ]
         a, b = rng.choice(u)
         triples.append((a | rng.getrandbits(1) << 31, b, c))
         # The same among subnormal results: the tie is at 2^-150, a * b = 2^-150 (1 +- tiny).
         shift = rng.randrange(-8, 8)
-        pair = rng.choice([(ONE + step, ONE - 2 * step), (ONE + step, ONE - 2 * step + 1),
-                           (ONE + step, ONE + step), (ONE, ONE), (ONE - step, ONE + step),
-                           (ONE + (step << 10), ONE - (step << 11))])
+        pair = rng.choice(
+            [
+                (ONE + step, ONE - 2 * step),
+                (ONE + step, ONE - 2 * step + 1),
+                (ONE + step, ONE + step),
+                (ONE, ONE),
+                (ONE - step, ONE + step),
+                (ONE + (step << 10), ONE - (step << 11)),
+            ]
+        )
         a = pair[0] - (75 + shift << 23) | rng.getrandbits(1) << 31
         b = pair[1] - (75 - shift << 23)
         triples.append((a, b, rng.getrandbits(1) << 31 | rng.getrandbits(24)))
         # Overflow and nearly so.
         a, b = random_float(180, 200), random_float(180, 202)
-        triples.append((a, b, rng.getrandbits(1) << 31 | 0x7f7fffff - rng.getrandbits(2)))
+        triples.append((a, b, rng.getrandbits(1) << 31 | 0x7F7FFFFF - rng.getrandbits(2)))
         # Subnormal operands and products.
         triples.append((random_float(0, 80), random_float(60, 130), random_float(0, 4)))
     for k in range(-3, 4):
-        for top in (0x7f7fffff, 0xff7fffff):
+        for top in (0x7F7FFFFF, 0xFF7FFFFF):
             # FLT_MAX + 2^103 is the tie between FLT_MAX and infinity.
             triples += [(0x59800000 + k, 0x59800000 + j, top) for j in range(-3, 4)]
             triples += [(0x73000000 + k, ONE + j, top) for j in range(-3, 4)]
-    return [tuple(v & 0xffffffff for v in triple) for triple in triples]
+    return [tuple(v & 0xFFFFFFFF for v in triple) for triple in triples]
 
 
 @pytest.mark.parametrize("flags", [[], ["-march=native"]], ids=["soft", "native"])
@@ -371,12 +471,17 @@ def test_fma_is_exact(sweep, flags):
     triples = adversarial_triples()
     expected = [exact_fma(triple) for triple in triples]
     assert sum(0 < (v & ~SIGN) < MIN for v in expected) > 10000
-    for name, results in zip(("lstmc_fmaf", "soft scalar", "SSE2 lane 1", "SSE2 lane 3"),
-                             sweep.fma(triples, flags=flags), strict=False):
+    for name, results in zip(
+        ("lstmc_fmaf", "soft scalar", "SSE2 lane 1", "SSE2 lane 3"),
+        sweep.fma(triples, flags=flags),
+        strict=False,
+    ):
         results = [NAN if (v & ~SIGN) > INF else v for v in results]
-        wrong = [(triple, got, want)
-                 for triple, got, want in zip(triples, results, expected, strict=True)
-                 if got != want]
+        wrong = [
+            (triple, got, want)
+            for triple, got, want in zip(triples, results, expected, strict=True)
+            if got != want
+        ]
         assert not wrong, (name, len(wrong), [[f"{v:08x}" for v in t] for t, _, _ in wrong[:3]])
 
 

@@ -33,11 +33,11 @@ typedef struct lstmc_lstm_args {
     float *y; /* [row][unit], not padded, gets what h gets; or NULL */
     size_t y_stride;
     lstmc_fn gate, candidate, output;
-    uint32_t plain;  /* 1 if these are sigmoid, tanh, tanh */
-    uint32_t rows;   /* lstm_rows only */
-    uint32_t panel;  /* its width */
-    uint32_t panels; /* lstm_row only: how many, all of this width */
-    uint32_t units;  /* real units in all of them */
+    uint32_t plain;     /* 1 if these are sigmoid, tanh, tanh */
+    uint32_t rows;      /* lstm_rows only */
+    uint32_t panel;     /* its width */
+    uint32_t panels;    /* lstm_row only: how many, all of this width */
+    uint32_t units;     /* real units in all of them */
     uint32_t backwards; /* lstm_row only: take the last panel first */
 } lstmc_lstm_args;
 
@@ -60,7 +60,7 @@ typedef struct lstmc_matmul_args {
 
 typedef struct lstmc_kernels {
     lstmc_target target;
-    uint32_t width; /* lanes: panels must be multiples of it */
+    uint32_t width;                                 /* lanes: panels must be multiples of it */
     void (*lstm_row)(const lstmc_lstm_args *args);  /* one row, several panels */
     void (*lstm_rows)(const lstmc_lstm_args *args); /* several rows, one panel */
     void (*matmul)(const lstmc_matmul_args *args);

@@ -15,13 +15,10 @@ static inline void v_store(float *p, v_f32 a) { vst1q_f32(p, a); }
 
 static inline v_f32 v_load_n(const float *p, size_t n) {
     float32x4_t a = vdupq_n_f32(0.0f);
-    if (n == 4)
-        return vld1q_f32(p);
+    if (n == 4) return vld1q_f32(p);
     a = vld1q_lane_f32(p, a, 0);
-    if (n > 1)
-        a = vld1q_lane_f32(p + 1, a, 1);
-    if (n > 2)
-        a = vld1q_lane_f32(p + 2, a, 2);
+    if (n > 1) a = vld1q_lane_f32(p + 1, a, 1);
+    if (n > 2) a = vld1q_lane_f32(p + 2, a, 2);
     return a;
 }
 static inline void v_store_n(float *p, v_f32 a, size_t n) {
@@ -30,10 +27,8 @@ static inline void v_store_n(float *p, v_f32 a, size_t n) {
         return;
     }
     vst1q_lane_f32(p, a, 0);
-    if (n > 1)
-        vst1q_lane_f32(p + 1, a, 1);
-    if (n > 2)
-        vst1q_lane_f32(p + 2, a, 2);
+    if (n > 1) vst1q_lane_f32(p + 1, a, 1);
+    if (n > 2) vst1q_lane_f32(p + 2, a, 2);
 }
 
 static inline v_f32 v_set1(float a) { return vdupq_n_f32(a); }

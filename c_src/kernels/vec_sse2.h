@@ -17,10 +17,8 @@ static inline void v_store(float *p, v_f32 a) { _mm_storeu_ps(p, a); }
 
 static inline v_f32 v_load_n(const float *p, size_t n) {
     __m128 low;
-    if (n == 4)
-        return _mm_loadu_ps(p);
-    if (n == 1)
-        return _mm_load_ss(p);
+    if (n == 4) return _mm_loadu_ps(p);
+    if (n == 1) return _mm_load_ss(p);
     low = _mm_castsi128_ps(_mm_loadl_epi64((const __m128i *)(const void *)p));
     return n == 2 ? low : _mm_movelh_ps(low, _mm_load_ss(p + 2));
 }
@@ -31,8 +29,7 @@ static inline void v_store_n(float *p, v_f32 a, size_t n) {
         _mm_store_ss(p, a);
     } else {
         _mm_storel_epi64((__m128i *)(void *)p, _mm_castps_si128(a));
-        if (n == 3)
-            _mm_store_ss(p + 2, _mm_movehl_ps(a, a));
+        if (n == 3) _mm_store_ss(p + 2, _mm_movehl_ps(a, a));
     }
 }
 

@@ -33,7 +33,8 @@ static void run(lstmc_node *node, const lstmc_call *call) {
         float *kept = node->state + (size_t)b * p->features;
         const uint32_t n = lstmc_row_length(call, b);
         if (n) {
-            const lstmc_fn linear = {LSTMC_FN_LINEAR, 0.0f, 0.0f}; /* a model's input may be small */
+            const lstmc_fn linear = {LSTMC_FN_LINEAR, 0.0f,
+                                     0.0f}; /* a model's input may be small */
             node->full->map(&linear, 1, x.data + b * x.batch_stride + (n - 1) * x.time_stride, kept,
                             p->features);
         }

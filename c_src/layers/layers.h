@@ -26,8 +26,8 @@ static inline int lstmc_layer_output(const lstmc_layer *l, uint32_t i, uint32_t 
 }
 
 /* A tensor in panels of this shape. */
-static inline int lstmc_tensor_is(const lstmc_tensor *t, uint32_t gates, uint32_t units,
-                                  uint32_t k, uint32_t panel) {
+static inline int lstmc_tensor_is(const lstmc_tensor *t, uint32_t gates, uint32_t units, uint32_t k,
+                                  uint32_t panel) {
     return !t->plain && t->gates == gates && t->units == units && t->k == k && t->panel == panel;
 }
 

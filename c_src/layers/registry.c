@@ -2,7 +2,7 @@
 #include "layers.h"
 
 static const lstmc_layer_ops *const all[] = {
-    &lstmc_layer_lstm, &lstmc_layer_dense, &lstmc_layer_activation,
+    &lstmc_layer_lstm,    &lstmc_layer_dense,     &lstmc_layer_activation,
     &lstmc_layer_softmax, &lstmc_layer_last_step,
 };
 

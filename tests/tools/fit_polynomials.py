@@ -25,8 +25,10 @@ def remez(function, weight, low, high, degrees):
     """Coefficients of sum(c[d] * x**d) that minimise the largest |weight * (fit - function)|."""
     count = len(degrees) + 1
     # Chebyshev spacing, so that the ends of the interval are seen well.
-    grid = [(low + high) / 2 - (high - low) / 2 * mp.cos(mp.pi * (k + mp.mpf(1) / 2) / GRID)
-            for k in range(GRID)]
+    grid = [
+        (low + high) / 2 - (high - low) / 2 * mp.cos(mp.pi * (k + mp.mpf(1) / 2) / GRID)
+        for k in range(GRID)
+    ]
     values = [(x, function(x), weight(x)) for x in grid]
     chosen = [round((k + 0.5) * GRID / count) for k in range(count)]
     for _ in range(60):
@@ -39,8 +41,9 @@ def remez(function, weight, low, high, degrees):
             rows[row, count - 1] = (-1) ** row
             right[row] = w * f
         solution = mp.lu_solve(rows, right)
-        errors = [w * (sum(solution[k] * x**d for k, d in enumerate(degrees)) - f)
-                  for x, f, w in values]
+        errors = [
+            w * (sum(solution[k] * x**d for k, d in enumerate(degrees)) - f) for x, f, w in values
+        ]
         # One extreme of each run of equal sign.
         peaks = []
         for index, error in enumerate(errors):
@@ -61,6 +64,7 @@ def fit(name, function, weight, low, high, terms):
     """Fit `terms` float32 coefficients; C lines that define them."""
     fixed = []
     for first in range(terms):
+
         def rest(x):
             return function(x) - sum(mp.mpf(c) * x**d for d, c in enumerate(fixed))
 
@@ -68,7 +72,8 @@ def fit(name, function, weight, low, high, terms):
         fixed.append(float32(coefficients[0]))
     worst = max(
         abs(weight(x) * (function(x) - sum(mp.mpf(c) * x**d for d, c in enumerate(fixed))))
-        for x in mp.linspace(low, high, 2000))
+        for x in mp.linspace(low, high, 2000)
+    )
     lines = []
     for degree, c in enumerate(fixed):
         digits, exponent = c.hex().split("p")
@@ -80,8 +85,14 @@ def fit(name, function, weight, low, high, terms):
 def fit_all():
     # e^r = 1 + r + r^2 C(r); the error is taken relative to e^r. r goes a little beyond ln2 / 2.
     half = mp.log(2) / 2 * (1 + mp.mpf(2) ** -16)
-    lines = fit("LSTMC_EXP_C", lambda r: (mp.expm1(r) - r) / r**2 if r else mp.mpf(1) / 2,
-                lambda r: r**2 / mp.exp(r), -half, half, 5)
+    lines = fit(
+        "LSTMC_EXP_C",
+        lambda r: (mp.expm1(r) - r) / r**2 if r else mp.mpf(1) / 2,
+        lambda r: r**2 / mp.exp(r),
+        -half,
+        half,
+        5,
+    )
 
     # tanh(x) = x + x z P(z), z = x^2; the error is taken relative to tanh(x).
     def tanh_rest(z):

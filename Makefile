@@ -1,0 +1,95 @@
+# `make` lists what there is. Everything lives in .venv and build/, so a clone stays a clone; the
+# same commands work again, rebuild what has changed, and need no network when nothing has.
+#
+#   make demo PYTHON=python3.12    another Python, 3.11 or newer
+#   make test TESTS=tests/test_cli.py ARGS="-x -k hostile"
+
+PYTHON ?= python3
+VENV ?= .venv
+TESTS ?= tests
+ARGS ?=
+
+RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip --quiet --disable-pip-version-check install --constraint tests/requirements.txt
+C_FILES = $(shell find c_src tests/c -name '*.[ch]')
+SOURCES := $(shell find c_src lstmc converters -type f \
+	\( -name '*.[ch]' -o -name '*.py' -o -name '*.pyi' -o -name '*.pyx' -o -name py.typed \) | sort)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint format bench wheel clean list
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{printf "  %-12s %s\n", $$1, $$2}'
+
+demo: $(VENV)/built ## build lstmc into .venv and forecast Seattle's weather with it
+	@$(RUN) examples/weather/demo.py
+
+test: $(VENV)/built $(VENV)/tested-with ## every test, C and Python, against the live frameworks
+	@$(VENV)/bin/pytest $(TESTS) $(ARGS)
+
+lint: $(VENV)/linted-with ## ruff, mypy and clang-format, changing nothing
+	@$(VENV)/bin/ruff check --quiet .
+	@$(VENV)/bin/ruff format --check --quiet .
+	@$(VENV)/bin/clang-format --dry-run -Werror $(C_FILES)
+	@$(VENV)/bin/mypy --no-error-summary --ignore-missing-imports lstmc converters
+
+format: $(VENV)/linted-with ## lay out all Python and C files
+	@$(VENV)/bin/ruff format --quiet .
+	@$(VENV)/bin/clang-format -i $(C_FILES)
+
+bench: $(VENV)/built $(VENV)/benched-with ## speed against ONNX Runtime, one thread, side by side
+	@$(RUN) bench/bench.py $(ARGS)
+
+wheel: $(VENV)/ready ## a wheel for this platform in dist/
+	@rm -rf build/lib* build/bdist*
+	@$(RUN) -m pip --quiet --disable-pip-version-check wheel --no-build-isolation --no-deps -w dist .
+	@ls dist/*.whl
+
+clean: ## remove .venv and everything built
+	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ------------------------------------------------------------------------------ the environment
+
+# What Debian and Ubuntu leave out of python3 is named together, in one line.
+$(VENV)/ready: tests/requirements.txt
+	@command -v "$(PYTHON)" >/dev/null || \
+	    { echo "make: no $(PYTHON) here; on Debian: apt-get install python3" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "make: lstmc needs Python 3.11 or newer; give one with: make PYTHON=python3.12" >&2; exit 1; }
+	@need=""; \
+	"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || need="$$need python3-venv"; \
+	"$(PYTHON)" -c 'import os, sysconfig as s; open(os.path.join(s.get_path("include"), "Python.h"))' \
+	    2>/dev/null || need="$$need python3-dev"; \
+	{ printf '#include <stdlib.h>\n' | $(CC) -E - >/dev/null 2>&1; } || need="$$need gcc libc6-dev"; \
+	[ -z "$$need" ] || { echo "make: something is missing; on Debian: apt-get install$$need" >&2; exit 1; }
+	@echo "setting up $(VENV) ..."
+	@"$(PYTHON)" -m venv $(VENV)
+	@$(PIP) setuptools cython numpy
+	@touch $@
+
+# The names of all sources: written anew when one comes or goes, so that nothing stale stays behind.
+list:
+$(VENV)/sources: list | $(VENV)/ready
+	@echo "$(SOURCES)" | cmp -s - $@ || echo "$(SOURCES)" >$@
+
+$(VENV)/built: $(SOURCES) $(VENV)/sources setup.py pyproject.toml | $(VENV)/ready
+	@echo "building lstmc ..."
+	@rm -rf build/lib* build/bdist*
+	@$(PIP) --no-build-isolation ".[convert]"
+	@touch $@
+
+$(VENV)/tested-with: tests/requirements.txt | $(VENV)/ready
+	@echo "installing the frameworks that the tests compare with ..."
+	@$(PIP) torch
+	@$(PIP) --requirement tests/requirements.txt
+	@touch $@
+
+$(VENV)/linted-with: tests/requirements.txt | $(VENV)/ready
+	@$(PIP) ruff mypy clang-format
+	@touch $@
+
+$(VENV)/benched-with: tests/requirements.txt | $(VENV)/ready
+	@$(PIP) onnx onnxruntime
+	@touch $@
