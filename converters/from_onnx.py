@@ -22,7 +22,18 @@ from lstmc.graph import BATCH, TIME
 
 from . import onnx_fold, onnx_ops
 from .onnx_file import DOMAINS, check, opset_of, read, reason, to_array
-from .onnx_values import FEATURES, Const, Dim, Kind, Node, Refused, Tracked, axis_size, check_order
+from .onnx_values import (
+    FEATURES,
+    Const,
+    Dim,
+    Joined,
+    Kind,
+    Node,
+    Refused,
+    Tracked,
+    axis_size,
+    check_order,
+)
 from .simplify import readers, simplify
 
 
@@ -224,6 +235,11 @@ class Conversion:
         kind = self.tensor(value.name)
         if isinstance(kind, Refused):
             raise kind.error
+        if isinstance(kind, Joined):
+            raise ConversionError(
+                f"output '{value.name}' joins several values, which is not supported yet; make "
+                "each of them an output"
+            )
         node = Node(f"output {value.name}", "output", self.opset, [kind], [value.name], [], {})
         if not isinstance(kind, Tracked):
             raise ConversionError(f"output '{value.name}' does not depend on the model's inputs")

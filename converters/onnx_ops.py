@@ -24,6 +24,7 @@ from .onnx_values import (
     Axis,
     Const,
     Dim,
+    Joined,
     Kind,
     Node,
     Sizes,
@@ -484,12 +485,24 @@ def gather(b: Builder, node: Node) -> list[Kind]:
             raise node.error("gathers sizes into a matrix")
         picked = [kind.items[node.axis(i, len(kind.items))] for i in index.reshape(-1).tolist()]
         return [Sizes(tuple(picked), scalar=index.ndim == 0)]
+    if isinstance(kind, Joined):
+        return [pick_part(node, kind, index, node.attr("axis", 0))]
     x = node.value(0)
     axis = node.axis(node.attr("axis", 0), len(x.axes))
     if index.size != 1:
         raise node.error(f"picks {index.size} places of an axis; {NEXT}")
     n = int(index.reshape(-1)[0])
     return [pick(b, node, x, axis, n, n + 1 or None, keep=((),) * index.ndim)]
+
+
+def pick_part(node: Node, joined: Joined, index: np.ndarray, axis: int) -> Tracked:
+    """One of the joined values."""
+    first = joined.parts[0]
+    if node.axis(axis, len(first.axes)) != joined.axis or index.size != 1:
+        raise node.error(f"takes more than one of several joined values; {NEXT}")
+    x = joined.parts[node.axis(int(index.reshape(-1)[0]), len(joined.parts))]
+    keep: tuple[Axis, ...] = ((),) * index.ndim
+    return x.moved((*x.axes[: joined.axis], *keep, *x.axes[joined.axis + 1 :]))
 
 
 def pick(
@@ -575,8 +588,14 @@ def constant_of_shape(b: Builder, node: Node) -> list[Kind]:
 
 
 def concat(b: Builder, node: Node) -> list[Kind]:
-    """Concat-4 on, of sizes."""
+    """Concat-4 on, of sizes, or of values of which one is picked again."""
     axis = node.attr("axis")
+    parts = [node.input(i) for i in range(len(node.inputs))]
+    values = tuple(p for p in parts if isinstance(p, Tracked))
+    if values and len(values) == len(parts):
+        at = node.axis(axis, len(values[0].axes))
+        if all(len(v.axes) == len(values[0].axes) and v.axes[at] == () for v in values):
+            return [Joined(values, at)]
     items: list[int | Axis] = []
     for i in range(len(node.inputs)):
         kind = node.input(i)

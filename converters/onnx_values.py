@@ -94,13 +94,24 @@ class Tracked:
 
 
 @dataclass
+class Joined:
+    """Values one after the other on an axis where each has size 1: the states of several layers.
+
+    No layer joins values yet; picking one of them again takes none.
+    """
+
+    parts: tuple[Tracked, ...]
+    axis: int
+
+
+@dataclass
 class Refused:
     """A tensor that can't be represented: an error only if something needs it."""
 
     error: ConversionError
 
 
-Kind = Const | Zeros | Sizes | Tracked | Refused
+Kind = Const | Zeros | Sizes | Tracked | Joined | Refused
 
 
 def is_zeros(kind: Kind | None) -> bool:
@@ -152,6 +163,9 @@ class Node:
         """An input that depends on the model's inputs."""
         kind = self.input(index)
         if not isinstance(kind, Tracked):
+            if isinstance(kind, Joined):
+                names = [p.name for p in kind.parts]
+                raise self.error(f"needs values joined that lie apart, {names}; {NEXT}")
             what = {Const: "constant", Zeros: "all zeros", Sizes: "a shape"}[type(kind)]
             raise self.error(
                 f"its input {index} ('{self.input_names[index]}') is {what} where a value computed "

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lstmc.converters import convert, from_onnx, onnx_fold
+from lstmc.converters import convert, from_onnx, onnx_fold, onnx_ops, onnx_values
 
 from lstmc import errors, graph, reference
 
@@ -402,6 +402,44 @@ def test_two_biases() -> None:
     assert kinds(agree(single(build, "N", 3), x=data(4, 3))) == ["Dense"]
 
 
+@pytest.mark.parametrize("opset", [7, 11, 13])
+def test_softmax_without_an_axis(opset: int) -> None:
+    """Up to opset 12 it means all axes but the first, later the last one."""
+    agree(single(lambda n, x: n.node("Softmax", x), "N", 3, opset=opset), x=data(4, 3))
+    net = single(lambda n, x: n.node("Softmax", x), "N", 2, 3, opset=opset)
+    g = agree(net, x=data(4, 2, 3))
+    last = ("batch", "time", 3) if opset >= 13 else ("batch", 2, 3)
+    assert g.inputs[0].axes == last
+
+
+def test_an_axis_is_not_time_and_features_at_once() -> None:
+    net = Net()
+    x = net.input("x", "N", 2, 3)
+    steps = net.node("MatMul", x, net.weight(3, 4))
+    net.output(steps, net.node("Gemm", net.node("Flatten", x), net.weight(6, 2)))
+    refuse(net, "(Gemm): reads an axis as the features that is batch or time elsewhere")
+
+
+def test_attributes_that_no_handler_reads() -> None:
+    """onnx's checker knows the attributes of today's opsets; a handler must know them too."""
+    dims = (onnx_values.Dim(None), onnx_values.Dim(3))
+    x = onnx_values.Tracked("x", tuple((d,) for d in dims), dims)
+    node = onnx_values.Node("n", "Relu", 21, [x], ["x"], ["y"], {"colour": 1})
+    with pytest.raises(errors.ConversionError, match="attribute colour is not known"):
+        onnx_ops.run(onnx_ops.Builder(), node)
+
+
+@pytest.mark.parametrize("index", [0, 1, -1, -2, [1]], ids=str)
+def test_one_of_several_states(index: Any) -> None:
+    """torch's h_n[i] of stacked layers: their states joined, one of them picked."""
+    net = Net()
+    y, a, _ = net.lstm(net.input("x", "T", "N", 3), 3, 4)
+    b = net.lstm(net.axes_op("Squeeze", y, [1]), 4, 4)[1]
+    joined = net.node("Concat", a, b, axis=0)
+    net.output(net.node("Gather", joined, net.const(np.int64(index)), axis=0))
+    agree(net, x=data(5, 2, 3))
+
+
 @pytest.mark.parametrize("turned", [0, 1])
 @pytest.mark.parametrize("bias", [(5, 1), (1,), None])
 def test_gemm_with_the_constant_on_the_left(turned: int, bias: Any) -> None:
@@ -741,8 +779,6 @@ def torch_net(batch_first: bool, layers: int, how: str) -> Any:
 @pytest.mark.parametrize("how", ["sequence", "last", "h", "c, relu", "zeros", "expand", "view"])
 def test_torch_exports(how: str, batch_first: bool, layers: int, dynamic: bool) -> None:
     torch = pytest.importorskip("torch")
-    if layers == 2 and how in ("h", "c, relu"):
-        pytest.skip("joins the states of both layers: Concat comes later")
     module = torch_net(batch_first, layers, how)
     x = torch.randn(4, 4, 3)
     options = {"dynamic_axes": {"x": {0: "a", 1: "b"}}} if dynamic else {}
@@ -922,6 +958,34 @@ REFUSED: dict[str, tuple[Any, str]] = {
         "(MatMul): its matrix (",
     ),
     "concat": (lambda n, y, x: n.node("Concat", y, y, axis=3), "(Concat): joins values"),
+    "states of two layers": (
+        lambda n, y, x: n.node("Tanh", n.node("Concat", *n.lstm(x, 3, 4)[1:], axis=0)),
+        "(Tanh): needs values joined that lie apart, ['lstm_",
+    ),
+    "joined output": (
+        lambda n, y, x: n.node("Concat", *n.lstm(x, 3, 4)[1:], axis=0),
+        "joins several values",
+    ),
+    "two of two states": (
+        lambda n, y, x: n.node(
+            "Gather", n.node("Concat", *n.lstm(x, 3, 4)[1:], axis=0), n.const(np.array([0, 1]))
+        ),
+        "(Gather): takes more than one of several joined values",
+    ),
+    "no such state": (
+        lambda n, y, x: n.node(
+            "Gather", n.node("Concat", *n.lstm(x, 3, 4)[1:], axis=0), n.const(np.int64(2))
+        ),
+        "(Gather): axis 2 is out of range",
+    ),
+    "features transposed, as output": (
+        lambda n, y, x: n.node(
+            "Transpose",
+            n.node("Reshape", y, n.const(np.array([0, 1, -1, 2, 2]))),
+            perm=[0, 1, 2, 4, 3],
+        ),
+        "(output): needs features in another order than they are computed in",
+    ),
     "expand": (
         lambda n, y, x: n.node("Expand", y, n.const(np.array([1, 1, 1, 4]))),
         "(Expand): repeats a value",
