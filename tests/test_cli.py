@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import lstmc
-from lstmc import cli, format, reference
+from lstmc import arrays, cli, format, reference, terminal
 from lstmc import graph as g
 from lstmc.model import from_graph
 
@@ -330,10 +330,10 @@ def test_run_takes_several_inputs_and_lengths(lstmc_run):
     n = rng.integers(0, 7, 9)
     with Path("x.npz").open("wb") as f:
         arrays = {"file_": x["file"], "b/c:0": x["b/c:0"]}
-        np.savez(f, **arrays)
+        np.savez(f, **wrong)
     status, _, err = lstmc_run("run", "two.lstmc", "--input", "x.npz", "--output", "y.npz")
     assert status == 1 and "file_" in err
-    cli._write(Path("x.npz"), x)
+    arrays.write(Path("x.npz"), x)
     np.save("n.npy", n)
     for block in (2, 9):
         status, _, err = lstmc_run(
@@ -414,12 +414,12 @@ def test_run_shows_progress_on_a_terminal_only(forecaster, monkeypatch):
             return True
 
     clock = iter(np.arange(0, 100, 0.7))
-    monkeypatch.setattr(cli.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: next(clock))
     model = lstmc.load(forecaster)
     x = {"x": np.zeros((8, 2, 10), np.float32)}
     for stream, shown in ((Terminal(), True), (io.StringIO(), False)):
         monkeypatch.setattr(sys, "stderr", stream)
-        cli._predict(model, x, None, 2)
+        arrays.predict_in_blocks(model, x, None, 2)
         assert ("of 8 rows" in stream.getvalue()) is shown
     assert stream.getvalue() == ""
 
@@ -655,7 +655,7 @@ def test_interrupt(forecaster):
         "import os, signal, sys, time\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from lstmc import cli\n"
-        "cli._predict = lambda *_: (os.kill(os.getpid(), signal.SIGINT), time.sleep(60))\n"
+        "cli.predict_in_blocks = lambda *_: (os.kill(os.getpid(), signal.SIGINT), time.sleep(60))\n"
         "sys.exit(cli.main(sys.argv[1:]))"
     )
     done = subprocess.run(
