@@ -329,7 +329,7 @@ def test_run_takes_several_inputs_and_lengths(lstmc_run):
          "b/c:0": rng.standard_normal((9, 6, 2)).astype(np.float32)}  # fmt: skip
     n = rng.integers(0, 7, 9)
     with Path("x.npz").open("wb") as f:
-        arrays = {"file_": x["file"], "b/c:0": x["b/c:0"]}
+        wrong = {"file_": x["file"], "b/c:0": x["b/c:0"]}
         np.savez(f, **wrong)
     status, _, err = lstmc_run("run", "two.lstmc", "--input", "x.npz", "--output", "y.npz")
     assert status == 1 and "file_" in err
