@@ -354,7 +354,8 @@ def time_distributed(b: Builder, layer: Layer, x: Tensor, label: str) -> Tensor:
         layer.refuse(f"around a {inner.class_name} it is not supported", "wrap a Dense")
     if not x.spec.time:
         layer.refuse("its input has no time axis", "give it [batch, time, features]")
-    return inner.kind.build(b, inner, x, label)
+    y: Tensor = inner.kind.build(b, inner, x, label)
+    return y
 
 
 def _activation(b: Builder, fn: g.Fn, x: Tensor, label: str) -> Tensor:

@@ -1312,7 +1312,9 @@ def test_what_would_hang_or_crash_the_hdf5_library(saved):
     path.write_bytes(good)
     with h5py.File(path, "r+") as f:
         del f.attrs["keras_version"]
-        f.attrs.create("keras_version", [np.arange(3)], dtype=h5py.vlen_dtype(int))
+        numbers = np.empty(1, object)
+        numbers[0] = np.arange(3)
+        f.attrs.create("keras_version", numbers, dtype=h5py.vlen_dtype(int))
     refused(path, "keras_version", "not text", kind=FormatError)
 
 
