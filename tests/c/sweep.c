@@ -53,10 +53,8 @@
 #define SWEEP(name)                                                                                \
     static void run_##name(const float *x, float *y, size_t count) {                               \
         size_t i;                                                                                  \
-        for (i = 0; i + V_WIDTH <= count; i += V_WIDTH)                                            \
-            v_store(y + i, v_##name(v_load(x + i)));                                               \
-        if (i < count)                                                                             \
-            v_store_n(y + i, v_##name(v_load_n(x + i, count - i)), count - i);                     \
+        for (i = 0; i + V_WIDTH <= count; i += V_WIDTH) v_store(y + i, v_##name(v_load(x + i)));   \
+        if (i < count) v_store_n(y + i, v_##name(v_load_n(x + i, count - i)), count - i);          \
     }
 SWEEP(exp)
 SWEEP(tanh)
@@ -105,10 +103,8 @@ static double exact_flush(double x) { return fabs(x) < 0x1p-64 ? 0.0 : x; }
 static double ulp_error(float got, double exact) {
     double scale;
     uint64_t bits;
-    if (isnan(exact) || isnan(got))
-        return isnan(exact) && isnan(got) ? 0.0 : 1e30;
-    if (fabs(exact) < 0x1p-126)
-        return to_bits(got) == 0 ? 0.0 : 1e30;
+    if (isnan(exact) || isnan(got)) return isnan(exact) && isnan(got) ? 0.0 : 1e30;
+    if (fabs(exact) < 0x1p-126) return to_bits(got) == 0 ? 0.0 : 1e30;
     if (fabs(exact) >= 0x1.ffffffp+127 || isinf(got)) {
         const double limit = exact < 0.0 ? -HUGE_VAL : HUGE_VAL;
         return fabs(exact) >= 0x1.ffffffp+127 && got == limit ? 0.0 : 1e30;
@@ -122,8 +118,7 @@ static double ulp_error(float got, double exact) {
 
 static void keep_worst(worst_case *kept, double error, uint32_t input, uint32_t output) {
     int i = KEPT - 1;
-    for (; i > 0 && kept[i - 1].error < error; i--)
-        kept[i] = kept[i - 1];
+    for (; i > 0 && kept[i - 1].error < error; i--) kept[i] = kept[i - 1];
     kept[i].error = error;
     kept[i].input = input;
     kept[i].output = output;
@@ -164,16 +159,13 @@ int main(int argc, char **argv) {
     int compare = 1, i;
     size_t f = 0;
 
-    if (argc == 2 && strcmp(argv[1], "fma") == 0)
-        return sweep_fma();
+    if (argc == 2 && strcmp(argv[1], "fma") == 0) return sweep_fma();
     if (argc < 5) {
         fprintf(stderr, "usage: sweep FUNCTION START STOP STRIDE [hash|error] [ftz]\n");
         return 2;
     }
-    while (f < 4 && strcmp(functions[f].name, argv[1]) != 0)
-        f++;
-    if (f == 4)
-        return 2;
+    while (f < 4 && strcmp(functions[f].name, argv[1]) != 0) f++;
+    if (f == 4) return 2;
     next = strtoull(argv[2], NULL, 0);
     stop = strtoull(argv[3], NULL, 0);
     stride = strtoull(argv[4], NULL, 0);
@@ -193,13 +185,11 @@ int main(int argc, char **argv) {
         kept[i].error = -1.0;
         kept[i].input = kept[i].output = 0;
     }
-    for (i = 0; i < 8; i++)
-        hash[i] = 0x9e3779b97f4a7c15u + (uint64_t)i;
+    for (i = 0; i < 8; i++) hash[i] = 0x9e3779b97f4a7c15u + (uint64_t)i;
 
     while (next < stop) {
         size_t n = 0, k;
-        for (; n < BLOCK && next < stop; n++, next += stride)
-            x[n] = from_bits((uint32_t)next);
+        for (; n < BLOCK && next < stop; n++, next += stride) x[n] = from_bits((uint32_t)next);
         functions[f].run(x, y, n);
         count += n;
         for (k = 0; k < n; k++) {
@@ -216,8 +206,7 @@ int main(int argc, char **argv) {
             }
         }
     }
-    for (i = 0; i < 8; i++)
-        digest = ((digest ^ hash[i]) * 0x100000001b3u) ^ (digest >> 29);
+    for (i = 0; i < 8; i++) digest = ((digest ^ hash[i]) * 0x100000001b3u) ^ (digest >> 29);
 
     printf("{\"function\": \"%s\", \"target\": \"%s\", \"count\": %llu, \"hash\": \"%016llx\"",
            functions[f].name, SWEEP_TARGET, (unsigned long long)count, (unsigned long long)digest);

@@ -1,0 +1,571 @@
+/* test_core DIRECTORY: the C interface, function by function, with the files v1_*.lstmc of the
+ * directory. Prints what fails; status 1 then. */
+#include "model_file.h"
+
+#include <math.h>
+
+static int checks, failures;
+
+#define CHECK(condition)                                                                           \
+    do {                                                                                           \
+        checks++;                                                                                  \
+        if (!(condition)) {                                                                        \
+            failures++;                                                                            \
+            printf("%s:%d: %s\n", base_name(__FILE__), __LINE__, #condition);                      \
+        }                                                                                          \
+    } while (0)
+
+#define GUARD 128u
+
+static const char *directory;
+
+static void *read_model(const char *name, size_t *size) {
+    char path[4096];
+    snprintf(path, sizeof path, "%s/v1_%s.lstmc", directory, name);
+    return read_file(path, size);
+}
+
+static void open_model(lstmc_model *m, sample *s, const char *name) {
+    size_t size;
+    const void *blob = read_model(name, &size);
+    CHECK(lstmc_model_open(m, blob, size) == LSTMC_OK);
+    CHECK(open_sample(s, m));
+}
+
+static const lstmc_config automatic = {0, 0, LSTMC_TARGET_AUTO};
+
+/* Whether the memory still holds the byte everywhere. */
+static int untouched(const unsigned char *p, size_t n, unsigned char byte) {
+    for (size_t i = 0; i < n; i++) {
+        if (p[i] != byte) return 0;
+    }
+    return 1;
+}
+
+/* ------------------------------------------------------------------------------------ models -- */
+
+static void test_texts(void) {
+    for (int status = LSTMC_E_SHAPE - 2; status <= 2; status++) {
+        const char *text = lstmc_status_text(status);
+        CHECK(text && *text);
+        for (int other = LSTMC_E_SHAPE; other < status && status <= 0; other++) {
+            CHECK(strcmp(text, lstmc_status_text(other)) != 0);
+        }
+    }
+    CHECK(!strcmp(lstmc_target_name(LSTMC_TARGET_AUTO), "auto"));
+    CHECK(!strcmp(lstmc_target_name(LSTMC_TARGET_SCALAR), "scalar"));
+    CHECK(!lstmc_target_name(LSTMC_TARGET_COUNT));
+    CHECK(!lstmc_target_name((lstmc_target)77));
+    CHECK(lstmc_target_available(LSTMC_TARGET_SCALAR));
+    CHECK(!lstmc_target_available(LSTMC_TARGET_COUNT));
+    CHECK(!lstmc_target_available((lstmc_target)77));
+}
+
+static void test_open(void) {
+    lstmc_model m;
+    size_t size;
+    unsigned char *blob = (unsigned char *)read_model("lstm", &size);
+    uint32_t *words = (uint32_t *)(void *)blob;
+    CHECK(lstmc_model_open(NULL, blob, size) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_model_open(&m, NULL, size) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_model_open(&m, NULL, 0) == LSTMC_E_ARGUMENT);
+    for (size_t n = 0; n < 8; n++) CHECK(lstmc_model_open(&m, blob, n) == LSTMC_E_MAGIC);
+    for (size_t n = 8; n < size; n++) CHECK(lstmc_model_open(&m, blob, n) == LSTMC_E_TRUNCATED);
+    CHECK(lstmc_model_open(&m, blob, size) == LSTMC_OK);
+
+    unsigned char *room = (unsigned char *)get_memory(size + 64);
+    for (size_t shift = 0; shift <= 16; shift++) {
+        memcpy(room + shift, blob, size);
+        const int status = lstmc_model_open(&m, room + shift, size);
+        CHECK(status == (shift % 4 ? LSTMC_E_ALIGNMENT : LSTMC_OK));
+    }
+    memcpy(room, blob, size);
+    memset(room + size, 0, 64);
+    CHECK(lstmc_model_open(&m, room, size + 64) == LSTMC_E_INVALID);
+
+    static const struct {
+        int word, status;
+        uint32_t value;
+    } wrong[] = {
+        {0, LSTMC_E_MAGIC, 0x04034b50u}, {1, LSTMC_E_MAGIC, 0},      {2, LSTMC_E_VERSION, 0},
+        {2, LSTMC_E_VERSION, 2},         {3, LSTMC_E_CHECKSUM, 0},   {4, LSTMC_E_TRUNCATED, ~0u},
+        {4, LSTMC_E_INVALID, 64},        {5, LSTMC_E_CHECKSUM, 2},   {15, LSTMC_E_CHECKSUM, 1},
+        {16, LSTMC_E_CHECKSUM, 9999},    {400, LSTMC_E_CHECKSUM, 1},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        const uint32_t old = words[wrong[i].word];
+        words[wrong[i].word] = wrong[i].value;
+        CHECK(lstmc_model_open(&m, blob, size) == wrong[i].status);
+        words[wrong[i].word] = old;
+    }
+    CHECK(lstmc_model_open(&m, blob, size) == LSTMC_OK);
+}
+
+static void test_io(void) {
+    lstmc_model m;
+    lstmc_io_info info;
+    size_t size;
+    uint32_t batch, time;
+    memset(&m, 0, sizeof m);
+    CHECK(lstmc_model_io(&m, 0, &info) == LSTMC_E_ARGUMENT); /* never opened */
+    const void *blob = read_model("names", &size);
+    CHECK(!lstmc_model_open(&m, blob, size));
+    CHECK(lstmc_model_io(NULL, 0, &info) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_model_io(&m, 0, NULL) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_model_io(&m, 2, &info) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_model_io(&m, ~0u, &info) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_model_io(&m, 0, &info) == LSTMC_OK);
+    CHECK(!strcmp(info.name, "\xe8\xbe\x93\xe5\x85\xa5/x:0"));
+    CHECK(info.rank == 2 && info.dims[0] == LSTMC_BATCH && info.dims[1] == LSTMC_TIME);
+    CHECK(info.features == 1 && info.has_time == 1 && info.fixed_time == 7 && info.golden);
+    CHECK(lstmc_model_io(&m, 1, &info) == LSTMC_OK);
+    CHECK(info.rank == 3 && info.features == 3 && info.has_time && !info.golden);
+    CHECK(info.fixed_time == 0 && info.golden_digest == 0x076ab8c9u);
+    lstmc_model_golden(&m, &batch, &time);
+    CHECK(batch == 2 && time == 16);
+
+    blob = read_model("functions", &size);
+    CHECK(!lstmc_model_open(&m, blob, size));
+    CHECK(!lstmc_model_io(&m, 1, &info));
+    CHECK(info.rank == 3 && info.features == 6 && !info.has_time && info.dims[1] == 2);
+}
+
+/* ---------------------------------------------------------------------------------- sessions -- */
+
+static void test_session_misuse(void) {
+    lstmc_model m, none;
+    sample s;
+    size_t size = 7, more;
+    lstmc_session *session;
+    open_model(&m, &s, "stack");
+    memset(&none, 0, sizeof none);
+    CHECK(lstmc_arena_size(NULL, &m, &automatic) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_arena_size(&size, NULL, &automatic) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_arena_size(&size, &m, NULL) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_arena_size(&size, &none, &automatic) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_arena_size(&size, &m, &automatic) == LSTMC_OK && size > 0);
+
+    static const struct {
+        uint32_t batch, time;
+    } huge[] = {{~0u, 1}, {1, ~0u}, {~0u, ~0u}, {0x10000, 0x10000}, {0x40000000, 2}};
+    for (size_t i = 0; i < sizeof huge / sizeof *huge; i++) {
+        lstmc_config c = automatic;
+        c.batch = huge[i].batch;
+        c.time = huge[i].time;
+        CHECK(lstmc_arena_size(&more, &m, &c) == LSTMC_E_ARGUMENT && more == 0);
+        CHECK(lstmc_session_init(&session, &m, &c, &s, 64) == LSTMC_E_ARGUMENT);
+    }
+    lstmc_config one = automatic;
+    one.batch = one.time = 1; /* what zeros mean */
+    CHECK(lstmc_arena_size(&more, &m, &one) == LSTMC_OK && more == size);
+    for (uint32_t n = 2; n < 40; n++) { /* larger shapes never need less */
+        size_t last = more;
+        one.batch = n;
+        CHECK(lstmc_arena_size(&more, &m, &one) == LSTMC_OK && more >= last);
+        last = more;
+        one.time = n;
+        CHECK(lstmc_arena_size(&more, &m, &one) == LSTMC_OK && more >= last);
+    }
+
+    unsigned char *arena = (unsigned char *)get_memory(size + 64);
+    CHECK(lstmc_session_init(NULL, &m, &automatic, arena, size) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_session_init(&session, NULL, &automatic, arena, size) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_session_init(&session, &none, &automatic, arena, size) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_session_init(&session, &m, NULL, arena, size) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_session_init(&session, &m, &automatic, NULL, size) == LSTMC_E_ARGUMENT);
+    for (size_t n = 0; n < size; n += n < 64 || n + 64 > size ? 1 : 61) {
+        CHECK(lstmc_session_init(&session, &m, &automatic, arena, n) == LSTMC_E_ARENA);
+    }
+    for (size_t shift = 1; shift <= 64; shift++) {
+        const int status = lstmc_session_init(&session, &m, &automatic, arena + shift, size);
+        CHECK(status == (shift % 16 ? LSTMC_E_ALIGNMENT : LSTMC_OK));
+    }
+    for (int t = -1; t <= LSTMC_TARGET_COUNT + 1; t++) {
+        lstmc_config c = automatic;
+        c.target = (lstmc_target)t;
+        const int status = lstmc_session_init(&session, &m, &c, arena, size);
+        const int available = t == LSTMC_TARGET_AUTO || lstmc_target_available(c.target);
+        CHECK(status == (available ? LSTMC_OK : LSTMC_E_TARGET));
+        if (!status && t) CHECK(lstmc_session_target(session) == c.target);
+        if (!status) CHECK(lstmc_target_available(lstmc_session_target(session)));
+    }
+}
+
+static void test_run_misuse(void) {
+    lstmc_model m;
+    sample s;
+    int status;
+    open_model(&m, &s, "stack");
+    lstmc_session *session = make_session(&m, 2, 4, LSTMC_TARGET_AUTO, &status);
+    CHECK(session && !status);
+    clear_outputs(&s);
+    lstmc_array a[64];
+    const uint32_t count = s.inputs + s.outputs;
+    for (uint32_t i = 0; i < count; i++) {
+        a[i].data = s.all[i].data;
+        a[i].batch_stride = a[i].time_stride = 0;
+    }
+    const lstmc_array *out = a + s.inputs;
+    CHECK(lstmc_run(NULL, a, out, 1, 1, NULL) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_run(session, NULL, out, 1, 1, NULL) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_run(session, a, NULL, 1, 1, NULL) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_run(session, a, out, 0, 1, NULL) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_run(session, a, out, 1, 0, NULL) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_run(session, a, out, 3, 1, NULL) == LSTMC_E_SHAPE);
+    CHECK(lstmc_run(session, a, out, 1, 5, NULL) == LSTMC_E_SHAPE);
+    CHECK(lstmc_run(session, a, out, ~0u, ~0u, NULL) == LSTMC_E_SHAPE);
+    for (uint32_t i = 0; i < count; i++) {
+        void *data = a[i].data;
+        a[i].data = NULL;
+        CHECK(lstmc_run(session, a, out, 1, 1, NULL) == LSTMC_E_ARGUMENT);
+        a[i].data = data;
+    }
+    for (uint32_t i = s.inputs; i < count; i++) { /* nothing has been computed */
+        const size_t bytes = s.all[i].floats * sizeof(float);
+        CHECK(untouched((const unsigned char *)s.all[i].data, bytes, 0xa5));
+    }
+    /* And the state has not moved. */
+    for (uint32_t t = 0; t < s.time; t += 4) CHECK(!run_part(session, &s, 0, 2, t, 4, NULL));
+    CHECK(outputs_are_golden(&s));
+}
+
+/* Guard bytes around the arena and every output; all targets; every chunk; a dirty arena. */
+static void test_runs_stay_in_their_memory(const char *name) {
+    lstmc_model m;
+    sample s;
+    open_model(&m, &s, name);
+    const lstmc_model before = m;
+    size_t blob_size;
+    const void *copy = read_model(name, &blob_size);
+    for (int t = LSTMC_TARGET_SCALAR; t < LSTMC_TARGET_COUNT; t++) {
+        lstmc_config c = {0, 0, LSTMC_TARGET_AUTO};
+        size_t size;
+        if (!lstmc_target_available((lstmc_target)t)) continue;
+        c.batch = s.batch;
+        c.time = s.time;
+        c.target = (lstmc_target)t;
+        CHECK(!lstmc_arena_size(&size, &m, &c));
+        unsigned char *memory = (unsigned char *)get_memory(size + 2 * GUARD);
+        for (int fill = 0; fill < 256; fill += 51) { /* 0xff: NaN; 0x33: small; 0: clean */
+            const unsigned char byte = (unsigned char)fill;
+            lstmc_session *session;
+            memset(memory, byte, size + 2 * GUARD);
+            CHECK(!lstmc_session_init(&session, &m, &c, memory + GUARD, size));
+            clear_outputs(&s);
+            CHECK(!run_part(session, &s, 0, s.batch, 0, s.time, NULL));
+            CHECK(outputs_are_golden(&s));
+            lstmc_reset(session);
+            clear_outputs(&s);
+            CHECK(!run_part(session, &s, 0, s.batch, 0, s.time, NULL));
+            CHECK(outputs_are_golden(&s));
+            CHECK(untouched(memory, GUARD, byte));
+            CHECK(untouched(memory + GUARD + size, GUARD, byte));
+        }
+        free(memory);
+    }
+    CHECK(!memcmp(&before, &m, sizeof m)); /* const it says, const it is */
+    CHECK(!memcmp(copy, m.words, blob_size));
+}
+
+/* Strides: rows and steps apart, with bytes between them that nothing touches. */
+static void test_strides(const char *name) {
+    lstmc_model m;
+    sample s;
+    int status;
+    open_model(&m, &s, name);
+    lstmc_array a[64];
+    float *room[64];
+    size_t sizes[64];
+    const uint32_t count = s.inputs + s.outputs;
+    for (int time_major = 0; time_major < 2; time_major++) {
+        lstmc_session *session = make_session(&m, s.batch, s.time, LSTMC_TARGET_AUTO, &status);
+        for (uint32_t i = 0; i < count; i++) {
+            const io_array *w = s.all + i;
+            const size_t gap = w->info.features + 5 + i;
+            const size_t time = w->info.has_time ? s.time : 1;
+            a[i].time_stride = !w->info.has_time ? 0 : time_major ? gap * s.batch : gap;
+            a[i].batch_stride = time_major ? gap : gap * time;
+            sizes[i] = gap * time * s.batch;
+            room[i] = (float *)get_memory(sizes[i] * sizeof(float));
+            memset(room[i], 0xa5, sizes[i] * sizeof(float));
+            a[i].data = room[i];
+            for (uint32_t b = 0; i < s.inputs && b < s.batch; b++) {
+                for (uint32_t t = 0; t < time; t++) {
+                    memcpy(room[i] + b * a[i].batch_stride + t * a[i].time_stride,
+                           w->data + b * w->batch_stride + t * w->time_stride,
+                           w->info.features * sizeof(float));
+                }
+            }
+        }
+        CHECK(!lstmc_run(session, a, a + s.inputs, s.batch, s.time, NULL));
+        clear_outputs(&s);
+        for (uint32_t i = s.inputs; i < count; i++) {
+            const io_array *w = s.all + i;
+            const size_t time = w->info.has_time ? s.time : 1;
+            size_t others = 0;
+            for (uint32_t b = 0; b < s.batch; b++) {
+                for (uint32_t t = 0; t < time; t++) {
+                    float *from = room[i] + b * a[i].batch_stride + t * a[i].time_stride;
+                    memcpy(w->data + b * w->batch_stride + t * w->time_stride, from,
+                           w->info.features * sizeof(float));
+                    memset(from, 0xa5, w->info.features * sizeof(float));
+                    others++;
+                }
+            }
+            CHECK(others == s.batch * time);
+            CHECK(untouched((unsigned char *)room[i], sizes[i] * sizeof(float), 0xa5));
+            free(room[i]);
+        }
+        CHECK(outputs_are_golden(&s));
+    }
+}
+
+/* A session for many rows, used for a few of them in turn: each row goes on where it was. */
+static void test_rows_left_out(void) {
+    lstmc_model m;
+    sample s;
+    int status;
+    open_model(&m, &s, "lstm");
+    lstmc_session *all = make_session(&m, 8, 8, LSTMC_TARGET_AUTO, &status);
+    float x[8][8][3], y[8], last[8][8];
+    for (int b = 0; b < 8; b++) {
+        for (int t = 0; t < 8; t++) {
+            for (int i = 0; i < 3; i++)
+                x[b][t][i] = (float)((b * 31 + t * 17 + i * 7) % 13 - 6) / 8;
+        }
+    }
+    lstmc_array in = {x, 24, 3}, out = {y, 1, 0};
+    for (int b = 0; b < 8; b++) { /* what row b gives alone after t steps */
+        lstmc_session *one = make_session(&m, 1, 1, LSTMC_TARGET_SCALAR, &status);
+        for (int t = 0; t < 8; t++) {
+            in.data = x[b][t];
+            CHECK(!lstmc_run(one, &in, &out, 1, 1, NULL));
+            last[b][t] = y[0];
+        }
+    }
+    /* Rows 0 .. n-1 take part in chunks of different lengths; the others stand still. */
+    static const int chunks[][2] = {{8, 1}, {3, 1}, {1, 3}, {2, 2}, {5, 1}, {8, 1}};
+    int steps[8] = {0};
+    for (size_t c = 0; c < sizeof chunks / sizeof *chunks; c++) {
+        float now[8][8][3];
+        const int rows = chunks[c][0], time = chunks[c][1];
+        for (int b = 0; b < rows; b++) {
+            for (int t = 0; t < time; t++) {
+                memcpy(now[b][t], x[b][(steps[b] + t) % 8], sizeof now[b][t]);
+            }
+        }
+        in.data = now;
+        CHECK(!lstmc_run(all, &in, &out, (uint32_t)rows, (uint32_t)time, NULL));
+        for (int b = 0; b < rows; b++) {
+            steps[b] += time;
+            if (steps[b] <= 8) CHECK(!memcmp(&y[b], &last[b][steps[b] - 1], sizeof *y));
+        }
+        /* Partial use must show in the states too: a fresh read gives what the next call uses. */
+        float h[8 * 12];
+        CHECK(!lstmc_state_read(all, 0, h, 8));
+        CHECK(!lstmc_state_write(all, 0, h, 8));
+    }
+}
+
+/* Lengths: clamped, rows stand still beyond them, sequences are +0. */
+static void test_lengths(void) {
+    lstmc_model m;
+    sample s, alone;
+    int status;
+    open_model(&m, &s, "stack");
+    open_model(&m, &alone, "stack");
+    static const int32_t tables[][2] = {{0, 16}, {5, 0}, {16, 1}, {-3, 99}, {7, 8}, {INT32_MIN, 2}};
+    for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
+        lstmc_session *session = make_session(&m, 2, 16, LSTMC_TARGET_AUTO, &status);
+        clear_outputs(&s);
+        CHECK(!run_part(session, &s, 0, 2, 0, 16, tables[i]));
+        for (uint32_t b = 0; b < 2; b++) {
+            const int32_t n = tables[i][b] < 0 ? 0 : tables[i][b] > 16 ? 16 : tables[i][b];
+            clear_outputs(&alone);
+            lstmc_session *one = make_session(&m, 1, 16, LSTMC_TARGET_SCALAR, &status);
+            if (n) CHECK(!run_part(one, &alone, b, 1, 0, (uint32_t)n, NULL));
+            for (uint32_t o = s.inputs; o < s.inputs + s.outputs; o++) {
+                const io_array *got = s.all + o, *want = alone.all + o;
+                const size_t bytes = got->info.features * sizeof(float);
+                for (uint32_t t = 0; t < (got->info.has_time ? 16u : 1u); t++) {
+                    const size_t at = b * got->batch_stride + t * got->time_stride;
+                    if (!got->info.has_time ? n > 0 : (int32_t)t < n) {
+                        CHECK(!memcmp(got->data + at, want->data + at, bytes));
+                    } else if (got->info.has_time || o < s.inputs + 3) { /* h and c of an LSTM */
+                        CHECK(untouched((unsigned char *)(got->data + at), bytes, 0));
+                    }
+                }
+            }
+        }
+        /* Going on afterwards is going on from where each row stood. */
+        clear_outputs(&s);
+        CHECK(!run_part(session, &s, 0, 2, 0, 1, NULL));
+        for (uint32_t b = 0; b < 2; b++) {
+            const int32_t n = tables[i][b] < 0 ? 0 : tables[i][b] > 16 ? 16 : tables[i][b];
+            lstmc_session *one = make_session(&m, 1, 16, LSTMC_TARGET_SCALAR, &status);
+            clear_outputs(&alone);
+            if (n) CHECK(!run_part(one, &alone, b, 1, 0, (uint32_t)n, NULL));
+            CHECK(!run_part(one, &alone, b, 1, 0, 1, NULL));
+            for (uint32_t o = s.inputs; o < s.inputs + s.outputs; o++) {
+                const size_t at = b * s.all[o].batch_stride;
+                CHECK(!memcmp(s.all[o].data + at, alone.all[o].data + at,
+                              s.all[o].info.features * sizeof(float)));
+            }
+        }
+    }
+}
+
+static void test_states(void) {
+    lstmc_model m;
+    sample s;
+    int status;
+    lstmc_state_info info;
+    float data[4 * 64], copy[4 * 64];
+    open_model(&m, &s, "stack");
+    lstmc_session *session = make_session(&m, 2, 16, LSTMC_TARGET_AUTO, &status);
+    CHECK(lstmc_state_count(session) == 5); /* h and c of two LSTMs, the last step */
+    static const char *const names[] = {"h", "c", "h", "c", "last"};
+    static const uint32_t features[] = {9, 9, 17, 17, 17};
+    for (uint32_t i = 0; i < 5; i++) {
+        CHECK(lstmc_state_describe(session, i, &info) == LSTMC_OK);
+        CHECK(!strcmp(info.name, names[i]) && info.features == features[i]);
+        CHECK(!strcmp(info.layer, i < 2 ? "lstm0" : i < 4 ? "lstm2" : "laststep3"));
+    }
+    CHECK(lstmc_state_describe(session, 5, &info) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_state_describe(session, ~0u, &info) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_state_describe(session, 0, NULL) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_state_describe(NULL, 0, &info) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_state_read(session, 5, data, 1) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_state_read(session, 0, NULL, 1) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_state_read(NULL, 0, data, 1) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_state_read(session, 0, data, 3) == LSTMC_E_SHAPE);
+    CHECK(lstmc_state_write(session, 5, data, 1) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_state_write(session, 0, NULL, 1) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_state_write(NULL, 0, data, 1) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_state_write(session, 0, data, 3) == LSTMC_E_SHAPE);
+
+    for (uint32_t i = 0; i < 5; i++) { /* zero at the start */
+        CHECK(!lstmc_state_read(session, i, data, 2));
+        CHECK(untouched((unsigned char *)data, 2 * features[i] * sizeof *data, 0));
+    }
+    /* Half of the sample here, its state carried to another session, the rest there. */
+    for (uint32_t half = 0; half < 16; half += 3) {
+        lstmc_session *a = make_session(&m, 2, 16, LSTMC_TARGET_AUTO, &status);
+        lstmc_session *b = make_session(&m, 5, 9, LSTMC_TARGET_SCALAR, &status);
+        clear_outputs(&s);
+        if (half) CHECK(!run_part(a, &s, 0, 2, 0, half, NULL));
+        for (uint32_t i = 0; i < 5; i++) {
+            CHECK(!lstmc_state_read(a, i, data, 2) && !lstmc_state_write(b, i, data, 2));
+            CHECK(!lstmc_state_read(b, i, copy, 2));
+            CHECK(!memcmp(data, copy, 2 * features[i] * sizeof *data));
+        }
+        for (uint32_t t = half; t < 16; t++) CHECK(!run_part(b, &s, 0, 2, t, 1, NULL));
+        CHECK(outputs_are_golden(&s));
+    }
+    /* Small values written become +0; others, NaN and infinity stay. */
+    for (int i = 0; i < 17; i++) data[i] = i % 2 ? -5.4e-20f : 1e-40f;
+    data[2] = NAN;
+    data[4] = -INFINITY;
+    data[5] = 0x1p-64f;
+    CHECK(!lstmc_state_write(session, 3, data, 1) && !lstmc_state_read(session, 3, copy, 1));
+    for (int i = 0; i < 17; i++) {
+        if (i == 2) {
+            CHECK(isnan(copy[i]));
+        } else {
+            const float want = i == 4 || i == 5 ? data[i] : 0.0f;
+            CHECK(!memcmp(&copy[i], &want, sizeof want));
+        }
+    }
+    lstmc_reset(session);
+    for (uint32_t i = 0; i < 5; i++) {
+        CHECK(!lstmc_state_read(session, i, data, 2));
+        CHECK(untouched((unsigned char *)data, 2 * features[i] * sizeof *data, 0));
+    }
+}
+
+/* Sessions share the model and nothing else. */
+static void test_two_sessions(void) {
+    lstmc_model m;
+    sample s, other;
+    int status;
+    open_model(&m, &s, "stack");
+    open_model(&m, &other, "stack");
+    const lstmc_model moved = m; /* a view can be copied, too */
+    for (size_t i = 0; i < other.all[0].floats; i++) other.all[0].data[i] *= -3.0f;
+    lstmc_session *a = make_session(&m, 2, 16, LSTMC_TARGET_AUTO, &status);
+    lstmc_session *b = make_session(&moved, 2, 16, LSTMC_TARGET_AUTO, &status);
+    clear_outputs(&s);
+    for (uint32_t t = 0; t < 16; t++) {
+        CHECK(!run_part(a, &s, 0, 2, t, 1, NULL));
+        CHECK(!run_part(b, &other, 0, 2, t, 1, NULL));
+        if (t % 5 == 0) lstmc_reset(b);
+    }
+    CHECK(outputs_are_golden(&s));
+    CHECK(!outputs_are_golden(&other));
+}
+
+/* ------------------------------------------------------------------------------------- tools -- */
+
+static void test_tools(void) {
+    float x[37], y[40], z[40];
+    const float nans[2] = {NAN, -NAN}, numbers[3] = {1.0f, -2.5f, 0.0f};
+    lstmc_fn fn = {LSTMC_FN_TANH, 0.0f, 0.0f};
+    CHECK(lstmc_digest(0, NULL, 0) == 0);
+    CHECK(lstmc_digest(0, numbers, 3) == 0x82e12d80u);
+    CHECK(lstmc_digest(lstmc_digest(0, numbers, 1), numbers + 1, 2) == 0x82e12d80u);
+    CHECK(lstmc_digest(0, nans, 1) == lstmc_digest(0, nans + 1, 1));
+    for (int i = 0; i < 37; i++) x[i] = (float)(i - 18) / 2.0f;
+    CHECK(lstmc_map(LSTMC_TARGET_AUTO, NULL, x, y, 1) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_map(LSTMC_TARGET_AUTO, &fn, NULL, y, 1) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_map(LSTMC_TARGET_AUTO, &fn, x, NULL, 1) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_map(LSTMC_TARGET_AUTO, &fn, NULL, NULL, 0) == LSTMC_OK);
+    CHECK(lstmc_map(LSTMC_TARGET_COUNT, &fn, x, y, 1) == LSTMC_E_TARGET);
+    CHECK(lstmc_map((lstmc_target)-1, &fn, x, y, 1) == LSTMC_E_TARGET);
+    fn.kind = LSTMC_FN_COUNT;
+    CHECK(lstmc_map(LSTMC_TARGET_AUTO, &fn, x, y, 1) == LSTMC_E_ARGUMENT);
+    for (uint32_t kind = 0; kind < LSTMC_FN_COUNT; kind++) {
+        fn.kind = kind;
+        fn.alpha = 0.2f;
+        fn.beta = 0.5f;
+        for (size_t n = 0; n <= 37; n++) { /* every tail, nothing behind it touched */
+            CHECK(!lstmc_map(LSTMC_TARGET_SCALAR, &fn, x, z, n));
+            for (int t = LSTMC_TARGET_SCALAR; t < LSTMC_TARGET_COUNT; t++) {
+                if (!lstmc_target_available((lstmc_target)t)) continue;
+                float *from = (float *)get_memory(n * sizeof(float)); /* exactly as long */
+                memcpy(from, x, n * sizeof *x);
+                memset(y, 0xa5, sizeof y);
+                CHECK(!lstmc_map((lstmc_target)t, &fn, from, y, n));
+                CHECK(!memcmp(y, z, n * sizeof *y));
+                CHECK(untouched((unsigned char *)(y + n), (40 - n) * sizeof *y, 0xa5));
+                CHECK(!lstmc_map((lstmc_target)t, &fn, from, from, n)); /* in place */
+                CHECK(!memcmp(from, z, n * sizeof *y));
+                free(from);
+            }
+        }
+    }
+}
+
+int main(int argc, char **argv) {
+    static const char *const files[] = {"lstm", "stack", "functions", "names"};
+    if (argc != 2) {
+        fprintf(stderr, "usage: test_core DIRECTORY\n");
+        return 2;
+    }
+    directory = argv[1];
+    test_texts();
+    test_open();
+    test_io();
+    test_session_misuse();
+    test_run_misuse();
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        test_runs_stay_in_their_memory(files[i]);
+        test_strides(files[i]);
+    }
+    test_rows_left_out();
+    test_lengths();
+    test_states();
+    test_two_sessions();
+    test_tools();
+    printf("%d checks, %d failures\n", checks, failures);
+    return failures != 0;
+}
