@@ -17,7 +17,9 @@
  * float32 in the byte order of the machine.
  *
  * Same bits everywhere: results do not depend on the target, on how rows are batched, on how time
- * is cut into calls, nor on the compiler or its flags. docs/DESIGN.md says how.
+ * is cut into calls, nor on the compiler or its flags (those that can't be undone stop the build).
+ * docs/DESIGN.md says how. On other machines than x86-64 and AArch64 the floating-point mode must be
+ * the IEEE default: nearest, no flushing.
  */
 #ifndef LSTMC_H
 #define LSTMC_H

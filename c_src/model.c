@@ -31,8 +31,11 @@ enum { T_OFFSET, T_SIZE, T_LAYOUT, T_GATES, T_K, T_UNITS, T_PANEL, T_RESERVED };
 #define MAGIC0 0x4d54534cu /* "LSTM" */
 #define MAGIC1 0x1a0a0d43u /* "C\r\n\x1a": a copy in text mode shows */
 #define ALIGN 64u
-/* Limits that keep all products of a few sizes inside 64 bits. */
+/* Limits that keep all products of a few sizes inside 64 bits, and what is done for each pair of
+ * layers or of inputs and outputs short. */
 #define MAX_COUNT 0x100000u
+#define MAX_LAYERS 4096u
+#define MAX_IO 256u
 #define MAX_SIZE 0x1000000u
 
 const char *lstmc_status_text(int status) {
@@ -41,7 +44,7 @@ const char *lstmc_status_text(int status) {
     case LSTMC_E_ARGUMENT: return "an argument is null, zero or out of range";
     case LSTMC_E_ALIGNMENT: return "the blob or the arena is not aligned";
     case LSTMC_E_MAGIC: return "not an lstmc model";
-    case LSTMC_E_VERSION: return "the format version is newer than this library";
+    case LSTMC_E_VERSION: return "the format version is not one that this library knows";
     case LSTMC_E_TRUNCATED: return "the model is truncated";
     case LSTMC_E_CHECKSUM: return "the checksum does not match: the model is damaged";
     case LSTMC_E_INVALID: return "a record of the model is invalid";
@@ -98,6 +101,7 @@ int lstmc_fn_get(const uint32_t *params, lstmc_fn *fn) {
     fn->kind = params[0];
     memcpy(&fn->alpha, &params[1], sizeof fn->alpha);
     memcpy(&fn->beta, &params[2], sizeof fn->beta);
+    if (fn->kind != LSTMC_FN_HARD_SIGMOID && (params[1] || params[2])) return 0;
     return fn->kind < LSTMC_FN_COUNT;
 }
 
@@ -256,6 +260,9 @@ int lstmc_model_open(lstmc_model *model, const void *blob, size_t size) {
         if (h[i] > MAX_COUNT) return LSTMC_E_INVALID;
     }
     if (!m->input_count || !m->output_count || !m->layer_count) return LSTMC_E_INVALID;
+    if (m->input_count > MAX_IO || m->output_count > MAX_IO || m->layer_count > MAX_LAYERS) {
+        return LSTMC_E_INVALID;
+    }
 
     uint64_t at = LSTMC_HEADER_WORDS * 4;
     m->io = section(m, &at, m->input_count + m->output_count, LSTMC_IO_WORDS);

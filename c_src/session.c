@@ -33,7 +33,7 @@ typedef struct arena {
 static void *take(arena *a, size_t count, size_t each) {
     const size_t size = lstmc_size_mul(count, each);
     const size_t start = a->used;
-    if (start == SIZE_MAX || size > SIZE_MAX - ALIGN - start) {
+    if (start > SIZE_MAX - 2 * ALIGN || size > SIZE_MAX - 2 * ALIGN - start) {
         a->used = SIZE_MAX;
         return NULL;
     }

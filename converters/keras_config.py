@@ -258,7 +258,10 @@ class Parser:
     def _known_class(self, item: Item, entry: dict[str, Any]) -> None:
         """Refuse every class that isn't Keras's own and in the table."""
         module = entry.get("module")
-        custom = ">" in item.class_name or ">" in str(entry.get("registered_name") or "")
+        registered = str(entry.get("registered_name") or "")
+        custom = ">" in item.class_name or ">" in registered
+        # Keras 3 writes a user's class that isn't registered under its bare name, without a module.
+        custom = custom or ("module" in entry and not module)
         if custom or (module and str(module).partition(".")[0] not in PACKAGES):
             item.refuse("it is a custom class", "only Keras's own layers can be converted")
         known = (*MODELS, "InputLayer", *self.kinds)

@@ -414,6 +414,7 @@ class LiveSource(Source):
             )
         try:
             for layer in model._flatten_layers(include_self=False, recursive=True):
+                _check_class(layer)
                 _check_functions(layer)
             config = {"class_name": cls.__name__, "config": model.get_config()}
             # JSON makes of it what a file would hold: lists for tuples, plain numbers.
@@ -440,6 +441,20 @@ class LiveSource(Source):
 
     def unused(self, model: Model) -> list[str]:
         return [n for n, w in self._layers.items() if w and n not in model.children]
+
+
+def _check_class(layer: Any) -> None:
+    """Refuse what runs other code than the class of its name: its config wouldn't show it."""
+    cls = type(layer)
+    if cls.__module__.partition(".")[0] not in PACKAGES:
+        raise ConversionError(
+            f"layer '{layer.name}' ({cls.__name__}): it is a custom class, of {cls.__module__}; "
+            "only Keras's own layers can be converted"
+        )
+    if "call" in vars(layer) or "__call__" in vars(layer):
+        raise ConversionError(
+            f"layer '{layer.name}' ({cls.__name__}): its call was replaced on the instance"
+        )
 
 
 def _check_functions(layer: Any) -> None:

@@ -86,7 +86,8 @@ ACTIVATIONS = {
     "hardsigmoid": g.HARD_SIGMOID_ONNX,
     "affine": g.LINEAR,
 }
-PARAMETERS = {"hardsigmoid": (0.2, 0.5), "affine": (1.0, 0.0)}  # those that take alpha and beta
+# Defaults of those that take alpha and beta. Affine has none for alpha: it must be given.
+PARAMETERS = {"hardsigmoid": (0.2, 0.5), "affine": (0.0, 0.0)}
 WITH_PARAMETERS = {"affine", "elu", "hardsigmoid", "leakyrelu", "scaledtanh", "thresholdedrelu"}
 
 
@@ -118,6 +119,8 @@ def activations(node: Node, default: list[str]) -> list[g.Fn]:
             raise node.error(f"activation '{name}' is not supported; known: {known}")
         fn = ACTIVATIONS[key]
         if key in PARAMETERS:
+            if key == "affine" and not parameters[0]:
+                raise node.error("activation Affine without alpha, which has no default")
             defaults = zip(parameters, PARAMETERS[key], strict=True)
             alpha, beta = (given.pop(0) if given else d for given, d in defaults)
             if key == "affine" and (alpha, beta) != (1.0, 0.0):

@@ -124,13 +124,17 @@ class _Tracer(fx.Tracer):
 
 
 def _trace(module: torch.nn.Module) -> fx.Graph:
+    for path, m in module.named_modules():
+        name = f"layer '{path}'" if path else type(module).__name__
+        _check_hooks(m, name)
+        if type(m).__call__ is not torch.nn.Module.__call__:
+            raise ConversionError(f"{name}: class {type(m).__name__} overrides __call__")
     parameters = inspect.signature(module.forward).parameters
     if leaf_class(module) is not None:
         graph = fx.Graph()
         x = [graph.placeholder(n) for n, p in parameters.items() if p.default is p.empty]
         graph.output(graph.create_node("call_module", "", tuple(x), {}, "lstm"))
         return graph
-    _check_hooks(module, type(module).__name__)
     # Arguments with a default keep it, so that "if hidden is None" can be followed.
     defaults = {n: p.default for n, p in parameters.items() if p.default is not p.empty}
     try:
@@ -145,6 +149,12 @@ def _trace(module: torch.nn.Module) -> fx.Graph:
 
 
 def _check_hooks(m: torch.nn.Module, name: str) -> None:
+    """Refuse what changes a module's result from outside its class's forward."""
+    if "forward" in vars(m) or "__call__" in vars(m):
+        raise ConversionError(f"{name}: its forward was replaced on the instance; undo that first")
+    everywhere = torch.nn.modules.module
+    if everywhere._global_forward_hooks or everywhere._global_forward_pre_hooks:
+        raise ConversionError("hooks on all modules are registered with torch; remove them first")
     if m._forward_hooks or m._forward_pre_hooks:
         raise ConversionError(
             f"{name} has forward hooks, which may change what it computes; remove them "
@@ -262,7 +272,6 @@ def _plain(a: Any) -> Any:
 def _call_module(ctx: Context, m: Any, path: str, args: Any, kwargs: Any) -> Any:
     cls = leaf_class(m)
     assert cls is not None  # others are traced into
-    _check_hooks(m, ctx.where)
     if not cls.__module__.startswith("torch.nn.modules"):
         ctx.refuse(f"{cls.__module__}.{cls.__name__} is not supported")
     if cls.__name__ not in MODULES:

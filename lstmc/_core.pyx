@@ -300,6 +300,11 @@ cdef class Session:
                 and vx.shape[0] == self.batch and vx.shape[1] == self.single_in
                 and vy.shape[0] == self.batch and vy.shape[1] == self.single_out
             )
+            if fits and <char *>vx.buf < <char *>vy.buf + vy.len and (
+                <char *>vy.buf < <char *>vx.buf + vx.len
+            ):
+                PyBuffer_Release(&vy)
+                raise _errors.ShapeError("out overlaps the input: later units would read it")
             if fits:
                 ax.data = vx.buf
                 ax.batch_stride = ax.time_stride = self.single_in
@@ -313,9 +318,9 @@ cdef class Session:
                 else:
                     status = lstmc_run(self.session, &ax, &ay, self.batch, 1, NULL)
                 self.busy = False
-                if status:
-                    _fail(status)
             PyBuffer_Release(&vy)
+            if fits and status:
+                _fail(status)
             return fits
         finally:
             PyBuffer_Release(&vx)
@@ -405,7 +410,7 @@ cdef class Session:
                 stride *= time
         if <size_t>p.view.len != 4 * stride:
             raise _errors.ShapeError(
-                f"'{io.name.decode()}' has {p.view.len // 4} elements, expected {stride}"
+                f"'{io.name.decode('utf-8', 'replace')}' has {p.view.len // 4} elements, expected {stride}"
             )
         return 0
 
@@ -415,7 +420,8 @@ cdef class Session:
         cdef list out = []
         for i in range(lstmc_state_count(self.session)):
             lstmc_state_describe(self.session, i, &info)
-            out.append((info.layer.decode(), info.name.decode(), info.features))
+            layer = info.layer.decode("utf-8", "surrogateescape")
+            out.append((layer, info.name.decode(), info.features))
         return out
 
     def state_read(self, uint32_t index, array, uint32_t batch):
@@ -433,7 +439,7 @@ cdef class Session:
         if status:
             _fail(status)
         if p.view.len != 4 * <Py_ssize_t>info.features * <Py_ssize_t>batch:
-            raise _errors.ShapeError(f"the state of '{info.layer.decode()}' has another size")
+            raise _errors.ShapeError("the state has another size")
         self._enter()
         if write:
             status = lstmc_state_write(self.session, index, <const float *>p.view.buf, batch)

@@ -93,7 +93,10 @@ class _Strings:
             if "\0" in text:
                 raise ConversionError(f"the name {text!r} holds a zero byte")
             self.offsets[text] = len(self.bytes)
-            self.bytes += text.encode("utf-8", "surrogateescape") + b"\0"
+            try:
+                self.bytes += text.encode("utf-8", "surrogateescape") + b"\0"
+            except UnicodeEncodeError:
+                raise ConversionError(f"the name {text!r} can't be written as UTF-8") from None
         return self.offsets[text]
 
 

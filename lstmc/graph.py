@@ -26,6 +26,7 @@ BATCH = "batch"
 TIME = "time"
 
 Axis = str | int
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 # --------------------------------------------------------------------------------------- values
@@ -113,6 +114,11 @@ class Fn:
             raise ConversionError(
                 f"activation '{self.kind}' is not supported; known: {', '.join(FN_CODES)}"
             )
+
+        if self.kind != "hard_sigmoid" and (self.alpha or self.beta):
+            raise ConversionError(f"activation '{self.kind}' has no alpha and beta")
+        if not all(abs(v) <= FLOAT32_MAX for v in (self.alpha, self.beta)):
+            raise ConversionError(f"activation '{self.kind}': {self.alpha}, {self.beta} as float32")
 
     def __str__(self) -> str:
         return f"{self.kind}({self.alpha:g}, {self.beta:g})" if self.alpha else self.kind
@@ -371,6 +377,8 @@ class Graph:
                 raise ConversionError(f"output '{v.name}' is an input: there is nothing to run")
             if specs[v.name] != v.spec:
                 raise ConversionError(f"output '{v.name}': {specs[v.name]} laid out as {v.axes}")
+        if len({v.time for v in self.inputs if v.spec.time and v.time}) > 1:
+            raise ConversionError("two inputs insist on different numbers of time steps")
         for group, values in (("input", self.inputs), ("output", self.outputs)):
             if len({v.name for v in values}) != len(values):
                 raise ConversionError(f"two {group}s have the same name")

@@ -69,9 +69,10 @@ class Model:
     threads. The GIL is released while it computes.
     """
 
-    def __init__(self, blob: bytes | bytearray | memoryview | np.ndarray) -> None:
+    def __init__(self, blob: bytes | bytearray | memoryview | np.ndarray | _OwnBytes) -> None:
         """From the bytes of an .lstmc file. Raises FormatError if they are not a sound model."""
         self._blob = _aligned(blob)
+        self._blob.flags.writeable = False
         self._core = _core.Model(self._blob)
         self._graph, self._golden = format.loads(self._blob)
         self._sessions: dict[tuple[int, int, int], list[_core.Session]] = {}
@@ -295,7 +296,7 @@ def load(path: str | os.PathLike[str], *, verify: bool = False) -> Model:
         if f.readinto(blob.data) != size:
             raise FormatError(f"'{path}' could not be read whole")
     try:
-        model = Model(blob)
+        model = Model(_OwnBytes(blob))
     except FormatError as e:
         raise FormatError(f"'{path}': {e}") from None
     if verify:
@@ -347,11 +348,20 @@ def _show(value: g.Value) -> str:
 
 def _take_lengths(lengths: ArrayLike, batch: int, time: int) -> np.ndarray:
     a = np.asarray(lengths)
+    if a.size == 0:
+        a = a.astype(np.int32)
     if a.dtype.kind not in "iu" or a.shape != (batch,):
         raise ShapeError(f"lengths: {a.dtype} {a.shape}, expected integers of shape ({batch},)")
     if batch and (a.min() < 0 or a.max() > time):
         raise ShapeError(f"lengths lie in {a.min()} .. {a.max()}, expected 0 .. {time}")
     return np.ascontiguousarray(a, dtype=np.int32)
+
+
+class _OwnBytes:
+    """Bytes that only the model will hold."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
 
 
 def _empty_aligned(size: int) -> np.ndarray:
@@ -361,9 +371,10 @@ def _empty_aligned(size: int) -> np.ndarray:
     return raw[start : start + size]
 
 
-def _aligned(blob: bytes | bytearray | memoryview | np.ndarray) -> np.ndarray:
-    if isinstance(blob, np.ndarray) and blob.dtype == np.uint8 and blob.ctypes.data % 64 == 0:
-        return blob
+def _aligned(blob: bytes | bytearray | memoryview | np.ndarray | _OwnBytes) -> np.ndarray:
+    """A copy of our own, which nobody can change behind the checks; :func:`load` brings one."""
+    if isinstance(blob, _OwnBytes):
+        return blob.array
     data = np.frombuffer(blob, np.uint8)
     copy = _empty_aligned(data.size)
     copy[:] = data

@@ -48,9 +48,9 @@ def target_code() -> int:
 def digest(y: ArrayLike) -> int:
     """CRC-32 of the array's float32 values as little-endian bytes, every NaN made 0x7fc00000.
 
-    Equal digests mean equal bits. Values are taken in C order; other dtypes are cast to float32.
+    Equal digests mean equal bits. Values are taken in C order; other dtypes as by as_float32.
     """
-    return _core.digest(np.ascontiguousarray(y, dtype=np.float32))
+    return _core.digest(as_float32("y", y))
 
 
 def as_float32(name: str, array: Any) -> np.ndarray:
@@ -62,7 +62,7 @@ def as_float32(name: str, array: Any) -> np.ndarray:
     """
     a = np.asarray(array)
     if a.dtype == np.float32:
-        return np.ascontiguousarray(a)
+        return a if a.flags.c_contiguous and a.dtype.isnative else a.astype(np.float32, order="C")
     if a.dtype.kind not in "fiub":
         raise DtypeError(f"'{name}' has dtype {a.dtype}, expected float32")
     with np.errstate(over="ignore"):
@@ -70,6 +70,12 @@ def as_float32(name: str, array: Any) -> np.ndarray:
     if a.dtype.kind == "f":
         if a.dtype.itemsize > 4 and np.any(np.isinf(out) & np.isfinite(a)):
             raise DtypeError(f"'{name}' holds {a.dtype} values beyond the range of float32")
-    elif a.dtype.itemsize > 2 and np.any(out.astype(np.float64) != a):
-        raise DtypeError(f"'{name}' holds {a.dtype} values that float32 can't represent exactly")
+    elif a.dtype.itemsize > 2:
+        # Beyond 2^24 not every integer is a float32. They are rare: Python's own integers, which
+        # know no limit, compare them.
+        whole, rounded = a.ravel(), out.ravel()
+        if any(int(whole[i]) != int(rounded[i]) for i in np.flatnonzero(abs(rounded) >= 1 << 24)):
+            raise DtypeError(
+                f"'{name}' holds {a.dtype} values that float32 can't represent exactly"
+            )
     return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +32,12 @@ class Stream:
     def __init__(self, model: Model, batch: int = 1) -> None:
         if not model.graph.sequential:
             raise ShapeError("stream is for sequence models: an input has no time axis")
-        if not isinstance(batch, int) or batch < 1:
-            raise ShapeError(f"a stream needs at least one row, not {batch!r}")
+        try:
+            batch = operator.index(batch)
+        except TypeError:
+            raise ShapeError(f"batch is a number of rows, not {batch!r}") from None
+        if not 1 <= batch < 1 << 30:
+            raise ShapeError(f"a stream needs at least one row and less than 2^30, not {batch}")
         self.model = model
         self.batch = batch
         target = target_code()
@@ -54,7 +59,7 @@ class Stream:
         Args:
             x: float32 [batch, features], or a dict of those by input name.
             out: a C-contiguous float32 array [batch, features] to write to, for a model with one
-                output; the call then allocates nothing.
+                output; the call then allocates nothing. It must not overlap x.
 
         Returns:
             float32 [batch, features], or a dict by output name. A model that gives only the last
@@ -82,12 +87,16 @@ class Stream:
         else:
             if len(self._out_shapes) != 1:
                 raise ShapeError("out= is for models with one output")
+            if not isinstance(out, np.ndarray):
+                raise ShapeError(f"out is a {type(out).__name__}, expected a numpy array")
             if out.shape != self._out_shapes[0] or out.dtype != np.float32:
                 raise ShapeError(
                     f"out is {out.dtype} {out.shape}, expected float32 {self._out_shapes[0]}"
                 )
             if not (out.flags.c_contiguous and out.flags.writeable):
                 raise ShapeError("out is not a writeable C-contiguous array")
+            if any(np.may_share_memory(out, a) for a in arrays):
+                raise ShapeError("out overlaps the input: later units would read it")
             outputs = [out]
         self._session.run(arrays, outputs, self.batch, 1, None, True)
         if len(outputs) == 1:
@@ -143,6 +152,10 @@ class Stream:
     @state.setter
     def state(self, value: Mapping[str, Mapping[str, ArrayLike]]) -> None:
         arrays = []
+        if not isinstance(value, Mapping) or not all(
+            isinstance(v, Mapping) for v in value.values()
+        ):
+            raise ShapeError("a state is a dict of dicts: {layer: {name: array}}")
         if set(value) != {layer for layer, _, _ in self._states}:
             raise ShapeError(
                 f"state has layers {sorted(value)}, "

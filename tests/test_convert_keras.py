@@ -930,11 +930,29 @@ def test_saved_subclass(tmp_path):
 
 
 def test_config_that_raises():
-    class Bad(L.Layer):
-        def get_config(self):
-            raise OSError("secret\nreason")
+    def get_config():
+        raise OSError("secret\nreason")
 
-    refused(sequential(Bad()), "config can't be read", "secret reason")
+    model = sequential(L.Dense(2))
+    model.layers[-1].get_config = get_config
+    refused(model, "config can't be read", "secret reason")
+
+
+def test_call_replaced_on_the_instance():
+    model = sequential(L.Dense(2, name="d"))
+    model.layers[-1].call = lambda x: x
+    refused(model, "'d' (Dense)", "replaced on the instance")
+
+
+def test_unregistered_class_with_a_familiar_name_in_a_file(tmp_path):
+    class Dense(L.Dense):
+        def call(self, inputs, training=None):
+            return super().call(inputs) * 2
+
+    model = sequential(Dense(2, name="d"))
+    refused(model, "'d' (Dense)", "custom class")
+    model.save(tmp_path / "m.keras")  # an .h5 holds the bare name, and Keras loads its own class
+    refused(tmp_path / "m.keras", "'d' (Dense)", "custom class")
 
 
 def test_unbuilt():

@@ -836,6 +836,7 @@ NAMED = {"activations": ["Sigmoid", "Tanh", "HardSigmoid"], "activation_alpha": 
             {"activations": ["Sigmoid", "Affine", "Tanh"], "activation_alpha": [2.0]},
             "activation Affine(2, 0) is not supported",
         ),
+        ((), {"activations": ["Sigmoid", "Affine", "Tanh"]}, "Affine without alpha"),
         ((), NAMED, "attribute activation_alpha has 3 values for 1 functions that take one"),
         (
             (),

@@ -235,6 +235,21 @@ class OverrideGates(nn.LSTM):
         return hx
 
 
+def replaced():
+    m = nn.Sequential(nn.Linear(3, 4))
+    forward = m[0].forward
+    m[0].forward = lambda x: forward(x) * 2
+    return m
+
+
+class Called(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Linear(3, 4))
+
+    def __call__(self, x):
+        return super().__call__(x) * 2
+
+
 def hooked():
     m = nn.Sequential(nn.Linear(3, 4))
     m[0].register_forward_hook(lambda *a: None)
@@ -290,6 +305,8 @@ REFUSED = {
     "override": (lambda: nn.Sequential(Override(3, 4)), "mul.*not supported"),
     "override part": (lambda: OverrideGates(3, 4), "OverrideGates overrides permute_hidden"),
     "hook": (hooked, "layer '0'.*hooks"),
+    "replaced": (replaced, "layer '0': its forward was replaced"),
+    "called": (Called, "class Called overrides __call__"),
     "weight_norm": (lambda: weight_norm(nn.Linear(2, 3)), "remove_weight_norm"),
     "parametrized": (lambda: parametrizations.weight_norm(nn.LSTM(2, 3), "weight_hh_l0"),
                      "weight_hh_l0.*parametrization"),
@@ -337,3 +354,12 @@ def test_lost_bias_is_seen(monkeypatch):
     want = module(x).detach().numpy()
     g.layers[0].bias = None
     assert np.abs(reference.run(g, {"x": x.numpy()})["output"] - want).max() > 1e-3
+
+
+def test_hooks_on_all_modules():
+    handle = torch.nn.modules.module.register_module_forward_hook(lambda *a: None)
+    try:
+        with pytest.raises(ConversionError, match="hooks on all modules"):
+            convert(nn.Sequential(nn.Linear(3, 4)))
+    finally:
+        handle.remove()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
 import subprocess
@@ -156,6 +157,9 @@ def test_arrays_that_are_not_dense_float32_are_taken_at_their_values(x):
         np.full((1, 2, 3), "1"),
         np.full((1, 2, 3), None),
         np.full((1, 2, 3), 2**24 + 1),
+        np.full((1, 2, 3), 2**53 + 1),
+        np.full((1, 2, 3), 2**63 - 1),
+        np.full((1, 2, 3), 2**64 - 1, np.uint64),
         np.full((1, 2, 3), 1e300),
         np.zeros((1, 2, 3), "datetime64[s]"),
     ],
@@ -375,6 +379,14 @@ def test_graph_errors_name_the_layer():
         )
     with pytest.raises(lstmc.ConversionError, match="activation 'swishy' is not supported"):
         g.Fn("swishy")
+    with pytest.raises(lstmc.ConversionError, match="as float32"):
+        g.Fn("hard_sigmoid", 1e39, 0.5)
+    with pytest.raises(lstmc.ConversionError, match="'tanh' has no alpha"):
+        g.Fn("tanh", 1.0)
+    graph = sequence_graph()
+    graph.layers[0].name = "\ud800"
+    with pytest.raises(lstmc.ConversionError, match="can't be written as UTF-8"):
+        from_graph(graph)
 
 
 # -------------------------------------------------------------------------------------- streams
@@ -412,6 +424,8 @@ def test_stream_state_is_readable_settable_and_whole(x):
         {"lstm": {"h": state["lstm"]["h"]}},
         {"lstm": {"h": state["lstm"]["h"], "c": np.zeros((4, 9))}},
         {"other": state["lstm"]},
+        None,
+        {"lstm": None},
     ):
         with pytest.raises(lstmc.ShapeError):
             other.state = bad
@@ -435,11 +449,49 @@ def test_stream_step_out_and_errors(x):
         stream.step(np.full((4, 3), "a"))
     for name in ("h", "c"):
         np.testing.assert_array_equal(stream.state["lstm"][name], before["lstm"][name])
+    with pytest.raises(lstmc.ShapeError, match="out is a list"):
+        stream.step(x[:, 1].copy(), [1])
     # lists, float64 and strided rows take the slow way to the same bits
     a, b = (from_graph(sequence_graph()).stream(4) for _ in range(2))
     want = a.step(x[:, 0].copy())
     np.testing.assert_array_equal(b.step(x[:, 0]), want)
     np.testing.assert_array_equal(b.step(x[:, 1].tolist()), a.step(x[:, 1].astype(float)))
+
+
+def test_stream_out_must_not_overlap():
+    cell = lstm("cell", 20, 20, "x", ("y", None, None))
+    axes = (g.BATCH, g.TIME, 20)
+    model = from_graph(g.Graph([g.Value("x", axes)], [g.Value("y", axes)], [cell]))
+    both = np.zeros((3, 20), np.float32)
+    for a, b in ((both[:2], both[1:]), (both, both), (both[1:], both[:2])):
+        stream = model.stream(len(a))
+        with pytest.raises(lstmc.ShapeError, match="out overlaps the input"):
+            stream.step(a, b)
+        assert stream.step(a.astype(float), b) is b  # a copy is read
+    model.stream(1).step(both[:1], both[1:2])  # side by side
+
+
+def test_a_model_owns_its_bytes(x):
+    model = from_graph(sequence_graph())
+    blob = np.frombuffer(model.to_bytes(), np.uint8).copy()
+    again = lstmc.Model(blob)
+    blob[:] = 0
+    np.testing.assert_array_equal(again.predict(x), model.predict(x))
+    with pytest.raises(ValueError, match="read-only"):
+        model.golden.inputs["x"][...] = 0
+    with pytest.raises(ValueError, match="read-only"):
+        model._blob[0] = 0
+
+
+def test_too_many_layers():
+    x = g.Value("x", (g.BATCH, g.TIME, 1))
+    names = ["x", *(f"v{i}" for i in range(4097))]
+    layers = [
+        g.Activation(name=b, inputs=(a,), outputs=(b,), activation=g.RELU)
+        for a, b in itertools.pairwise(names)
+    ]
+    with pytest.raises(lstmc.ConversionError, match="can't be stored"):
+        from_graph(g.Graph([x], [g.Value(names[-1], x.axes)], layers))
 
 
 def test_stream_of_several_outputs(x):
@@ -461,8 +513,12 @@ def test_stream_needs_time():
     assert model.predict(np.zeros((5, 3))).shape == (5, 2)
     with pytest.raises(lstmc.ShapeError, match="no time axis"):
         model.stream()
-    with pytest.raises(lstmc.ShapeError, match="at least one row"):
-        from_graph(sequence_graph()).stream(0)
+    for bad in (0, -1, 2**40):
+        with pytest.raises(lstmc.ShapeError, match="at least one row"):
+            from_graph(sequence_graph()).stream(bad)
+    with pytest.raises(lstmc.ShapeError, match="number of rows, not '1'"):
+        from_graph(sequence_graph()).stream("1")
+    assert from_graph(sequence_graph()).stream(np.int64(2)).batch == 2
 
 
 def test_package_has_types():

@@ -25,12 +25,12 @@ static inline void lstmc_fp_leave(uint32_t mode) {
 static inline uint32_t lstmc_fp_enter(void) {
     uint64_t mode;
     __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
-    if (mode) __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)0));
+    if (mode) __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)0) : "memory");
     return (uint32_t)mode; /* the upper half is reserved */
 }
 
 static inline void lstmc_fp_leave(uint32_t mode) {
-    if (mode) __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)mode));
+    if (mode) __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)mode) : "memory");
 }
 
 #else

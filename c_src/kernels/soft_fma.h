@@ -35,6 +35,10 @@
 #if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ > 0
 #error "lstmc: compile without -ffinite-math-only: NaN and infinity are part of the contract"
 #endif
+#if defined(__clang__)
+/* Clang says nothing of -funsafe-math-optimizations, -freciprocal-math and the like: undo them. */
+#pragma float_control(precise, on)
+#endif
 /* 16 is GCC's and Clang's way to say "only _Float16 differs": float and double keep their width. */
 #if !defined(FLT_EVAL_METHOD) || (FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16)
 #error "lstmc: floats are evaluated in a wider type here (x87?): use -msse2 -mfpmath=sse on x86"
