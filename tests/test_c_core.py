@@ -254,6 +254,22 @@ OPTIONS = {
 }
 
 
+UNSAFE = ["-freciprocal-math", "-funsafe-math-optimizations", "-fassociative-math"]
+
+
+@pytest.mark.parametrize("flag", UNSAFE)
+@pytest.mark.parametrize("compiler", compilers())
+def test_unsafe_flags_are_undone_or_stop_the_build(build, compiler, flag):
+    """Clang has no macro to see them by, and a pragma that undoes them; GCC the other way round."""
+    options = ["-std=c99", "-O3", flag, "-fno-signed-zeros", "-fno-trapping-math"]
+    try:
+        program = build.program("digest_main", compiler, *options)
+    except (AssertionError, subprocess.CalledProcessError, RuntimeError) as e:
+        assert "clang" not in compiler and "lstmc: compile without" in str(e)
+    else:
+        assert_digests(program, lstmc.targets())
+
+
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=list(OPTIONS))
 @pytest.mark.parametrize("compiler", compilers())
 def test_scalar_digests_whatever_the_flags(build, compiler, options):
