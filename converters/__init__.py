@@ -45,6 +45,8 @@ def find(source: Any) -> Converter:
         for c in CONVERTERS:
             if suffix in c.suffixes:
                 return c
+        if suffix == ".lstmc":
+            raise ConversionError(f"'{os.fspath(source)}' is converted: lstmc.load reads it")
         known = ", ".join(s for c in CONVERTERS for s in c.suffixes)
         raise ConversionError(
             f"can't tell what '{os.fspath(source)}' is by its ending; known endings: {known}"

@@ -10,11 +10,16 @@
     y_t = stream.step(x_t)                     # state survives between calls
 
 Arrays are float32 unless said otherwise. Everything that can fail raises a subclass of
-:class:`lstmc.Error`. numpy is the only run-time dependency; converting Keras files needs h5py, ONNX
+:class:`lstmc.Error`, or what Python and numpy raise for a missing file, an interrupt or a ragged
+list. numpy is the only run-time dependency; converting Keras files needs h5py, ONNX
 files onnx.
 """
 
 from __future__ import annotations
+
+# Cython 3.3 imports inspect inside the compiled module without checking that it succeeded: an
+# interrupt there was a crash.
+import inspect  # noqa: F401
 
 try:
     from ._core import version as __version__

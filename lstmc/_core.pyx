@@ -5,6 +5,7 @@ Arrays must be C-contiguous float32 (lengths int32) of the right size: lstmc.mod
 is wrong all the same is an error, never a wild access.
 """
 
+from cpython.exc cimport PyErr_CheckSignals
 from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
 )
@@ -342,6 +343,7 @@ cdef class Session:
         cdef const int32_t *all_lengths = NULL
         cdef _Pointer p
         cdef int status = LSTMC_OK
+        cdef double work = 0
         if len(inputs) != <Py_ssize_t>n_in or len(outputs) != <Py_ssize_t>n_out:
             raise _errors.ShapeError("wrong number of inputs or outputs")
         if batch == 0 or time == 0 or (keep and batch > self.batch):
@@ -361,30 +363,37 @@ cdef class Session:
                 raise _errors.ShapeError("lengths must have one entry a row")
             all_lengths = <const int32_t *>p.view.buf
         self._enter()
-        with nogil:
-            b0 = 0
-            while b0 < batch and status == LSTMC_OK:
-                rows = batch - b0 if batch - b0 < self.batch else self.batch
-                if not keep:
-                    lstmc_reset(self.session)
-                t0 = 0
-                while t0 < time and status == LSTMC_OK:
-                    steps = time - t0 if time - t0 < self.time else self.time
-                    for i in range(n_in):
-                        in_now[i] = _part(&ins[i], b0, t0)
-                    for i in range(n_out):
-                        out_now[i] = _part(&outs[i], b0, t0)
-                    if all_lengths != NULL:
-                        for b in range(rows):
-                            self.lengths[b] = (
-                                all_lengths[b0 + b] - <int32_t>t0
-                                if all_lengths[b0 + b] > <int32_t>t0 else 0
-                            )
-                    status = lstmc_run(self.session, in_now, out_now, rows, steps,
-                                       self.lengths if all_lengths != NULL else NULL)
-                    t0 += steps
-                b0 += rows
-        self.busy = False
+        try:
+            with nogil:
+                b0 = 0
+                while b0 < batch and status == LSTMC_OK:
+                    rows = batch - b0 if batch - b0 < self.batch else self.batch
+                    if not keep:
+                        lstmc_reset(self.session)
+                    t0 = 0
+                    while t0 < time and status == LSTMC_OK:
+                        steps = time - t0 if time - t0 < self.time else self.time
+                        for i in range(n_in):
+                            in_now[i] = _part(&ins[i], b0, t0)
+                        for i in range(n_out):
+                            out_now[i] = _part(&outs[i], b0, t0)
+                        if all_lengths != NULL:
+                            for b in range(rows):
+                                self.lengths[b] = (
+                                    all_lengths[b0 + b] - <int32_t>t0
+                                    if all_lengths[b0 + b] > <int32_t>t0 else 0
+                                )
+                        status = lstmc_run(self.session, in_now, out_now, rows, steps,
+                                           self.lengths if all_lengths != NULL else NULL)
+                        t0 += steps
+                        work += <double>rows * steps * self.model.blob.view.len
+                        if work > 2e9:  # some tens of milliseconds: let Ctrl-C through
+                            work = 0
+                            with gil:
+                                PyErr_CheckSignals()
+                    b0 += rows
+        finally:
+            self.busy = False
         if status:
             _fail(status)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from . import graph as g
 from .errors import FormatError, ShapeError
-from .terminal import Progress, UsageError, line
+from .terminal import Progress, UsageError
 
 if TYPE_CHECKING:
     from .model import Model
@@ -34,7 +34,7 @@ def read(path: Path) -> np.ndarray | Arrays:
     except (OSError, MemoryError):
         raise
     except Exception as e:  # zipfile, zlib, struct, tokenize, ...: a damaged file raises them all
-        raise FormatError(f"'{path}' is not a sound {path.suffix} file: {line(e)}") from e
+        raise FormatError(f"'{path}' is not a sound {path.suffix} file of numbers") from e
 
 
 def read_inputs(path: Path, model: Model) -> Arrays:
@@ -60,7 +60,10 @@ def write(path: Path, outputs: Arrays) -> None:
         temporary = Path(directory) / "output"
         with temporary.open("wb") as f:
             if path.suffix.lower() == ".npy":
-                np.save(f, next(iter(outputs.values())))
+                # numpy's own way of writing says nothing of a full disk.
+                y = np.ascontiguousarray(next(iter(outputs.values())))
+                np.lib.format.write_array_header_1_0(f, np.lib.format.header_data_from_array_1_0(y))
+                f.write(y.data)
             else:
                 with zipfile.ZipFile(f, "w", allowZip64=True) as archive:
                     for name, y in outputs.items():

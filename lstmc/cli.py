@@ -255,6 +255,8 @@ def _check_writable(path: Path) -> None:
         raise UsageError(f"'{path}' is a directory")
     if not path.parent.is_dir():
         raise UsageError(f"there is no folder '{path.parent}'")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise UsageError(f"the folder '{path.parent}' is not writable")
 
 
 def _strict(value: Any) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _core
-from .errors import DtypeError
+from .errors import DtypeError, TargetError
 
 _target = os.environ.get("LSTMC_TARGET") or "auto"
 _code: int | None = None  # of _target; None until it is first needed
@@ -41,7 +41,10 @@ def target_code() -> int:
     """The target's number in the core; 0 leaves the choice to it."""
     global _code
     if _code is None:
-        _code = _core.target_code(_target)
+        try:
+            _code = _core.target_code(_target)
+        except TargetError as e:
+            raise TargetError(f"LSTMC_TARGET: {e}") from None
     return _code
 
 
@@ -61,6 +64,8 @@ def as_float32(name: str, array: Any) -> np.ndarray:
     numbers that float32 can't reach.
     """
     a = np.asarray(array)
+    if a is not array and isinstance(array, np.ma.MaskedArray):
+        raise DtypeError(f"'{name}' is a masked array: fill it, or say with lengths what is valid")
     if a.dtype == np.float32:
         return a if a.flags.c_contiguous and a.dtype.isnative else a.astype(np.float32, order="C")
     if a.dtype.kind not in "fiub":

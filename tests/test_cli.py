@@ -431,7 +431,7 @@ def test_run_leaves_the_old_result_when_writing_fails(lstmc_run, forecaster, mon
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "save", full)
+    monkeypatch.setattr(np.lib.format, "write_array_header_1_0", full)
     status, _, err = lstmc_run("run", forecaster, "--input", "x.npy", "--output", "y.npy")
     assert status == 1 and "No space left" in err
     assert Path("y.npy").read_text() == "old"

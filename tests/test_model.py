@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -267,6 +268,9 @@ def test_missing_and_odd_paths(tmp_path):
     (tmp_path / "d.lstmc").mkdir()
     with pytest.raises(IsADirectoryError):
         lstmc.load(tmp_path / "d.lstmc")
+    from_graph(forecast_graph()).save(tmp_path / "m.lstmc")
+    with pytest.raises(lstmc.ConversionError, match=r"lstmc\.load reads it"):
+        lstmc.convert(tmp_path / "m.lstmc")
     with pytest.raises(lstmc.ConversionError, match=r"builtins\.int"):
         lstmc.convert(3)
 
@@ -329,6 +333,37 @@ def test_importing_needs_numpy_only():
     code = "import sys, lstmc; print({'torch', 'keras', 'onnx', 'h5py'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.stdout.strip() == "set()"
+
+
+def test_an_interrupt_while_importing_does_not_crash():
+    code = "import sys; sys.modules['inspect'] = None\nimport lstmc"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 1 and "Error" in run.stderr
+
+
+def test_predict_can_be_interrupted(tmp_path):
+    from_graph(forecast_graph()).save(tmp_path / "m.lstmc")
+    code = """
+import numpy as np, lstmc, os, signal, sys, threading, time
+model = lstmc.load(sys.argv[1])
+x = np.zeros((1, 20_000_000, 3), np.float32)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    model.predict(x)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "m.lstmc")]
+    start = time.monotonic()
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.stdout == "interrupted\n", run.stderr
+    assert time.monotonic() - start < 4  # the whole call takes longer
+
+
+def test_masked_arrays_are_refused(x):
+    with pytest.raises(lstmc.DtypeError, match="masked"):
+        from_graph(sequence_graph()).predict(np.ma.masked_less(x, 0))
 
 
 def test_digest():

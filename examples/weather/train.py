@@ -31,6 +31,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))  # python -P leaves this folder out
 import weather
 
 HERE = Path(__file__).resolve().parent
