@@ -13,6 +13,8 @@
 #define AHEAD_FLOATS 65536u
 /* With more rows than this a step alone fills the registers' tiles: nothing is gained ahead. */
 #define AHEAD_ROWS 4u
+/* With fewer inputs than this, storing and loading the sums costs more than the products. */
+#define AHEAD_INPUTS 4u
 
 typedef struct lstm {
     const float *ih, *hh, *bias; /* bias may be NULL */
@@ -66,7 +68,7 @@ static void prepare(const lstmc_layer *l, void *prepared) {
 
 /* Steps whose input products are computed ahead for that many rows; 0: none. */
 static uint32_t steps_ahead(const lstm *m, uint32_t batch, uint32_t time) {
-    if (time < 2 || batch > AHEAD_ROWS) return 0;
+    if (time < 2 || batch > AHEAD_ROWS || m->input < AHEAD_INPUTS) return 0;
     const size_t steps = AHEAD_FLOATS / ((size_t)4 * m->padded * batch);
     return steps < 2 ? 2 : steps < time ? (uint32_t)steps : time;
 }
@@ -138,14 +140,30 @@ static void products_ahead(const run_state *r, uint32_t t0, uint32_t steps) {
     }
 }
 
-/* `count` panels from panel i on, of one width. init is that of all panels, for `batch` rows. */
-static void step_panels(const run_state *r, lstmc_lstm_args *a, uint32_t i, uint32_t count,
-                        const float *init, uint32_t batch) {
+/* What is the same in all steps. */
+static void step_args(const run_state *r, lstmc_lstm_args *a) {
+    const lstm *m = r->m;
+    a->segment[0].k = m->input;
+    a->segment[0].stride = r->x.batch_stride;
+    a->segment[1].k = m->units;
+    a->segment[1].stride = m->padded;
+    a->part = r->part;
+    a->state_stride = m->padded;
+    a->y_stride = r->y.batch_stride;
+    (void)lstmc_fn_get(m->params, &a->gate);
+    (void)lstmc_fn_get(m->params + 3, &a->candidate);
+    (void)lstmc_fn_get(m->params + 6, &a->output);
+    a->plain = m->plain;
+}
+
+/* Panel i. init is that of all panels, for `batch` rows; 0: a bias, the same for all. */
+static void step_panel(const run_state *r, const lstmc_lstm_args *a, uint32_t i, const float *init,
+                       uint32_t batch) {
     const lstm *m = r->m;
     const size_t unit = (size_t)i * m->panel;
     lstmc_lstm_args now = *a;
     now.panel = width_of(m, i);
-    now.panels = count;
+    now.panels = 1;
     now.units = m->units - (uint32_t)unit;
     now.segment[0].w = m->ih + unit * 4 * m->input;
     now.segment[1].w = m->hh + unit * 4 * m->units;
@@ -168,39 +186,76 @@ static void step(const run_state *r, uint32_t parity, uint32_t t, const float *a
     const uint32_t batch = r->call->batch, rows = b1 - b0;
     const size_t first = (size_t)b0 * m->padded;
     lstmc_lstm_args a;
+    step_args(r, &a);
     a.segment[0].k = ahead ? 0 : m->input;
     a.segment[0].v = r->x.data + b0 * r->x.batch_stride + t * r->x.time_stride;
-    a.segment[0].stride = r->x.batch_stride;
-    a.segment[1].k = m->units;
     a.segment[1].v = r->h[parity] + first;
-    a.segment[1].stride = m->padded;
-    a.part = r->part;
     a.c = r->c + first;
     a.h = r->h[1 - parity] + first;
-    a.state_stride = m->padded;
     a.y = r->y.data ? r->y.data + b0 * r->y.batch_stride + t * r->y.time_stride : NULL;
-    a.y_stride = r->y.batch_stride;
-    (void)lstmc_fn_get(m->params, &a.gate);
-    (void)lstmc_fn_get(m->params + 3, &a.candidate);
-    (void)lstmc_fn_get(m->params + 6, &a.output);
-    a.plain = m->plain;
     a.rows = rows;
-    /* Every other step goes backwards over the panels: what was read last is still in the cache. */
     a.backwards = parity;
     const uint32_t panels = m->full + (m->padded % m->panel != 0);
-    if (rows == 1 && (!ahead || batch == 1)) {
-        /* A single row takes all full panels at once: their products are side by side. */
-        const float *init = ahead ? ahead : r->bias;
-        if (parity && m->full < panels) step_panels(r, &a, m->full, 1, init, 0);
-        if (m->full) step_panels(r, &a, 0, m->full, init, 0);
-        if (!parity && m->full < panels) step_panels(r, &a, m->full, 1, init, 0);
-        return;
-    }
     for (uint32_t n = 0; n < panels; n++) {
         const uint32_t i = parity ? panels - 1 - n : n;
         const float *init = ahead ? ahead + (size_t)b0 * 4 * width_of(m, i) : r->bias;
-        step_panels(r, &a, i, 1, init, ahead ? batch : 0);
+        step_panel(r, &a, i, init, ahead ? batch : 0);
     }
+}
+
+/* Panels of one width, and where they take their part of all arrays. */
+typedef struct group {
+    lstmc_lstm_args args;
+    void (*lstm_row)(const lstmc_lstm_args *args);
+    size_t unit;
+} group;
+
+static void set_group(const run_state *r, group *p, uint32_t i, uint32_t count) {
+    const lstm *m = r->m;
+    p->unit = (size_t)i * m->panel;
+    p->lstm_row = kernels_of(r, i)->lstm_row;
+    step_args(r, &p->args);
+    p->args.segment[0].w = m->ih + p->unit * 4 * m->input;
+    p->args.segment[1].w = m->hh + p->unit * 4 * m->units;
+    p->args.init = r->bias + p->unit * 4;
+    p->args.c = r->c + p->unit;
+    p->args.panel = width_of(m, i);
+    p->args.panels = count;
+    p->args.units = m->units - (uint32_t)p->unit;
+    p->args.y = NULL;
+}
+
+/* Steps of a single row. Its products lie side by side, so that a call takes all panels of a width,
+ * and little is left to do for a step: with a small net that is a good part of the time. */
+static uint32_t run_single(const run_state *r, uint32_t parity, uint32_t chunk) {
+    const lstm *m = r->m;
+    const lstmc_call *call = r->call;
+    const uint32_t half = m->padded % m->panel != 0;
+    group groups[2];
+    if (m->full) set_group(r, &groups[0], 0, m->full);
+    if (half) set_group(r, &groups[1], m->full, 1);
+    const uint32_t from = m->full ? 0 : 1, to = half ? 1 : 0;
+    for (uint32_t t = 0, i = 0; t < call->time; t++, i++, parity ^= 1) {
+        if (chunk && i % chunk == 0) {
+            i = 0;
+            products_ahead(r, t, call->time - t < chunk ? call->time - t : chunk);
+        }
+        /* Every other step goes backwards over the panels: what was read last is in the cache. */
+        for (uint32_t n = from; n <= to; n++) {
+            group *p = &groups[parity ? from + to - n : n];
+            if (chunk) {
+                p->args.segment[0].k = 0;
+                p->args.init = r->ahead + (size_t)i * 4 * m->padded + p->unit * 4;
+            }
+            p->args.segment[0].v = r->x.data + t * r->x.time_stride;
+            p->args.segment[1].v = r->h[parity];
+            p->args.h = r->h[1 - parity] + p->unit;
+            if (r->y.data) p->args.y = r->y.data + t * r->y.time_stride + p->unit;
+            p->args.backwards = parity;
+            p->lstm_row(&p->args);
+        }
+    }
+    return parity;
 }
 
 /* A row beyond its length: its state stands still, its sequence is zero. */
@@ -229,6 +284,20 @@ static void step_all(const run_state *r, uint32_t parity, uint32_t t, const floa
         step(r, parity, t, ahead, b, end);
         b = end;
     }
+}
+
+/* All steps of several rows, or of rows with lengths. */
+static uint32_t run_rows(const run_state *r, uint32_t parity, uint32_t chunk) {
+    const lstmc_call *call = r->call;
+    for (uint32_t t = 0, i = 0; t < call->time; t++, i++, parity ^= 1) {
+        if (chunk && i % chunk == 0) {
+            i = 0;
+            products_ahead(r, t, call->time - t < chunk ? call->time - t : chunk);
+        }
+        const float *ahead = r->ahead + (size_t)i * 4 * r->m->padded * call->batch;
+        step_all(r, parity, t, chunk ? ahead : NULL);
+    }
+    return parity;
 }
 
 static void hand_on(const run_state *r, uint32_t id, const float *state) {
@@ -268,13 +337,10 @@ static void run(lstmc_node *node, const lstmc_call *call) {
 
     uint32_t parity = node->parity;
     const uint32_t chunk = steps_ahead(m, call->batch, call->time);
-    for (uint32_t t = 0, i = 0; t < call->time; t++, i++, parity ^= 1) {
-        if (chunk && i % chunk == 0) {
-            i = 0;
-            products_ahead(&r, t, call->time - t < chunk ? call->time - t : chunk);
-        }
-        const float *ahead = r.ahead + (size_t)i * 4 * m->padded * call->batch;
-        step_all(&r, parity, t, chunk ? ahead : NULL);
+    if (call->batch == 1 && !call->lengths) {
+        parity = run_single(&r, parity, chunk);
+    } else {
+        parity = run_rows(&r, parity, chunk);
     }
     /* Rows of the session that this call left out must find their state in the same buffer. */
     if (parity != node->parity && call->batch < call->max_batch) {
