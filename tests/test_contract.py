@@ -167,8 +167,10 @@ def table():
     # Columns beyond one block of k: 192 is 1.5 * 128.
     case("k blocks", lstm_graph(70, 150), 7, 3)
     case("k blocks ahead", lstm_graph(300, 10), 3, 4)
-    # More steps than one chunk of products ahead holds: 65536 / (4 * 304 * 4) = 13.
-    case("ahead chunks", lstm_graph(2, 300, outputs="sc"), 4, 30)
+    # More steps than one chunk of products ahead holds (lstm.c: AHEAD_FLOATS, AHEAD_INPUTS):
+    # 65536 / (4 * 304 * 4) = 13 for four rows, 65536 / (4 * 96) = 170 for one.
+    case("ahead chunks", lstm_graph(7, 300, outputs="sc"), 4, 30)
+    case("ahead chunks of one row", lstm_graph(9, 90), 1, 400)
     for i, f in enumerate(FUNCTIONS):
         options = {"gate": g.HARD_SIGMOID_ONNX, "candidate": f, "output": FUNCTIONS[i - 3]}
         case(f"lstm {f}", lstm_graph(4, 13, **options), 4, 6)
@@ -226,10 +228,10 @@ def test_one_digest_of_random_graphs(seed, batch, time, scale):
 def test_one_digest_of_large_graphs(seed):
     rng = np.random.default_rng(seed)
     net = Net(seed)
-    x = net.input(int(rng.integers(1, 600)), order="tbf" if seed % 2 else "btf")
-    s = net.lstm(x, int(rng.integers(100, 700)), outputs="s")["s"]
-    s = net.lstm(net.dense(s, int(rng.integers(1, 500))), int(rng.integers(1, 300)))
-    check_graph(net.graph(*s.values()), seed, int(rng.integers(1, 70)), int(rng.integers(2, 40)))
+    x = net.input(int(rng.integers(1, 400)), order="tbf" if seed % 2 else "btf")
+    s = net.lstm(x, int(rng.integers(100, 350)), outputs="s")["s"]
+    s = net.lstm(net.dense(s, int(rng.integers(1, 300))), int(rng.integers(1, 300)))
+    check_graph(net.graph(*s.values()), seed, int(rng.integers(1, 20)), int(rng.integers(2, 10)))
 
 
 def test_the_golden_digest_is_of_every_target_and_panel():
