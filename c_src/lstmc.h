@@ -167,7 +167,7 @@ typedef struct lstmc_array {
  *
  * inputs and outputs have one entry for each input and output of the model. lengths, if not NULL,
  * holds for each row how many of the steps are valid (clamped to 0 .. time): state stands still
- * and sequence outputs are +0 beyond. Outputs must not overlap inputs.
+ * and an LSTM's sequence is +0 beyond (layers behind it see zeros). Outputs must not overlap inputs.
  *
  * Rows are numbered: row b of every call continues row b of the call before.
  * Errors: LSTMC_E_ARGUMENT, LSTMC_E_SHAPE; nothing has been computed then. */

@@ -228,8 +228,7 @@ static int check_layers(lstmc_model *m) {
     return defined == m->value_count ? LSTMC_OK : LSTMC_E_INVALID;
 }
 
-int lstmc_model_open(lstmc_model *model, const void *blob, size_t size) {
-    if (!model || !blob) return LSTMC_E_ARGUMENT;
+static int open_blob(lstmc_model *model, const void *blob, size_t size) {
     memset(model, 0, sizeof *model);
     model->bad_record = LSTMC_NONE;
     if ((uintptr_t)blob % 4) return LSTMC_E_ALIGNMENT;
@@ -296,6 +295,17 @@ int lstmc_model_open(lstmc_model *model, const void *blob, size_t size) {
     return status;
 }
 
+int lstmc_model_open(lstmc_model *model, const void *blob, size_t size) {
+    if (!model || !blob) return LSTMC_E_ARGUMENT;
+    const int status = open_blob(model, blob, size);
+    if (status) { /* nothing of an unsound model may be used: an empty one is refused everywhere */
+        const uint32_t bad_record = model->bad_record;
+        memset(model, 0, sizeof *model);
+        model->bad_record = bad_record;
+    }
+    return status;
+}
+
 int lstmc_model_io(const lstmc_model *model, uint32_t index, lstmc_io_info *info) {
     if (!model || !info || index >= model->input_count + model->output_count) {
         return LSTMC_E_ARGUMENT;
@@ -318,6 +328,6 @@ int lstmc_model_io(const lstmc_model *model, uint32_t index, lstmc_io_info *info
 }
 
 void lstmc_model_golden(const lstmc_model *model, uint32_t *batch, uint32_t *time) {
-    *batch = model->words[H_GOLDEN_BATCH];
-    *time = model->words[H_GOLDEN_TIME];
+    *batch = model->words ? model->words[H_GOLDEN_BATCH] : 0;
+    *time = model->words ? model->words[H_GOLDEN_TIME] : 0;
 }

@@ -61,6 +61,16 @@ static void test_texts(void) {
     CHECK(!lstmc_target_available((lstmc_target)77));
 }
 
+/* The checksum of a blob, bit by bit. */
+static uint32_t crc_of(const uint32_t *words, size_t size) {
+    uint32_t crc = 0xffffffffu;
+    for (size_t i = 16; i < size; i++) {
+        crc ^= words[i / 4] >> 8 * (i % 4) & 0xffu;
+        for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ (crc & 1u ? 0xedb88320u : 0);
+    }
+    return ~crc;
+}
+
 static void test_open(void) {
     lstmc_model m;
     size_t size;
@@ -92,6 +102,24 @@ static void test_open(void) {
         {4, LSTMC_E_INVALID, 64},        {5, LSTMC_E_CHECKSUM, 2},   {15, LSTMC_E_CHECKSUM, 1},
         {16, LSTMC_E_CHECKSUM, 9999},    {400, LSTMC_E_CHECKSUM, 1},
     };
+    /* A fault that is found late, in the first layer: nothing of the model can be used then. */
+    const uint32_t layer = 16 + 8 * (words[5] + words[6]) + 4 * words[7];
+    const uint32_t code = words[layer], crc = words[3];
+    words[layer] = 99;
+    words[3] = crc_of(words, size);
+    CHECK(lstmc_model_open(&m, blob, size) == LSTMC_E_UNSUPPORTED);
+    CHECK(m.bad_record == 0);
+    const lstmc_config one = {0, 0, LSTMC_TARGET_AUTO};
+    size_t none = 1;
+    uint32_t rows = 1, steps = 1;
+    lstmc_io_info info;
+    CHECK(lstmc_arena_size(&none, &m, &one) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_model_io(&m, 0, &info) == LSTMC_E_ARGUMENT);
+    lstmc_model_golden(&m, &rows, &steps);
+    CHECK(rows == 0 && steps == 0);
+    words[layer] = code;
+    words[3] = crc;
+
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         const uint32_t old = words[wrong[i].word];
         words[wrong[i].word] = wrong[i].value;
