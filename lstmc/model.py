@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from . import _core, format
 from . import graph as g
-from .errors import ConversionError, Error, FormatError, ShapeError
+from .errors import ConversionError, FormatError, ShapeError
 from .runtime import as_float32, digest, target_code
 
 if TYPE_CHECKING:
@@ -381,4 +381,4 @@ def _aligned(blob: bytes | bytearray | memoryview | np.ndarray | _OwnBytes) -> n
     return copy
 
 
-__all__ = ["Error", "Model", "convert", "from_graph", "load"]
+__all__ = ["Model", "convert", "from_graph", "load"]

@@ -106,8 +106,8 @@ V_INLINE size_t lstm_valid(const lstmc_lstm_args *a, size_t unit) {
     return unit >= a->units ? 0 : a->units - unit;
 }
 
-/* One row, V_WIDTH units: 4 accumulators; or twice that, to cover the latency of fma. `first` and
- * `second` are offsets of the two vectors' units; weights of a unit are in its panel. */
+/* One row, V_WIDTH units from unit0 on: 4 accumulators; or as many from unit1 on too, where 4 don't
+ * cover the latency of fma. */
 #define ROW_INIT(u, j) v_f32 a##u##j = v_load(init##u + (size_t)j * panel);
 #define ROW_STEP(u, j) a##u##j = v_fma(v_load(w##u + at + (size_t)j * panel), x, a##u##j);
 #define ROW_PLACE(u)                                                                               \
