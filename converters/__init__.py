@@ -17,6 +17,8 @@ from typing import Any
 from lstmc.errors import ConversionError
 from lstmc.graph import Graph
 
+from .clocks import settle
+
 
 @dataclass(frozen=True)
 class Converter:
@@ -72,5 +74,5 @@ def convert(source: Any, **options: Any) -> Graph:
         raise FileNotFoundError(f"no such file: '{os.fspath(source)}'")
     module = importlib.import_module(f"{__name__}.{converter.module}")
     graph = module.convert(source, **options)
-    graph.infer()
+    settle(graph)
     return graph

@@ -95,7 +95,9 @@ class Builder:
             item = model.children[child]
             assert isinstance(item, Input)
             self._names.add(name)
-            inputs.append(Tensor(name, g.Spec(item.features, item.sequence), item.time))
+            inputs.append(
+                Tensor(name, g.Spec(item.features, g.Steps() if item.sequence else None), item.time)
+            )
         steps = {t.time for t in inputs if t.time is not None}
         if len(steps) > 1:
             raise ConversionError(
@@ -120,7 +122,7 @@ class Builder:
         for (_, child), tensor in zip(model.inputs, args, strict=True):
             item = model.children[child]
             assert isinstance(item, Input)
-            if tensor.spec != g.Spec(item.features, item.sequence):
+            if tensor.spec != g.Spec(item.features, g.Steps() if item.sequence else None):
                 item.refuse(f"it gets {tensor.spec}", "feed it what its shape says")
             values[child, 0] = [tensor]
         order: TopologicalSorter[tuple[str, int]] = TopologicalSorter()
@@ -246,8 +248,7 @@ class Builder:
         self._names |= names_taken
         rename = {old: self._unique(old) for old in sorted(values & names_taken)} | wanted
         for layer in self.layers:
-            layer.inputs = tuple(rename.get(n, n) for n in layer.inputs)
-            layer.outputs = tuple(n if n is None else rename.get(n, n) for n in layer.outputs)
+            layer.rename(rename)
         return result
 
 

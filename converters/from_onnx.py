@@ -295,8 +295,7 @@ class Conversion:
                     renamed[x.name] = name
             outputs.append(layout(where, name, x))
         for layer in b.layers:
-            layer.inputs = tuple(renamed.get(n, n) for n in layer.inputs)
-            layer.outputs = tuple(None if n is None else renamed.get(n, n) for n in layer.outputs)
+            layer.rename(renamed)
         return outputs
 
 

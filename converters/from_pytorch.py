@@ -132,8 +132,7 @@ def _name_outputs(
                 taken.add(name)
                 names[own] = name
     for layer in layers:
-        layer.inputs = tuple(names[n] for n in layer.inputs)
-        layer.outputs = tuple(n if n is None else names[n] for n in layer.outputs)
+        layer.rename(names)
     layer_names = {layer.name for layer in layers}
     for value, name in copies:
         own, n = name, 1

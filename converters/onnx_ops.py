@@ -56,7 +56,9 @@ class Builder:
         self.names.add(candidate)
         return candidate
 
-    def add(self, kind: type[g.Layer], node: Node, inputs: tuple[str, ...], **fields: Any) -> None:
+    def add(
+        self, kind: type[g.Layer], node: Node, inputs: tuple[str | None, ...], **fields: Any
+    ) -> None:
         """Append a layer for a node, writing the node's outputs unless told otherwise."""
         outputs = fields.pop("outputs", None) or (node.outputs[0],)
         name = self.unique(node.name)

@@ -21,7 +21,7 @@ def simplify(graph: g.Graph) -> g.Graph:
 
 def readers(graph: g.Graph) -> Counter[str]:
     """How many layers and graph outputs read each value."""
-    counts = Counter(n for layer in graph.layers for n in layer.inputs)
+    counts = Counter(n for layer in graph.layers for n in layer.inputs if n is not None)
     counts.update(v.name for v in graph.outputs)
     return counts
 
@@ -36,16 +36,24 @@ def prune(graph: g.Graph) -> None:
 
 
 def last_step_is_state(graph: g.Graph) -> None:
-    """The last step of an LSTM's sequence is its last h, so the sequence needn't be kept."""
+    """The last step of a recurrent layer's sequence is its last h: no need to keep the sequence.
+
+    Not so backwards in time; where a masked step gives zero; and where a row without valid steps
+    gives its initial state as h, but zero as its last step.
+    """
     by_sequence = {
         layer.outputs[0]: layer
         for layer in graph.layers
-        if isinstance(layer, g.LSTM) and layer.outputs[0] is not None
+        if isinstance(layer, g.Recurrent)
+        and layer.outputs[0] is not None
+        and not layer.reverse
+        and (layer.hold or layer.optional(1) is None)
+        and layer.optional(2) is None
     }
     for last in [layer for layer in graph.layers if isinstance(layer, g.LastStep)]:
-        lstm = by_sequence.get(last.inputs[0])
-        if lstm is not None and lstm.outputs[1] is None:
-            lstm.outputs = (lstm.outputs[0], last.outputs[0], lstm.outputs[2])
+        maker = by_sequence.get(last.inputs[0] or "")
+        if maker is not None and maker.outputs[1] is None:
+            maker.outputs = (maker.outputs[0], last.outputs[0], *maker.outputs[2:])
             graph.layers.remove(last)
     prune(graph)
 
@@ -55,9 +63,11 @@ def fuse_activations(graph: g.Graph) -> None:
     used = readers(graph)
     makers = {n: layer for layer in graph.layers for n in layer.outputs if n is not None}
     for layer in [layer for layer in graph.layers if isinstance(layer, g.Activation)]:
-        dense = makers.get(layer.inputs[0])
+        x = layer.inputs[0]
+        assert x is not None
+        dense = makers.get(x)
         if not isinstance(dense, g.Dense) or dense.activation != g.LINEAR:
             continue
-        if used[layer.inputs[0]] == 1:
+        if used[x] == 1:
             dense.activation, dense.outputs = layer.activation, layer.outputs
             graph.layers.remove(layer)

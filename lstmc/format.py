@@ -20,9 +20,12 @@ MAGIC = b"LSTMC\r\n\x1a"
 VERSION = 1
 ALIGN = 64
 NONE = 0xFFFFFFFF
-AXIS_CODES = {g.BATCH: 0xFFFFFFFF, g.TIME: 0xFFFFFFFE}
+BATCH_CODE = 0xFFFFFFFF
+TIME_CODE = 0xFFFFFFFE
 DEFAULT_PANEL = 16
 SIZE_LIMIT = 1 << 32
+MAX_SIZE = 1 << 24
+DTYPE_CODES = {name: code for code, name in enumerate(g.DTYPES)}
 
 _FN_NAMES = {code: name for name, code in g.FN_CODES.items()}
 
@@ -108,12 +111,68 @@ def _float_bits(value: float) -> int:
     return struct.unpack("<I", struct.pack("<f", value))[0]
 
 
-def _param_words(value: object) -> list[int]:
-    if isinstance(value, g.Fn):
-        return [g.FN_CODES[value.kind], _float_bits(value.alpha), _float_bits(value.beta)]
-    if isinstance(value, int):
-        return [value]
-    raise AssertionError(f"parameter {value!r}")
+def _param_words(layer: g.Layer) -> list[int]:
+    """All parameters; options at the end that have their defaults are left out."""
+    fields = list(layer.param_fields())
+    while fields and "option" in fields[-1].metadata:
+        if getattr(layer, fields[-1].name) != fields[-1].default:
+            break
+        fields.pop()
+    words: list[int] = []
+    for f in fields:
+        value = getattr(layer, f.name)
+        if isinstance(value, g.Fn):
+            words += [g.FN_CODES[value.kind], _float_bits(value.alpha), _float_bits(value.beta)]
+        elif f.metadata["choices"]:
+            words.append(f.metadata["choices"].index(value))
+        elif f.type == "float":
+            words.append(_float_bits(value))
+        elif isinstance(value, tuple):
+            words += value
+        else:
+            words.append(int(value))
+    if any(not 0 <= w < 1 << 32 for w in words):
+        raise ConversionError(f"layer '{layer.name}': a parameter is not of 32 bits")
+    return words
+
+
+def _read_params(kind: type[g.Layer], words: list[int]) -> dict[str, object]:
+    """The inverse of :func:`_param_words`."""
+    found: dict[str, object] = {}
+    at = 0
+    for f in kind.param_fields():
+        if at == len(words) and "option" in f.metadata:
+            continue
+        if f.type == "Fn":
+            alpha, beta = struct.unpack("<2f", _words(*words[at + 1 : at + 3]))
+            found[f.name] = g.Fn(_FN_NAMES[words[at]], alpha, beta)
+            at += 3
+            continue
+        if f.type == "tuple[int, ...]":
+            found[f.name] = tuple(words[at:])
+            at = len(words)
+            continue
+        word = words[at]
+        at += 1
+        if f.metadata["choices"]:
+            found[f.name] = f.metadata["choices"][word]
+        elif f.type == "float":
+            (found[f.name],) = struct.unpack("<f", _words(word))
+        elif f.type == "bool":
+            found[f.name] = bool(word)
+        else:
+            found[f.name] = word
+    if at != len(words):
+        raise ConversionError(f"{len(words)} parameter words instead of {at}")
+    return found
+
+
+def _without_tail(refs: list[int], keep: int) -> list[int]:
+    """References without those to nothing at the end, but at least ``keep``."""
+    refs = refs.copy()
+    while len(refs) > keep and refs[-1] == NONE:
+        refs.pop()
+    return refs
 
 
 def dumps(graph: g.Graph, golden: Golden | None = None, panel: int = DEFAULT_PANEL) -> bytes:
@@ -133,13 +192,26 @@ def dumps(graph: g.Graph, golden: Golden | None = None, panel: int = DEFAULT_PAN
     written = [v.name for v in graph.inputs]
     written += [n for layer in graph.layers for n in layer.outputs if n is not None]
     ids = {name: i for i, name in enumerate(written)}
-    values = b"".join(_words(strings(n), specs[n].features, int(specs[n].time), 0) for n in written)
+    clocks = {name: i for i, name in enumerate(graph.clocks)}
+
+    def steps(spec: g.Spec) -> list[int]:
+        """Words 2 and 3 of a value record."""
+        time = spec.time
+        if time is None:
+            return [0, 0]
+        if time == g.Steps(time.clock) and clocks.get(time.clock or "") == 0:
+            return [1, 0]
+        pool.extend([NONE if time.clock is None else clocks[time.clock], time.add % 2**32])
+        pool.append(time.every)
+        return [2, len(pool) - 3]
+
+    values = b"".join(_words(strings(n), specs[n].features, *steps(specs[n])) for n in written)
 
     layers = b""
     for layer in graph.layers:
-        refs: list[int] = [ids[n] for n in layer.inputs]
-        refs += [NONE if n is None else ids[n] for n in layer.outputs]
-        stored = []
+        inputs = _without_tail([NONE if n is None else ids[n] for n in layer.inputs], 1)
+        refs = inputs + [NONE if n is None else ids[n] for n in layer.outputs]
+        stored: list[int] = []
         for _, meta, array in layer.tensors():
             if array is None:
                 stored.append(NONE)
@@ -148,9 +220,10 @@ def dumps(graph: g.Graph, golden: Golden | None = None, panel: int = DEFAULT_PAN
             k = array.shape[1] if array.ndim > 1 else 1
             packed = pack(array, gates, panel)
             stored.append(add_tensor(packed, gates, k, array.shape[0] // gates, panel))
-        params = [w for _, p in layer.params() for w in _param_words(p)]
+        stored = _without_tail(stored, sum(not m["extra"] for _, m in layer.tensor_fields()))
+        params = _param_words(layer)
         layers += _words(
-            layer.code, strings(layer.name), len(layer.inputs), len(layer.outputs),
+            layer.code, strings(layer.name), len(inputs), len(layer.outputs),
             len(stored), len(params), len(pool), 0,
         )  # fmt: skip
         pool += refs + stored + params
@@ -163,8 +236,10 @@ def dumps(graph: g.Graph, golden: Golden | None = None, panel: int = DEFAULT_PAN
                 sample = add_tensor(golden.inputs[v.name].astype(np.float32).ravel())
             else:
                 digest = golden.digests.get(v.name, 0)
-        dims = [AXIS_CODES[a] if isinstance(a, str) else a for a in v.axes]
-        io += _words(strings(v.name), ids[v.name], 0, len(dims), len(pool))
+        own = clocks.get(v.clock or "", 0) if v in graph.inputs else 0
+        codes = {g.BATCH: BATCH_CODE, g.TIME: TIME_CODE - own}
+        dims = [codes[a] if isinstance(a, str) else a for a in v.axes]
+        io += _words(strings(v.name), ids[v.name], DTYPE_CODES[v.dtype], len(dims), len(pool))
         io += _words(v.time or 0, sample, digest)
         pool += dims
 
@@ -241,39 +316,42 @@ def _loads(blob: bytes | memoryview | np.ndarray) -> tuple[g.Graph, Golden | Non
         return unpack(data, gates, k, units, panel) if layout else data
 
     names = [text(v[0]) for v in values]
-    axes = {code: name for name, code in AXIS_CODES.items()}
     graph = g.Graph(provenance={text(k): text(v) for k, v in meta})
-    for i, (name, value, _, rank, dims, time, _, _) in enumerate(io):
+    for i, (name, value, dtype, rank, dims, time, _, _) in enumerate(io):
         if text(name) != names[value]:
             raise FormatError("an input or output is named unlike its value")
-        shape = tuple(axes.get(d, d) for d in pool[dims : dims + rank])
-        v = g.Value(text(name), shape, time=time or None)
+        axes: list[g.Axis] = []
+        clock = g.TIME
+        for d in pool[dims : dims + rank]:
+            if d <= MAX_SIZE:
+                axes.append(d)
+            else:
+                axes.append(g.BATCH if d == BATCH_CODE else g.TIME)
+                if d < TIME_CODE:
+                    clock = f"{g.TIME}{TIME_CODE - d}"
+        constant = i < n_inputs and values[value][2] == 2 and pool[values[value][3]] == NONE
+        v = g.Value(
+            text(name), tuple(axes), g.DTYPES[dtype], time or None, None if constant else clock
+        )
         (graph.inputs if i < n_inputs else graph.outputs).append(v)
 
-    for code, name, inputs, outputs, stored, _, start, _ in layers:
+    for code, name, inputs, outputs, stored, n_params, start, _ in layers:
         kind = g.LAYERS[code]
         refs = pool[start : start + inputs + outputs]
         fields: dict[str, object] = {}
         start += inputs + outputs
         for (field_name, field_meta), ref in zip(
-            kind.tensor_fields(), pool[start : start + stored], strict=True
+            kind.tensor_fields(), pool[start : start + stored], strict=False
         ):
             if ref != NONE:
                 array = tensor(ref)
                 fields[field_name] = array[:, 0] if field_meta["vector"] else array
         start += stored
-        for field_name, is_fn in kind.param_fields():
-            if is_fn:
-                alpha, beta = struct.unpack("<2f", _words(*pool[start + 1 : start + 3]))
-                fields[field_name] = g.Fn(_FN_NAMES[pool[start]], alpha, beta)
-                start += 3
-            else:
-                fields[field_name] = pool[start]
-                start += 1
+        fields.update(_read_params(kind, pool[start : start + n_params]))
         graph.layers.append(
             kind(
                 name=text(name),
-                inputs=tuple(names[r] for r in refs[:inputs]),
+                inputs=tuple(None if r == NONE else names[r] for r in refs[:inputs]),
                 outputs=tuple(None if r == NONE else names[r] for r in refs[inputs:]),
                 **fields,
             )

@@ -287,7 +287,6 @@ REFUSED = {
     "squeeze batch": (lambda: Net(lambda m, x: m.lstm(x)[0].squeeze(0)), "not fixed"),
     "merged": (lambda: Net(lambda m, x: m.fc(m.lstm(x)[0].reshape(-1, 4))), "batch or time"),
     "flatten": (lambda: Net(lambda m, x: m.lstm(x)[0].flatten(1)), "batch or time"),
-    "features first": (lambda: Net(lambda m, x: m.lstm(x)[0].permute(0, 2, 1)), "laid out"),
     "double": (lambda: Net(lambda m, x: m.lstm(x)[0].to(torch.float64)), "float64"),
     "packed": (lambda: Net(lambda m, x: nn.utils.rnn.pack_sequence([x])), "can't follow forward"),
     "tuple": (lambda: nn.Sequential(nn.LSTM(2, 3), nn.Linear(3, 1)), "layer '1'.*tuple"),

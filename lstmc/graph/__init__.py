@@ -1,0 +1,172 @@
+"""The graph: what converters make, what a file holds, what the core runs.
+
+A :class:`Graph` is a list of layers in execution order. Layers read and write *values*, named by
+strings. Inside the graph a value is abstract: per row of the batch it is one vector of ``features``
+float32 numbers (time-less), or one such vector at each of its time steps. Only the graph's own
+inputs and outputs have an order of axes, which is the source model's, kept as it was.
+
+    values.py      Value, Spec, Steps       functions.py   Fn, the elementwise functions
+    base.py        Layer                    recurrent.py   LSTM, GRU, RNN
+    pointwise.py   layers on features       sequence.py    layers on steps
+
+Nothing here computes: :mod:`lstmc.reference` says in float64 what every layer means, ``c_src/``
+runs it in float32, :mod:`lstmc.format` stores it. Adding a layer means adding one dataclass; its
+fields carry enough metadata for the file format to store it without knowing it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..errors import ConversionError
+from .base import ClockConflict, Layer, OpenSteps
+from .functions import (
+    FLOAT32_MAX,
+    FN_CODES,
+    HARD_SIGMOID_KERAS2,
+    HARD_SIGMOID_KERAS3,
+    HARD_SIGMOID_ONNX,
+    HARD_SIGMOID_TORCH,
+    LINEAR,
+    RELU,
+    SIGMOID,
+    TANH,
+    Fn,
+)
+from .pointwise import (
+    Activation,
+    Affine,
+    Combine,
+    Concat,
+    Dense,
+    Embedding,
+    LayerNorm,
+    Reduce,
+    Select,
+    Softmax,
+)
+from .recurrent import GRU, LSTM, RNN, Recurrent
+from .sequence import (
+    Conv1D,
+    DepthwiseConv1D,
+    Flatten,
+    LastStep,
+    PadTime,
+    Pool1D,
+    ReduceTime,
+    Repeat,
+    Reverse,
+    SliceTime,
+    SoftmaxTime,
+    Unflatten,
+    Window,
+)
+from .values import BATCH, DTYPES, TIME, Axis, Spec, Steps, Value
+
+LAYERS: dict[int, type[Layer]] = {
+    c.code: c
+    for c in (
+        LSTM, Dense, Activation, Softmax, LastStep, GRU, RNN, Embedding, Affine, LayerNorm, Combine,
+        Concat, Select, Reduce, ReduceTime, Reverse, SliceTime, PadTime, Repeat, Flatten, Unflatten,
+        Conv1D, DepthwiseConv1D, Pool1D, SoftmaxTime,
+    )
+}  # fmt: skip
+
+
+@dataclass
+class Graph:
+    """Layers in execution order between named inputs and outputs.
+
+    ``provenance`` says where the graph comes from: keys such as "source" (keras, pytorch, onnx),
+    "file", "producer", "converter". Each value is written once, before it is read.
+    """
+
+    inputs: list[Value] = field(default_factory=list)
+    outputs: list[Value] = field(default_factory=list)
+    layers: list[Layer] = field(default_factory=list)
+    provenance: dict[str, str] = field(default_factory=dict)
+
+    def infer(self) -> dict[str, Spec]:
+        """Check the whole graph and return the spec of every value by name."""
+        if not self.inputs or not self.outputs or not self.layers:
+            raise ConversionError("a graph needs at least one input, one layer and one output")
+        specs: dict[str, Spec] = {}
+
+        def define(name: str, spec: Spec, where: str) -> None:
+            if name in specs:
+                raise ConversionError(f"{where}: value '{name}' is written twice")
+            specs[name] = spec
+
+        for v in self.inputs:
+            if BATCH not in v.axes:
+                raise ConversionError(f"input '{v.name}' has no batch axis")
+            define(v.name, v.spec, "inputs")
+        seen: set[str] = set()
+        for layer in self.layers:
+            if layer.name in seen:
+                raise ConversionError(f"two layers are named '{layer.name}'")
+            seen.add(layer.name)
+            for name in layer.inputs:
+                if name is not None and name not in specs:
+                    raise ConversionError(f"layer '{layer.name}': value '{name}' does not exist")
+            if not layer.inputs or layer.inputs[0] is None:
+                raise ConversionError(f"layer '{layer.name}': has no input")
+            out = layer.infer(*(None if n is None else specs[n] for n in layer.inputs))
+            for made, spec in zip(layer.outputs, out, strict=True):
+                if made is not None:
+                    define(made, spec, f"layer '{layer.name}'")
+        self._check_outputs(specs)
+        return specs
+
+    def _check_outputs(self, specs: dict[str, Spec]) -> None:
+        for v in self.outputs:
+            if v.name not in specs:
+                raise ConversionError(f"output '{v.name}' does not exist")
+            if v.name in {i.name for i in self.inputs}:
+                raise ConversionError(f"output '{v.name}' is an input: there is nothing to run")
+            made, laid = specs[v.name], v.spec
+            if made.features != laid.features or (made.time is None) != (laid.time is None):
+                raise ConversionError(f"output '{v.name}': {made} laid out as {v.axes}")
+            if BATCH not in v.axes:
+                raise ConversionError(f"output '{v.name}' has no batch axis")
+        fixed: dict[str, int] = {}
+        for v in self.inputs:
+            if v.spec.time and v.time and v.clock and fixed.setdefault(v.clock, v.time) != v.time:
+                raise ConversionError("two inputs insist on different numbers of time steps")
+        for group, values in (("input", self.inputs), ("output", self.outputs)):
+            if len({v.name for v in values}) != len(values):
+                raise ConversionError(f"two {group}s have the same name")
+
+    @property
+    def clocks(self) -> list[str]:
+        """The clocks of the inputs, in the order in which they first appear."""
+        found = (v.spec.time.clock for v in self.inputs if v.spec.time)
+        return list(dict.fromkeys(c for c in found if c is not None))
+
+    def whole(self) -> str:
+        """Why the graph can't go step by step, naming the layer or input; "" if it can.
+
+        Such a graph takes the whole sequence in one call, and starts from its initial state in
+        every one.
+        """
+        specs = self.infer()
+        for layer in self.layers:
+            if reason := layer.whole(*(None if n is None else specs[n] for n in layer.inputs)):
+                return f"layer '{layer.name}': {reason}"
+        return ""
+
+    @property
+    def sequential(self) -> bool:
+        """True if steps can be fed one by one: every input has time, and every layer is causal."""
+        return all(v.spec.time for v in self.inputs) and not self.whole()
+
+
+__all__ = [
+    "BATCH", "DTYPES", "FLOAT32_MAX", "FN_CODES", "GRU", "HARD_SIGMOID_KERAS2",
+    "HARD_SIGMOID_KERAS3", "HARD_SIGMOID_ONNX", "HARD_SIGMOID_TORCH", "LAYERS", "LINEAR", "LSTM",
+    "RELU", "RNN", "SIGMOID", "TANH", "TIME", "Activation", "Affine", "Axis", "ClockConflict",
+    "Combine", "Concat", "Conv1D", "Dense", "DepthwiseConv1D", "Embedding", "Flatten", "Fn",
+    "Graph", "LastStep", "Layer", "LayerNorm", "OpenSteps", "PadTime", "Pool1D", "Recurrent",
+    "Reduce", "ReduceTime", "Repeat", "Reverse", "Select", "SliceTime", "Softmax", "SoftmaxTime",
+    "Spec", "Steps", "Unflatten", "Value", "Window",
+]  # fmt: skip

@@ -1,0 +1,299 @@
+"""Layers that work on the steps of a sequence.
+
+Row b of a sequence has lengths[b] valid steps, as its input has: what a layer makes of a row is
+what it would make of that row alone, cut to its valid steps. Steps beyond are zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .base import Layer, constant_steps, option, panels, param
+from .functions import LINEAR, Fn
+from .values import Spec, Steps
+
+WHOLE = "it needs the whole sequence"
+SAME = ("", "upper", "lower")
+
+
+@dataclass(kw_only=True)
+class LastStep(Layer):
+    """The last valid time step of x: y[b] = x[b, lengths[b] - 1]; zeros where the length is 0."""
+
+    code: ClassVar[int] = 5
+
+    def infer(self, *specs: Any) -> tuple[Spec, ...]:
+        (x,) = specs
+        self._timed(x)
+        return (Spec(x.features),)
+
+
+@dataclass(kw_only=True)
+class ReduceTime(Layer):
+    """The sum, mean, maximum or minimum of a sequence over its steps.
+
+    inputs (x, mask): mask is optional, 1 feature; steps where it is 0 don't count. Nothing at all
+    gives 0 for sum and mean, and -inf or inf for maximum and minimum. Step by step, it gives what
+    it would give if the sequence ended there.
+    """
+
+    code: ClassVar[int] = 15
+    op: str = param(choices=("sum", "mean", "maximum", "minimum"))
+
+    def infer(self, *specs: Any) -> tuple[Spec, ...]:
+        x, mask = (*specs, None)[:2]
+        steps = self._timed(x)
+        if mask is not None:
+            if mask.features != 1:
+                raise self.error(f"its mask has {mask.features} features, expected 1")
+            self._same_steps(steps, self._timed(mask))
+        return (Spec(x.features),)
+
+
+@dataclass(kw_only=True)
+class Reverse(Layer):
+    """y[b, t] = x[b, lengths[b] - 1 - t]."""
+
+    code: ClassVar[int] = 16
+
+    def infer(self, *specs: Any) -> tuple[Spec, ...]:
+        (x,) = specs
+        self._timed(x)
+        return (x,)
+
+    def whole(self, *specs: Any) -> str:
+        return "it goes backwards in time"
+
+
+@dataclass(kw_only=True)
+class SliceTime(Layer):
+    """x[:, start : n - drop : step], n being the number of steps."""
+
+    code: ClassVar[int] = 17
+    start: int = param()
+    drop: int = param()
+    step: int = param(1)
+
+    def infer(self, *specs: Any) -> tuple[Spec, ...]:
+        (x,) = specs
+        if self.start < 0 or self.drop < 0 or self.step < 1:
+            raise self.error(f"slices from {self.start}, drops {self.drop}, in steps {self.step}")
+        steps = self._timed(x).then(self.step - 1 - self.start - self.drop, self.step)
+        if steps.clock is None and steps.add < 1:
+            raise self.error("no time steps are left")
+        return (Spec(x.features, steps),)
+
+    def whole(self, *specs: Any) -> str:
+        return "it changes the number of steps"
+
+
+@dataclass(kw_only=True)
+class PadTime(Layer):
+    """``before`` steps of ``value`` in front of x, ``after`` behind."""
+
+    code: ClassVar[int] = 18
+    before: int = param()
+    after: int = param()
+    value: float = option(0.0)
+
+    def infer(self, *specs: Any) -> tuple[Spec, ...]:
+        (x,) = specs
+        if self.before < 0 or self.after < 0:
+            raise self.error(f"pads {self.before} and {self.after} steps")
+        return (Spec(x.features, self._timed(x).then(self.before + self.after)),)
+
+    def whole(self, *specs: Any) -> str:
+        return "it changes the number of steps"
+
+
+@dataclass(kw_only=True)
+class Repeat(Layer):
+    """A value without time, once for each of ``count`` steps; or for each step of a second input,
+    whose numbers don't matter (``count`` is 0 then)."""
+
+    code: ClassVar[int] = 19
+    count: int = param(0)
+
+    def infer(self, *specs: Any) -> tuple[Spec, ...]:
+        x, like = (*specs, None)[:2]
+        if x.time is not None:
+            raise self.error("its input has a time axis already")
+        if (like is None) == (self.count < 1):
+            raise self.error(f"repeats {self.count} times, like {like}")
+        return (Spec(x.features, Steps(None, self.count) if like is None else self._timed(like)),)
+
+    def whole(self, *specs: Any) -> str:
+        return "it spreads a value without time over all steps"
+
+
+@dataclass(kw_only=True)
+class Flatten(Layer):
+    """All steps of a sequence of a fixed number of steps as features, one step after another."""
+
+    code: ClassVar[int] = 20
+
+    def infer(self, *specs: Any) -> tuple[Spec, ...]:
+        (x,) = specs
+        return (Spec(self._constant(x) * x.features),)
+
+    def whole(self, *specs: Any) -> str:
+        return WHOLE
+
+
+@dataclass(kw_only=True)
+class Unflatten(Layer):
+    """The inverse of :class:`Flatten`: the features of a value without time as ``count`` steps."""
+
+    code: ClassVar[int] = 21
+    count: int = param()
+
+    def infer(self, *specs: Any) -> tuple[Spec, ...]:
+        (x,) = specs
+        if x.time is not None or self.count < 1 or x.features % self.count:
+            raise self.error(f"can't cut {x} into {self.count} steps")
+        return (Spec(x.features // self.count, Steps(None, self.count)),)
+
+    def whole(self, *specs: Any) -> str:
+        return WHOLE
+
+
+@dataclass(kw_only=True)
+class Window(Layer):
+    """What convolution and pooling have in common: a window of ``taps`` steps that moves on.
+
+    The window's steps are ``dilation`` apart, and it moves by ``stride``. ``before`` and ``after``
+    are steps of padding; or ``same`` is "upper" or "lower": as much padding as gives
+    ceil(n / stride) steps, the odd one at the end or at the beginning (TensorFlow; ONNX SAME_UPPER
+    and SAME_LOWER).
+    """
+
+    taps: int = param()
+    stride: int = param(1)
+    dilation: int = param(1)
+    before: int = param(0)
+    after: int = param(0)
+    same: str = param("", choices=SAME)
+
+    @property
+    def extent(self) -> int:
+        """Steps from a window's first to its last, both counted."""
+        return (self.taps - 1) * self.dilation + 1
+
+    def steps(self, spec: Spec) -> Steps:
+        """The number of windows."""
+        if self.taps < 1 or self.stride < 1 or self.dilation < 1:
+            raise self.error("taps, stride and dilation are at least 1")
+        if self.before < 0 or self.after < 0 or (self.same and (self.before or self.after)):
+            raise self.error(f"pads {self.before} and {self.after} steps, and {self.same!r}")
+        time = self._timed(spec)
+        if self.same:
+            return time.then(self.stride - 1, self.stride)
+        steps = time.then(self.before + self.after - self.extent + self.stride, self.stride)
+        if steps.clock is None and steps.add < 1:
+            raise self.error("no time steps are left")
+        return steps
+
+    def whole(self, *specs: Any) -> str:
+        causal = self.before == self.extent - 1 and self.after == 0 and self.stride == 1
+        if not self.same and causal:
+            return ""
+        return "its windows reach ahead, or skip steps"
+
+
+@dataclass(kw_only=True)
+class Conv1D(Window):
+    """y[t] = activation(bias + sum of weight[o, j, i] x[t stride + j dilation - p, i] over j and i)
+
+    j counts taps, i channels, p is the padding before.
+
+    weight [O, taps * I], tap by tap, bias [O] float32. Padding is zero. Causal, and so fit for
+    streams, if ``before`` is (taps - 1) * dilation, ``after`` 0 and ``stride`` 1.
+    """
+
+    code: ClassVar[int] = 22
+    weight: np.ndarray = panels(1)
+    bias: np.ndarray | None = panels(1, vector=True)
+    activation: Fn = param(LINEAR)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._matrix("weight", "[channels out, taps * channels in]")
+        self._check("bias", self.weight.shape[:1])
+
+    def infer(self, *specs: Any) -> tuple[Spec, ...]:
+        (x,) = specs
+        self._features(x, self.weight.shape[1] // self.taps)
+        self._check("weight", (self.weight.shape[0], self.taps * x.features))
+        return (Spec(self.weight.shape[0], self.steps(x)),)
+
+    def multiply_adds(self) -> int:
+        return self.weight.size
+
+
+@dataclass(kw_only=True)
+class DepthwiseConv1D(Window):
+    """A convolution of each channel by itself: y[t, c] = activation(bias + sum over j of ...).
+
+    weight [C, taps], bias [C] float32; otherwise as :class:`Conv1D`.
+    """
+
+    code: ClassVar[int] = 23
+    weight: np.ndarray = panels(1)
+    bias: np.ndarray | None = panels(1, vector=True)
+    activation: Fn = param(LINEAR)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._matrix("weight", "[channels, taps]")
+        self._check("weight", (self.weight.shape[0], self.taps))
+        self._check("bias", self.weight.shape[:1])
+
+    def infer(self, *specs: Any) -> tuple[Spec, ...]:
+        (x,) = specs
+        self._features(x, self.weight.shape[0])
+        return (Spec(x.features, self.steps(x)),)
+
+    def multiply_adds(self) -> int:
+        return self.weight.size
+
+
+@dataclass(kw_only=True)
+class Pool1D(Window):
+    """The maximum or mean of each window, feature by feature.
+
+    Padding never is the maximum; the mean is that of the steps that are there, or with
+    ``count_padding`` that of all taps, padding counting as zero. A window of nothing but padding
+    gives -inf, or 0.
+    """
+
+    code: ClassVar[int] = 24
+    op: str = param(choices=("maximum", "mean"))
+    count_padding: bool = param(False)
+
+    def infer(self, *specs: Any) -> tuple[Spec, ...]:
+        (x,) = specs
+        return (Spec(x.features, self.steps(x)),)
+
+
+@dataclass(kw_only=True)
+class SoftmaxTime(Layer):
+    """y = exp(x - max x) / sum exp(x - max x) over the steps, feature by feature."""
+
+    code: ClassVar[int] = 25
+
+    def infer(self, *specs: Any) -> tuple[Spec, ...]:
+        (x,) = specs
+        self._timed(x)
+        return (x,)
+
+    def whole(self, *specs: Any) -> str:
+        return WHOLE
+
+
+__all__ = [
+    "Conv1D", "DepthwiseConv1D", "Flatten", "LastStep", "PadTime", "Pool1D", "ReduceTime", "Repeat",
+    "Reverse", "SliceTime", "SoftmaxTime", "Unflatten", "Window", "constant_steps",
+]  # fmt: skip
