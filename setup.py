@@ -34,7 +34,7 @@ core = Extension(
 )
 
 setup(
-    packages=["lstmc", "lstmc.converters", "lstmc.graph"],
+    packages=["lstmc", "lstmc.converters", "lstmc.graph", "lstmc.reference"],
     package_dir={"lstmc": "lstmc", "lstmc.converters": "converters"},
     package_data={"lstmc": ["*.pyi", "py.typed"]},
     ext_modules=cythonize([core], build_dir="build/cython"),

@@ -21,6 +21,9 @@ enum {
 /* Words of an input or output. */
 enum { IO_NAME, IO_VALUE, IO_DTYPE, IO_RANK, IO_DIMS, IO_TIME, IO_GOLDEN, IO_DIGEST };
 
+/* No size, count or number of steps in a file is larger: products of two fit into 64 bits. */
+#define LSTMC_MAX_SIZE 0x1000000u
+
 /* A weight: rows of `gates` blocks of `units`, times k columns, packed in panels (SPEC, Panels). */
 typedef struct lstmc_tensor {
     const float *data;
@@ -32,9 +35,14 @@ typedef struct lstmc_tensor {
     uint32_t panel;
 } lstmc_tensor;
 
+/* A value: features floats a row, once or at each of floor((n + add) / every) steps, n being the
+ * steps of its clock; or, with clock LSTMC_NONE, of a constant number, add. */
 typedef struct lstmc_value {
     uint32_t features;
     uint32_t has_time;
+    uint32_t clock;
+    int32_t add;
+    uint32_t every;
 } lstmc_value;
 
 /* A layer's record, decoded. */
@@ -54,6 +62,28 @@ typedef struct lstmc_layer {
 
 void lstmc_layer_get(const lstmc_model *model, uint32_t index, lstmc_layer *layer);
 lstmc_value lstmc_value_get(const lstmc_model *model, uint32_t id);
+
+/* Input i of a layer, LSTMC_NONE if it is absent. */
+static inline uint32_t lstmc_input(const lstmc_layer *layer, uint32_t i) {
+    return i < layer->input_count ? layer->inputs[i] : LSTMC_NONE;
+}
+
+/* Parameter i; options that a record leaves out at its end have their defaults. */
+static inline uint32_t lstmc_param(const lstmc_layer *layer, uint32_t i, uint32_t otherwise) {
+    return i < layer->param_count ? layer->params[i] : otherwise;
+}
+
+/* Steps of a value when its clock has n; 1 for a value without time, 0 if nothing is left. */
+uint32_t lstmc_value_steps(const lstmc_value *value, uint32_t n);
+
+/* The same value with floor((steps + add) / every) steps; has_time 2 where no number fits. */
+lstmc_value lstmc_steps_then(lstmc_value value, int64_t add, uint32_t every);
+
+/* Both have time and go step by step together. */
+static inline int lstmc_same_steps(const lstmc_value *a, const lstmc_value *b) {
+    return a->has_time && b->has_time && a->clock == b->clock && a->add == b->add &&
+           a->every == b->every;
+}
 
 /* Tensor i of a layer; 0 if it is absent. */
 int lstmc_tensor_get(const lstmc_layer *layer, uint32_t i, lstmc_tensor *tensor);
@@ -104,12 +134,13 @@ typedef struct lstmc_node {
 } lstmc_node;
 
 typedef struct lstmc_call {
+    const lstmc_model *model;
     uint32_t batch;         /* rows of this call */
-    uint32_t time;          /* steps of this call */
-    const int32_t *lengths; /* or NULL */
+    const int32_t *lengths; /* of the first clock, or NULL */
     uint32_t max_batch;     /* of the session: states are laid out for it */
     uint32_t max_time;
-    lstmc_view *views; /* by value id */
+    lstmc_view *views;     /* by value id */
+    const uint32_t *steps; /* by value id, 1 for values without time */
     float *scratch;
 } lstmc_call;
 
@@ -133,6 +164,8 @@ typedef struct lstmc_layer_ops {
     void (*plan)(const lstmc_layer *layer, uint32_t batch, uint32_t time, lstmc_need *need);
     /* May not fail. */
     void (*run)(lstmc_node *node, const lstmc_call *call);
+    /* 1 if the layer needs the whole sequence in one call; NULL: never. */
+    int (*whole)(const lstmc_layer *layer);
     /* The states users may read and write; NULL if none. */
     uint32_t state_count;
     void (*state)(const lstmc_node *node, uint32_t index, uint32_t max_batch,
@@ -142,10 +175,16 @@ typedef struct lstmc_layer_ops {
 /* The layers that this build has; NULL if code is unknown. */
 const lstmc_layer_ops *lstmc_layer_find(uint32_t code);
 
-/* Valid steps of row b in this call. */
-static inline uint32_t lstmc_row_length(const lstmc_call *call, uint32_t b) {
-    if (!call->lengths || call->lengths[b] >= (int32_t)call->time) return call->time;
-    return call->lengths[b] > 0 ? (uint32_t)call->lengths[b] : 0;
+/* Steps of a value in this call, and those of row b that are valid. */
+static inline uint32_t lstmc_steps(const lstmc_call *call, uint32_t id) { return call->steps[id]; }
+
+static inline uint32_t lstmc_row_steps(const lstmc_call *call, uint32_t id, uint32_t b) {
+    const uint32_t steps = call->steps[id];
+    if (!call->lengths) return steps;
+    const lstmc_value v = lstmc_value_get(call->model, id);
+    if (!v.has_time || v.clock != 0) return steps;
+    const uint32_t n = lstmc_value_steps(&v, call->lengths[b] > 0 ? (uint32_t)call->lengths[b] : 0);
+    return n < steps ? n : steps;
 }
 
 /* Multiply and add sizes without wrapping: on overflow the result stays SIZE_MAX. */

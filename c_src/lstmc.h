@@ -35,7 +35,7 @@ extern "C" {
 #define LSTMC_FORMAT_VERSION 1u
 #define LSTMC_NONE 0xffffffffu  /* no value, no tensor */
 #define LSTMC_BATCH 0xffffffffu /* axis codes of lstmc_io_info.dims */
-#define LSTMC_TIME 0xfffffffeu
+#define LSTMC_TIME 0xfffffffeu  /* of the first clock; that of clock i is LSTMC_TIME - i */
 
 typedef enum lstmc_status {
     LSTMC_OK = 0,
@@ -110,7 +110,9 @@ typedef struct lstmc_model {
     uint32_t pool_count;
     uint32_t meta_count;
     uint32_t strings_size;
-    uint32_t bad_record; /* on an invalid or unsupported record: its layer, or LSTMC_NONE */
+    uint32_t clock_count; /* inputs with time go by so many clocks */
+    uint32_t whole;       /* the first layer that needs the whole sequence, or LSTMC_NONE */
+    uint32_t bad_record;  /* on an invalid or unsupported record: its layer, or LSTMC_NONE */
 } lstmc_model;
 
 /* Check the blob of size bytes completely and make model a view of it. The blob must be 4-byte
@@ -121,10 +123,12 @@ int lstmc_model_open(lstmc_model *model, const void *blob, size_t size);
 /* An input or output of the model. */
 typedef struct lstmc_io_info {
     const char *name;     /* UTF-8, in the blob */
-    const uint32_t *dims; /* rank axes: LSTMC_BATCH, LSTMC_TIME or a size */
+    const uint32_t *dims; /* rank axes: LSTMC_BATCH, LSTMC_TIME (- clock) or a size */
     uint32_t rank;
+    uint32_t dtype;         /* what the source takes; arrays here are always float (docs/SPEC.md) */
     uint32_t features;      /* product of the sizes: floats a row and step */
-    uint32_t has_time;      /* 1 if one of dims is LSTMC_TIME */
+    uint32_t has_time;      /* 1 if one of dims is a time axis */
+    uint32_t clock;         /* of its steps, or LSTMC_NONE if their number is constant */
     uint32_t fixed_time;    /* the number of steps the source insisted on, 0 if any */
     const float *golden;    /* inputs: the golden sample, dense in the order of dims, or NULL */
     uint32_t golden_digest; /* outputs: lstmc_digest of what the golden sample gives */
@@ -132,6 +136,14 @@ typedef struct lstmc_io_info {
 
 /* index counts the inputs first, then the outputs; LSTMC_E_ARGUMENT when it is beyond both. */
 int lstmc_model_io(const lstmc_model *model, uint32_t index, lstmc_io_info *info);
+
+/* How many steps input or output index has when its clock has time steps: 1 if it has no time, 0 if
+ * nothing is left or there is no such index. */
+uint32_t lstmc_model_steps(const lstmc_model *model, uint32_t index, uint32_t time);
+
+/* The name of the first layer that needs the whole sequence, NULL if the model is causal. A model
+ * that isn't takes all steps of a sequence in one call, and every call starts from zero state. */
+const char *lstmc_model_whole(const lstmc_model *model);
 
 /* The golden sample's number of rows and steps; 0 and 0 if the model has none. */
 void lstmc_model_golden(const lstmc_model *model, uint32_t *batch, uint32_t *time);
@@ -156,18 +168,24 @@ int lstmc_session_init(lstmc_session **session, const lstmc_model *model,
                        const lstmc_config *config, void *arena, size_t size);
 
 /* An array of a model's input or output. Strides count floats; both 0 mean a dense array in the
- * order of the model's own axes, for the rows and steps of this call. */
+ * order of the model's own axes, for the rows and steps of this call; strides are for models whose
+ * sizes come after batch and time. */
 typedef struct lstmc_array {
     void *data; /* float; inputs are only read */
     size_t batch_stride;
     size_t time_stride;
+    uint32_t time; /* inputs: steps, 0 for those of the call. Inputs of one clock have the same */
+    /* Of a dense array that this call takes a part of, from data on: its rows and steps, 0 for just
+     * those of this call. */
+    uint32_t all_rows;
+    uint32_t all_steps;
 } lstmc_array;
 
 /* Run batch rows through time steps, going on from the session's state, and keep the new state.
  *
  * inputs and outputs have one entry for each input and output of the model. lengths, if not NULL,
- * holds for each row how many of the steps are valid (clamped to 0 .. time): state stands still
- * and an LSTM's sequence is +0 beyond (layers behind it see zeros). Outputs must not overlap inputs.
+ * holds for each row how many steps of the first clock are valid (clamped to 0 .. time): state
+ * stands still beyond, and a recurrent layer's sequence is +0 there. Outputs must not overlap inputs.
  *
  * Rows are numbered: row b of every call continues row b of the call before.
  * Errors: LSTMC_E_ARGUMENT, LSTMC_E_SHAPE; nothing has been computed then. */

@@ -24,7 +24,7 @@ enum {
     H_FLAGS
 };
 
-enum { V_NAME, V_FEATURES, V_HAS_TIME, V_RESERVED };
+enum { V_NAME, V_FEATURES, V_TIME, V_STEPS };
 enum { L_CODE, L_NAME, L_INPUTS, L_OUTPUTS, L_TENSORS, L_PARAMS, L_POOL, L_RESERVED };
 enum { T_OFFSET, T_SIZE, T_LAYOUT, T_GATES, T_K, T_UNITS, T_PANEL, T_RESERVED };
 
@@ -36,7 +36,8 @@ enum { T_OFFSET, T_SIZE, T_LAYOUT, T_GATES, T_K, T_UNITS, T_PANEL, T_RESERVED };
 #define MAX_COUNT 0x100000u
 #define MAX_LAYERS 4096u
 #define MAX_IO 256u
-#define MAX_SIZE 0x1000000u
+#define MAX_SIZE LSTMC_MAX_SIZE
+#define MAX_DTYPE 6u
 
 const char *lstmc_status_text(int status) {
     switch (status) {
@@ -80,8 +81,35 @@ void lstmc_layer_get(const lstmc_model *model, uint32_t index, lstmc_layer *laye
 
 lstmc_value lstmc_value_get(const lstmc_model *model, uint32_t id) {
     const uint32_t *r = model->values + (size_t)id * LSTMC_VALUE_WORDS;
-    const lstmc_value v = {r[V_FEATURES], r[V_HAS_TIME]};
+    lstmc_value v = {r[V_FEATURES], r[V_TIME] != 0, 0, 0, 1};
+    if (r[V_TIME] == 2) {
+        const uint32_t *steps = model->pool + r[V_STEPS];
+        v.clock = steps[0];
+        memcpy(&v.add, &steps[1], sizeof v.add);
+        v.every = steps[2];
+    }
     return v;
+}
+
+uint32_t lstmc_value_steps(const lstmc_value *value, uint32_t n) {
+    if (!value->has_time) return 1;
+    const int64_t sum = (value->clock == LSTMC_NONE ? 0 : (int64_t)n) + value->add;
+    return sum > 0 ? (uint32_t)((uint64_t)sum / value->every) : 0;
+}
+
+lstmc_value lstmc_steps_then(lstmc_value value, int64_t add, uint32_t every) {
+    const int64_t sum = value.add + add * (int64_t)value.every;
+    const uint64_t by = (uint64_t)value.every * every;
+    if (!value.has_time || !every || by > MAX_SIZE || sum > MAX_SIZE || sum < -(int64_t)MAX_SIZE) {
+        value.has_time = 2;
+    } else if (value.clock == LSTMC_NONE) {
+        value.add = sum > 0 ? (int32_t)((uint64_t)sum / by) : 0;
+        value.every = 1;
+    } else {
+        value.add = (int32_t)sum;
+        value.every = (uint32_t)by;
+    }
+    return value;
 }
 
 int lstmc_tensor_get(const lstmc_layer *layer, uint32_t i, lstmc_tensor *tensor) {
@@ -138,6 +166,52 @@ static int check_tensors(const lstmc_model *m, uint64_t at) {
     return at == m->size ? LSTMC_OK : LSTMC_E_INVALID;
 }
 
+/* The value records, once the clocks are counted. */
+static int check_values(const lstmc_model *m) {
+    for (uint32_t i = 0; i < m->value_count; i++) {
+        const uint32_t *r = m->values + (size_t)i * LSTMC_VALUE_WORDS;
+        if (!good_string(m, r[V_NAME]) || !r[V_FEATURES] || r[V_FEATURES] > MAX_SIZE ||
+            r[V_TIME] > 2 || (r[V_TIME] != 2 && r[V_STEPS])) {
+            return LSTMC_E_INVALID;
+        }
+        if (r[V_TIME] == 1 && !m->clock_count) return LSTMC_E_INVALID;
+        if (r[V_TIME] != 2) continue;
+        if (m->pool_count < 3 || r[V_STEPS] > m->pool_count - 3) return LSTMC_E_INVALID;
+        const lstmc_value v = lstmc_value_get(m, i);
+        if (v.add > (int32_t)MAX_SIZE || v.add < -(int32_t)MAX_SIZE) return LSTMC_E_INVALID;
+        if (v.clock == LSTMC_NONE ? v.add < 1 || v.every != 1
+                                  : v.clock >= m->clock_count || !v.every || v.every > MAX_SIZE) {
+            return LSTMC_E_INVALID;
+        }
+        /* This one is written in another way. */
+        if (v.clock == 0 && v.add == 0 && v.every == 1) return LSTMC_E_INVALID;
+    }
+    return LSTMC_OK;
+}
+
+/* Clocks are numbered in the order in which inputs first name them. */
+static int count_clocks(lstmc_model *m) {
+    for (uint32_t i = 0; i < m->input_count; i++) {
+        const uint32_t *r = m->io + (size_t)i * LSTMC_IO_WORDS;
+        if (r[IO_RANK] > 8 || r[IO_DIMS] > m->pool_count ||
+            r[IO_RANK] > m->pool_count - r[IO_DIMS] || r[IO_VALUE] >= m->value_count) {
+            return LSTMC_E_INVALID;
+        }
+        const uint32_t *value = m->values + (size_t)r[IO_VALUE] * LSTMC_VALUE_WORDS;
+        for (uint32_t d = 0; d < r[IO_RANK]; d++) {
+            const uint32_t code = m->pool[r[IO_DIMS] + d];
+            if (code > LSTMC_TIME || code <= LSTMC_TIME - MAX_IO) continue;
+            if (value[V_TIME] == 2 && value[V_STEPS] < m->pool_count &&
+                m->pool[value[V_STEPS]] == LSTMC_NONE) {
+                continue; /* constant */
+            }
+            if (LSTMC_TIME - code > m->clock_count) return LSTMC_E_INVALID;
+            if (LSTMC_TIME - code == m->clock_count) m->clock_count++;
+        }
+    }
+    return LSTMC_OK;
+}
+
 static int check_io(const lstmc_model *m) {
     const uint32_t *h = m->words;
     const int golden = h[H_GOLDEN_BATCH] != 0;
@@ -147,20 +221,24 @@ static int check_io(const lstmc_model *m) {
         const uint32_t *r = m->io + (size_t)i * LSTMC_IO_WORDS;
         const int is_input = i < m->input_count;
         if (!good_string(m, r[IO_NAME]) || r[IO_VALUE] >= m->value_count) return LSTMC_E_INVALID;
-        if (r[IO_DTYPE]) return LSTMC_E_UNSUPPORTED;
+        if (r[IO_DTYPE] > MAX_DTYPE) return LSTMC_E_UNSUPPORTED;
         if (!r[IO_RANK] || r[IO_RANK] > 8 || r[IO_DIMS] > m->pool_count ||
             r[IO_RANK] > m->pool_count - r[IO_DIMS]) {
             return LSTMC_E_INVALID;
         }
-        /* Sizes before the last symbol must be 1, so that the features of a row are together. */
         const uint32_t *dims = m->pool + r[IO_DIMS];
+        const uint32_t clock = lstmc_value_get(m, r[IO_VALUE]).clock;
         uint32_t batch = 0, time = 0;
         uint64_t features = 1;
         for (uint32_t d = 0; d < r[IO_RANK]; d++) {
-            if (dims[d] == LSTMC_BATCH || dims[d] == LSTMC_TIME) {
-                if (features != 1) return LSTMC_E_INVALID;
-                batch += dims[d] == LSTMC_BATCH;
-                time += dims[d] == LSTMC_TIME;
+            if (dims[d] == LSTMC_BATCH) {
+                batch++;
+            } else if (dims[d] > LSTMC_TIME - MAX_IO) {
+                if (is_input ? clock != LSTMC_NONE && LSTMC_TIME - dims[d] != clock
+                             : dims[d] != LSTMC_TIME) {
+                    return LSTMC_E_INVALID;
+                }
+                time++;
             } else {
                 if (dims[d] == 0 || dims[d] > MAX_SIZE) return LSTMC_E_INVALID;
                 features *= dims[d];
@@ -171,12 +249,16 @@ static int check_io(const lstmc_model *m) {
         if (batch != 1 || time != v.has_time || features != v.features) return LSTMC_E_INVALID;
         if (r[IO_TIME] > MAX_SIZE || (r[IO_TIME] && !v.has_time)) return LSTMC_E_INVALID;
         if (is_input) {
+            if (v.clock == LSTMC_NONE ? r[IO_TIME] != (uint32_t)v.add
+                                      : v.add != 0 || v.every != 1) {
+                return LSTMC_E_INVALID;
+            }
             if (r[IO_DIGEST] || golden != (r[IO_GOLDEN] != LSTMC_NONE)) return LSTMC_E_INVALID;
             if (golden) {
                 if (r[IO_GOLDEN] >= m->tensor_count) return LSTMC_E_INVALID;
                 const uint32_t *t = m->tensors + (size_t)r[IO_GOLDEN] * LSTMC_TENSOR_WORDS;
                 const uint64_t rows =
-                    (uint64_t)h[H_GOLDEN_BATCH] * (v.has_time ? h[H_GOLDEN_TIME] : 1);
+                    (uint64_t)h[H_GOLDEN_BATCH] * lstmc_value_steps(&v, h[H_GOLDEN_TIME]);
                 if (t[T_LAYOUT] || t[T_SIZE] / 4 != rows * features) return LSTMC_E_INVALID;
             }
         } else if (r[IO_GOLDEN] != LSTMC_NONE || (!golden && r[IO_DIGEST])) {
@@ -207,7 +289,9 @@ static int check_layers(lstmc_model *m) {
         lstmc_layer layer;
         lstmc_layer_get(m, i, &layer);
         for (uint32_t j = 0; j < layer.input_count; j++) {
-            if (layer.inputs[j] >= defined) return LSTMC_E_INVALID;
+            if (layer.inputs[j] >= defined && (j == 0 || layer.inputs[j] != LSTMC_NONE)) {
+                return LSTMC_E_INVALID;
+            }
         }
         for (uint32_t j = 0; j < layer.output_count; j++) {
             if (layer.outputs[j] == LSTMC_NONE) continue;
@@ -223,6 +307,7 @@ static int check_layers(lstmc_model *m) {
         if (!ops) return LSTMC_E_UNSUPPORTED;
         const int status = ops->check(&layer);
         if (status) return status;
+        if (m->whole == LSTMC_NONE && ops->whole && ops->whole(&layer)) m->whole = i;
     }
     m->bad_record = LSTMC_NONE;
     return defined == m->value_count ? LSTMC_OK : LSTMC_E_INVALID;
@@ -230,7 +315,7 @@ static int check_layers(lstmc_model *m) {
 
 static int open_blob(lstmc_model *model, const void *blob, size_t size) {
     memset(model, 0, sizeof *model);
-    model->bad_record = LSTMC_NONE;
+    model->bad_record = model->whole = LSTMC_NONE;
     if ((uintptr_t)blob % 4) return LSTMC_E_ALIGNMENT;
     const uint32_t *h = (const uint32_t *)blob;
     if (size < 8 || h[H_MAGIC0] != MAGIC0 || h[H_MAGIC1] != MAGIC1) return LSTMC_E_MAGIC;
@@ -279,17 +364,12 @@ static int open_blob(lstmc_model *model, const void *blob, size_t size) {
     for (uint64_t w = at / 4; w < data / 4; w++) {
         if (m->words[w]) return LSTMC_E_INVALID;
     }
-    for (uint32_t i = 0; i < m->value_count; i++) {
-        const uint32_t *r = m->values + (size_t)i * LSTMC_VALUE_WORDS;
-        if (!good_string(m, r[V_NAME]) || !r[V_FEATURES] || r[V_FEATURES] > MAX_SIZE ||
-            r[V_HAS_TIME] > 1 || r[V_RESERVED]) {
-            return LSTMC_E_INVALID;
-        }
-    }
     for (uint32_t i = 0; i < 2 * m->meta_count; i++) {
         if (!good_string(m, m->meta[i])) return LSTMC_E_INVALID;
     }
     int status = check_tensors(m, data);
+    if (!status) status = count_clocks(m);
+    if (!status) status = check_values(m);
     if (!status) status = check_io(m);
     if (!status) status = check_layers(m);
     return status;
@@ -316,8 +396,10 @@ int lstmc_model_io(const lstmc_model *model, uint32_t index, lstmc_io_info *info
     info->name = model->strings + r[IO_NAME];
     info->dims = model->pool + r[IO_DIMS];
     info->rank = r[IO_RANK];
+    info->dtype = r[IO_DTYPE];
     info->features = v.features;
     info->has_time = v.has_time;
+    info->clock = v.clock;
     info->fixed_time = r[IO_TIME];
     info->golden_digest = r[IO_DIGEST];
     if (r[IO_GOLDEN] != LSTMC_NONE) {
@@ -325,6 +407,20 @@ int lstmc_model_io(const lstmc_model *model, uint32_t index, lstmc_io_info *info
         info->golden = (const float *)(const void *)(model->words + t[T_OFFSET] / 4);
     }
     return LSTMC_OK;
+}
+
+uint32_t lstmc_model_steps(const lstmc_model *model, uint32_t index, uint32_t time) {
+    if (!model || index >= model->input_count + model->output_count) return 0;
+    const lstmc_value v =
+        lstmc_value_get(model, model->io[(size_t)index * LSTMC_IO_WORDS + IO_VALUE]);
+    return lstmc_value_steps(&v, time);
+}
+
+const char *lstmc_model_whole(const lstmc_model *model) {
+    if (!model || !model->words || model->whole == LSTMC_NONE) return NULL;
+    lstmc_layer layer;
+    lstmc_layer_get(model, model->whole, &layer);
+    return layer.name;
 }
 
 void lstmc_model_golden(const lstmc_model *model, uint32_t *batch, uint32_t *time) {

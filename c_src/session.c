@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define ALIGN 64u
+#define MAX_RANK 8
 #define ROWS_LIMIT 0x40000000u /* batch * time */
 
 /* Values between layers that can share memory at any one time; more get memory of their own. */
@@ -19,7 +20,9 @@ struct lstmc_session {
     lstmc_node *nodes;
     float *state; /* of all layers */
     size_t state_floats;
-    uint32_t strides_for; /* the time that the inner values' strides are set for */
+    uint32_t *clocks;   /* the steps of each clock that the strides of inner values are set for */
+    uint32_t *steps;    /* of each value, in this call */
+    uint32_t scattered; /* inputs and outputs that are copied */
 };
 
 /* ------------------------------------------------------------------------------------- arena -- */
@@ -41,11 +44,33 @@ static void *take(arena *a, size_t count, size_t each) {
     return a->base ? a->base + start : NULL;
 }
 
-static int is_io(const lstmc_model *m, uint32_t value) {
+/* The io record of a value that is an input or output, or NULL. */
+static const uint32_t *io_of(const lstmc_model *m, uint32_t value) {
     for (uint32_t i = 0; i < m->input_count + m->output_count; i++) {
-        if (m->io[(size_t)i * LSTMC_IO_WORDS + IO_VALUE] == value) return 1;
+        const uint32_t *io = m->io + (size_t)i * LSTMC_IO_WORDS;
+        if (io[IO_VALUE] == value) return io;
+    }
+    return NULL;
+}
+
+/* Sizes stand before batch or time: a row's floats do not lie together. */
+static int is_scattered(const lstmc_model *m, const uint32_t *io) {
+    const uint32_t *dims = m->pool + io[IO_DIMS];
+    uint32_t sizes = 0;
+    for (uint32_t d = 0; d < io[IO_RANK]; d++) {
+        if (dims[d] <= LSTMC_MAX_SIZE) {
+            sizes |= dims[d] != 1;
+        } else if (sizes) {
+            return 1;
+        }
     }
     return 0;
+}
+
+static size_t value_floats(const lstmc_model *m, uint32_t id, size_t batch, uint32_t time) {
+    const lstmc_value v = lstmc_value_get(m, id);
+    const size_t rows = lstmc_size_mul(batch, lstmc_value_steps(&v, time));
+    return lstmc_size_add(lstmc_size_mul(v.features, rows), 15) / 16 * 16;
 }
 
 /* The last layer that reads a value, or the one that writes it if none does. */
@@ -81,11 +106,17 @@ static size_t first_fit(const live *set, uint32_t count, size_t need) {
 }
 
 /* Place the values between layers; returns the floats of the region. views is NULL to only count. */
-static size_t place_values(const lstmc_model *m, size_t batch, size_t time, lstmc_view *views,
+static size_t place_values(const lstmc_model *m, size_t batch, uint32_t time, lstmc_view *views,
                            float *region) {
     live set[LSTMC_LIVE_VALUES];
     uint32_t count = 0;
     size_t size = 0, floor = 0; /* below floor: values that are never moved or shared */
+    for (uint32_t i = 0; i < m->input_count + m->output_count; i++) {
+        const uint32_t *io = m->io + (size_t)i * LSTMC_IO_WORDS;
+        if (!is_scattered(m, io)) continue;
+        if (views) views[io[IO_VALUE]].data = region + size;
+        size = floor = lstmc_size_add(size, value_floats(m, io[IO_VALUE], batch, time));
+    }
     for (uint32_t i = 0; i < m->layer_count; i++) {
         lstmc_layer l;
         lstmc_layer_get(m, i, &l);
@@ -96,10 +127,8 @@ static size_t place_values(const lstmc_model *m, size_t batch, size_t time, lstm
         count = kept;
         for (uint32_t j = 0; j < l.output_count; j++) {
             const uint32_t id = l.outputs[j];
-            if (id == LSTMC_NONE || is_io(m, id)) continue;
-            const lstmc_value v = lstmc_value_get(m, id);
-            size_t need = lstmc_size_mul(v.features, lstmc_size_mul(batch, v.has_time ? time : 1));
-            need = lstmc_size_add(need, 15) / 16 * 16;
+            if (id == LSTMC_NONE || io_of(m, id)) continue;
+            const size_t need = value_floats(m, id, batch, time);
             size_t at;
             if (count < LSTMC_LIVE_VALUES) {
                 at = first_fit(set, count, need);
@@ -127,11 +156,21 @@ static size_t prepared_size(const lstmc_layer_ops *ops) {
 static int lay_out(const lstmc_model *m, const lstmc_config *config, arena *a,
                    lstmc_session **out) {
     const size_t batch = config->batch ? config->batch : 1;
-    const size_t time = config->time ? config->time : 1;
+    const uint32_t time = config->time ? config->time : 1;
+    if (time > LSTMC_MAX_SIZE && (m->whole != LSTMC_NONE || m->clock_count > 1)) {
+        return LSTMC_E_ARGUMENT;
+    }
     if (batch > ROWS_LIMIT / time) return LSTMC_E_ARGUMENT;
+    for (uint32_t id = 0; id < m->value_count; id++) {
+        const lstmc_value v = lstmc_value_get(m, id);
+        const uint32_t steps = lstmc_value_steps(&v, time);
+        if (steps && batch > ROWS_LIMIT / steps) return LSTMC_E_ARGUMENT;
+    }
     lstmc_session *s = (lstmc_session *)take(a, 1, sizeof *s);
     lstmc_node *nodes = (lstmc_node *)take(a, m->layer_count, sizeof *nodes);
     lstmc_view *views = (lstmc_view *)take(a, m->value_count, sizeof *views);
+    uint32_t *clocks = (uint32_t *)take(a, m->clock_count + 1, sizeof *clocks);
+    uint32_t *steps = (uint32_t *)take(a, m->value_count, sizeof *steps);
 
     size_t state = 0, scratch = 0, prepared = 0;
     for (uint32_t i = 0; i < m->layer_count; i++) {
@@ -140,7 +179,7 @@ static int lay_out(const lstmc_model *m, const lstmc_config *config, arena *a,
         lstmc_layer_get(m, i, &l);
         const lstmc_layer_ops *ops = lstmc_layer_find(l.code);
         prepared += prepared_size(ops);
-        ops->plan(&l, (uint32_t)batch, (uint32_t)time, &need);
+        ops->plan(&l, (uint32_t)batch, time, &need);
         state = lstmc_size_add(state, need.state);
         if (need.scratch > scratch) scratch = need.scratch;
     }
@@ -155,14 +194,22 @@ static int lay_out(const lstmc_model *m, const lstmc_config *config, arena *a,
     memset(s, 0, sizeof *s);
     memset(nodes, 0, m->layer_count * sizeof *nodes);
     memset(views, 0, m->value_count * sizeof *views);
-    s->model = m;
+    memset(clocks, 0, (m->clock_count + 1) * sizeof *clocks);
+    memset(steps, 0, m->value_count * sizeof *steps);
+    s->model = s->call.model = m;
     s->nodes = nodes;
+    s->clocks = clocks;
+    s->steps = steps;
+    s->call.steps = steps;
+    for (uint32_t i = 0; i < m->input_count + m->output_count; i++) {
+        s->scattered += (uint32_t)is_scattered(m, m->io + (size_t)i * LSTMC_IO_WORDS);
+    }
     s->state = state_at;
     s->state_floats = state;
     s->call.views = views;
     s->call.scratch = scratch_at;
     s->call.max_batch = (uint32_t)batch;
-    s->call.max_time = (uint32_t)time;
+    s->call.max_time = time;
     (void)place_values(m, batch, time, views, region_at);
     const lstmc_target target = lstmc_target_resolve(config->target);
     s->target = target;
@@ -173,7 +220,7 @@ static int lay_out(const lstmc_model *m, const lstmc_config *config, arena *a,
         lstmc_node *n = nodes + i;
         lstmc_layer_get(m, i, &l);
         n->ops = lstmc_layer_find(l.code);
-        n->ops->plan(&l, (uint32_t)batch, (uint32_t)time, &need);
+        n->ops->plan(&l, (uint32_t)batch, time, &need);
         n->ops->prepare(&l, prepared_at);
         n->prepared = prepared_at;
         n->state = state_at;
@@ -213,23 +260,113 @@ int lstmc_session_init(lstmc_session **session, const lstmc_model *model,
 
 /* --------------------------------------------------------------------------------------- run -- */
 
-/* Where an array's rows and steps are; strides of a dense one follow from the order of its axes. */
+/* Strides of all axes of an array, in floats; those given, or of a dense one in the order of the
+ * model's axes. */
+static void strides_of(const lstmc_model *m, const uint32_t *io, const lstmc_array *array,
+                       uint32_t batch, uint32_t steps, size_t *strides) {
+    const uint32_t *dims = m->pool + io[IO_DIMS];
+    size_t stride = 1;
+    for (uint32_t d = io[IO_RANK]; d-- > 0;) {
+        strides[d] = stride;
+        if (dims[d] == LSTMC_BATCH) {
+            if (array->batch_stride || array->time_stride) strides[d] = array->batch_stride;
+            stride *= array->all_rows ? array->all_rows : batch;
+        } else if (dims[d] > LSTMC_MAX_SIZE) {
+            if (array->batch_stride || array->time_stride) strides[d] = array->time_stride;
+            stride *= array->all_steps ? array->all_steps : steps;
+        } else {
+            stride *= dims[d];
+        }
+    }
+}
+
+/* Where an array's rows and steps are. */
 static lstmc_view bind(const lstmc_model *m, const uint32_t *io, const lstmc_array *array,
-                       uint32_t batch, uint32_t time) {
+                       uint32_t batch, uint32_t steps) {
     lstmc_view v = {(float *)array->data, array->batch_stride, array->time_stride};
     if (v.batch_stride || v.time_stride) return v;
+    size_t strides[MAX_RANK];
     const uint32_t *dims = m->pool + io[IO_DIMS];
-    size_t stride = lstmc_value_get(m, io[IO_VALUE]).features;
-    for (uint32_t d = io[IO_RANK]; d-- > 0;) {
+    strides_of(m, io, array, batch, steps, strides);
+    for (uint32_t d = 0; d < io[IO_RANK]; d++) {
         if (dims[d] == LSTMC_BATCH) {
-            v.batch_stride = stride;
-            stride *= batch;
-        } else if (dims[d] == LSTMC_TIME) {
-            v.time_stride = stride;
-            stride *= time;
+            v.batch_stride = strides[d];
+        } else if (dims[d] > LSTMC_MAX_SIZE) {
+            v.time_stride = strides[d];
         }
     }
     return v;
+}
+
+/* Copy between a caller's array with sizes before batch or time, and the session's own memory. */
+static void copy_scattered(const lstmc_session *s, const uint32_t *io, const lstmc_array *array,
+                           int out) {
+    const lstmc_model *m = s->model;
+    const uint32_t id = io[IO_VALUE], steps = s->steps[id];
+    const uint32_t *dims = m->pool + io[IO_DIMS];
+    const lstmc_view v = s->call.views[id];
+    size_t strides[MAX_RANK];
+    uint32_t at[MAX_RANK]; /* of each size */
+    strides_of(m, io, array, s->call.batch, steps, strides);
+    const lstmc_view theirs = bind(m, io, array, s->call.batch, steps);
+    const uint32_t features = lstmc_value_get(m, id).features;
+    for (uint32_t b = 0; b < s->call.batch; b++) {
+        for (uint32_t t = 0; t < steps; t++) {
+            float *mine = v.data + b * v.batch_stride + t * v.time_stride;
+            float *base = theirs.data + b * theirs.batch_stride + t * theirs.time_stride;
+            memset(at, 0, sizeof at);
+            for (uint32_t f = 0; f < features; f++) {
+                size_t place = 0;
+                for (uint32_t d = 0; d < io[IO_RANK]; d++) place += at[d] * strides[d];
+                if (out) {
+                    base[place] = mine[f];
+                } else {
+                    mine[f] = base[place];
+                }
+                for (uint32_t d = io[IO_RANK]; d-- > 0;) { /* count on */
+                    if (dims[d] > LSTMC_MAX_SIZE) continue;
+                    if (++at[d] < dims[d]) break;
+                    at[d] = 0;
+                }
+            }
+        }
+    }
+}
+
+/* Set the steps of all values and the strides of inner ones; 0 if a number doesn't fit. */
+static int set_steps(lstmc_session *s, const lstmc_array *inputs, uint32_t time) {
+    const lstmc_model *m = s->model;
+    int changed = s->steps[0] == 0;
+    uint32_t next = 0;
+    for (uint32_t i = 0; i < m->input_count; i++) {
+        const lstmc_value v = lstmc_value_get(m, i);
+        if (!v.has_time || v.clock == LSTMC_NONE) {
+            if (v.has_time && inputs[i].time && inputs[i].time != (uint32_t)v.add) return 0;
+            continue;
+        }
+        const uint32_t n = inputs[i].time ? inputs[i].time : time;
+        if (!n || n > s->call.max_time) return 0;
+        if (v.clock < next) { /* named before */
+            if (s->clocks[v.clock] != n) return 0;
+            continue;
+        }
+        next++;
+        changed |= s->clocks[v.clock] != n;
+        s->clocks[v.clock] = n;
+    }
+    if (!changed) return 1;
+    for (uint32_t id = 0; id < m->value_count; id++) {
+        const lstmc_value v = lstmc_value_get(m, id);
+        lstmc_view *view = s->call.views + id;
+        s->steps[id] = lstmc_value_steps(&v, v.clock == LSTMC_NONE ? 0 : s->clocks[v.clock]);
+        if (!s->steps[id]) {
+            s->steps[0] = 0; /* look again at the next call */
+            return 0;
+        }
+        view->time_stride = v.has_time ? v.features : 0;
+        view->batch_stride = v.features * (size_t)s->steps[id];
+    }
+    return 1;
 }
 
 int lstmc_run(lstmc_session *session, const lstmc_array *inputs, const lstmc_array *outputs,
@@ -237,33 +374,36 @@ int lstmc_run(lstmc_session *session, const lstmc_array *inputs, const lstmc_arr
     lstmc_session *s = session;
     if (!s || !inputs || !outputs || !batch || !time) return LSTMC_E_ARGUMENT;
     const lstmc_model *m = s->model;
-    if (batch > s->call.max_batch || time > s->call.max_time) return LSTMC_E_SHAPE;
-    for (uint32_t i = 0; i < m->input_count + m->output_count; i++) {
+    const uint32_t io_count = m->input_count + m->output_count;
+    for (uint32_t i = 0; i < io_count; i++) {
+        const lstmc_array *array = i < m->input_count ? inputs + i : outputs + (i - m->input_count);
+        if (!array->data) return LSTMC_E_ARGUMENT;
+        if (s->scattered && (array->batch_stride || array->time_stride) &&
+            is_scattered(m, m->io + (size_t)i * LSTMC_IO_WORDS)) {
+            return LSTMC_E_ARGUMENT;
+        }
+    }
+    if (batch > s->call.max_batch || !set_steps(s, inputs, time)) return LSTMC_E_SHAPE;
+    s->call.batch = batch;
+    s->call.lengths = lengths;
+    for (uint32_t i = 0; i < io_count; i++) {
         const lstmc_array *array = i < m->input_count ? inputs + i : outputs + (i - m->input_count);
         const uint32_t *io = m->io + (size_t)i * LSTMC_IO_WORDS;
-        if (!array->data) return LSTMC_E_ARGUMENT;
-        s->call.views[io[IO_VALUE]] = bind(m, io, array, batch, time);
-    }
-    if (s->strides_for != time) {
-        for (uint32_t i = 0; i < m->layer_count; i++) {
-            lstmc_layer l;
-            lstmc_layer_get(m, i, &l);
-            for (uint32_t j = 0; j < l.output_count; j++) {
-                if (l.outputs[j] == LSTMC_NONE || is_io(m, l.outputs[j])) continue;
-                const lstmc_value v = lstmc_value_get(m, l.outputs[j]);
-                lstmc_view *view = s->call.views + l.outputs[j];
-                view->time_stride = v.has_time ? v.features : 0;
-                view->batch_stride = v.features * (v.has_time ? (size_t)time : 1);
-            }
+        const uint32_t id = io[IO_VALUE];
+        if (!s->scattered || !is_scattered(m, io)) {
+            s->call.views[id] = bind(m, io, array, batch, s->steps[id]);
+        } else if (i < m->input_count) {
+            copy_scattered(s, io, array, 0);
         }
-        s->strides_for = time;
     }
-    s->call.batch = batch;
-    s->call.time = time;
-    s->call.lengths = lengths;
     const uint32_t mode = lstmc_fp_enter();
+    if (m->whole != LSTMC_NONE) lstmc_reset(s);
     for (uint32_t i = 0; i < m->layer_count; i++) s->nodes[i].ops->run(s->nodes + i, &s->call);
     lstmc_fp_leave(mode);
+    for (uint32_t i = 0; s->scattered && i < m->output_count; i++) {
+        const uint32_t *io = m->io + (size_t)(m->input_count + i) * LSTMC_IO_WORDS;
+        if (is_scattered(m, io)) copy_scattered(s, io, outputs + i, 1);
+    }
     return LSTMC_OK;
 }
 

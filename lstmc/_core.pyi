@@ -15,6 +15,7 @@ def apply(target: int, kind: int, alpha: float, beta: float, x: Buffer, y: Buffe
 class Model:
     input_count: int
     output_count: int
+    cuttable: bool
     def __init__(self, blob: Buffer) -> None: ...
 
 class Session:
@@ -33,7 +34,7 @@ class Session:
         inputs: list[Any],
         outputs: list[Any],
         batch: int,
-        time: int,
+        times: list[int],
         lengths: Buffer | None,
         keep: bool,
     ) -> None: ...

@@ -34,6 +34,7 @@ cdef extern from "lstmc.h" nogil:
     ctypedef struct lstmc_model:
         uint32_t input_count
         uint32_t output_count
+        uint32_t clock_count
         uint32_t bad_record
     ctypedef struct lstmc_session:
         pass
@@ -43,6 +44,7 @@ cdef extern from "lstmc.h" nogil:
         uint32_t rank
         uint32_t features
         uint32_t has_time
+        uint32_t clock
         uint32_t fixed_time
     ctypedef struct lstmc_config:
         uint32_t batch
@@ -52,6 +54,9 @@ cdef extern from "lstmc.h" nogil:
         void *data
         size_t batch_stride
         size_t time_stride
+        uint32_t time
+        uint32_t all_rows
+        uint32_t all_steps
     ctypedef struct lstmc_state_info:
         const char *layer
         const char *name
@@ -61,6 +66,8 @@ cdef extern from "lstmc.h" nogil:
     int lstmc_target_available(lstmc_target target)
     int lstmc_model_open(lstmc_model *model, const void *blob, size_t size)
     int lstmc_model_io(const lstmc_model *model, uint32_t index, lstmc_io_info *info)
+    uint32_t lstmc_model_steps(const lstmc_model *model, uint32_t index, uint32_t time)
+    const char *lstmc_model_whole(const lstmc_model *model)
     int lstmc_arena_size(size_t *size, const lstmc_model *model, const lstmc_config *config)
     int lstmc_session_init(lstmc_session **session, const lstmc_model *model,
                            const lstmc_config *config, void *arena, size_t size)
@@ -167,6 +174,13 @@ def apply(int target, uint32_t kind, float alpha, float beta, x, y):
         _fail(status)
 
 
+# An array of a call: what the core gets, and the strides between rows and steps.
+cdef struct _Bound:
+    lstmc_array array
+    size_t batch_stride
+    size_t time_stride
+
+
 cdef class Model:
     """A checked view of a blob, which it keeps alive. May be shared by threads."""
 
@@ -174,6 +188,7 @@ cdef class Model:
     cdef _Pointer blob
     cdef readonly uint32_t input_count
     cdef readonly uint32_t output_count
+    cdef readonly bint cuttable  # time may be cut into several calls
 
     def __init__(self, blob):
         self.blob = _Pointer(blob)
@@ -191,6 +206,7 @@ cdef class Model:
             raise _errors.FormatError(_text(status) + where)
         self.input_count = self.model.input_count
         self.output_count = self.model.output_count
+        self.cuttable = lstmc_model_whole(&self.model) == NULL and self.model.clock_count <= 1
         if self.input_count > MAX_ARRAYS or self.output_count > MAX_ARRAYS:
             raise _errors.FormatError(f"the model has more than {MAX_ARRAYS} inputs or outputs")
 
@@ -241,11 +257,12 @@ cdef class Session:
         if status:
             _fail(status)
         cdef lstmc_io_info io
-        if model.input_count == 1 and model.output_count == 1:
-            lstmc_model_io(&model.model, 0, &io)
-            self.single_in = io.features
-            lstmc_model_io(&model.model, 1, &io)
-            self.single_out = io.features
+        if model.input_count == 1 and model.output_count == 1 and model.cuttable:
+            if not _scattered(&model.model, 0) and not _scattered(&model.model, 1):
+                lstmc_model_io(&model.model, 0, &io)
+                self.single_in = io.features
+                lstmc_model_io(&model.model, 1, &io)
+                self.single_out = io.features
         self.long_step = batch * <double>model.blob.view.len > 1e5
 
     def __dealloc__(self):
@@ -309,8 +326,10 @@ cdef class Session:
             if fits:
                 ax.data = vx.buf
                 ax.batch_stride = ax.time_stride = self.single_in
+                ax.time = ax.all_rows = ax.all_steps = 0
                 ay.data = vy.buf
                 ay.batch_stride = ay.time_stride = self.single_out
+                ay.time = ay.all_rows = ay.all_steps = 0
                 # A step takes less time than giving up the GIL and taking it back.
                 self.busy = True
                 if self.long_step:
@@ -326,20 +345,23 @@ cdef class Session:
         finally:
             PyBuffer_Release(&vx)
 
-    def run(self, list inputs, list outputs, uint32_t batch, uint32_t time, lengths, bint keep):
-        """Run batch rows through time steps, in blocks that fit the session.
+    def run(self, list inputs, list outputs, uint32_t batch, list times, lengths, bint keep):
+        """Run batch rows through times[0] steps, in blocks that fit the session.
 
-        inputs and outputs are dense arrays in the model's own axis order. lengths is int32 [batch]
+        inputs and outputs are dense arrays in the model's own axis order. times are the steps of
+        each clock; a session whose model can't be cut must hold them all. lengths is int32 [batch]
         or None. keep: go on from the state and keep the new one (batch must fit the session);
         otherwise every row starts from zero.
         """
-        cdef lstmc_array[MAX_ARRAYS] ins
-        cdef lstmc_array[MAX_ARRAYS] outs
+        cdef _Bound[MAX_ARRAYS] ins
+        cdef _Bound[MAX_ARRAYS] outs
         cdef lstmc_array[MAX_ARRAYS] in_now
         cdef lstmc_array[MAX_ARRAYS] out_now
         cdef list held = []
         cdef uint32_t n_in = self.model.input_count, n_out = self.model.output_count
         cdef uint32_t i, b, b0, t0, rows, steps
+        cdef uint32_t time = times[0]
+        cdef uint32_t block = self.time if self.model.cuttable else time
         cdef const int32_t *all_lengths = NULL
         cdef _Pointer p
         cdef int status = LSTMC_OK
@@ -351,11 +373,11 @@ cdef class Session:
         for i in range(n_in):
             p = _Pointer(inputs[i])
             held.append(p)
-            self._array(&ins[i], i, p, batch, time)
+            self._array(&ins[i], i, p, batch, times)
         for i in range(n_out):
             p = _Pointer(outputs[i], True)
             held.append(p)
-            self._array(&outs[i], n_in + i, p, batch, time)
+            self._array(&outs[i], n_in + i, p, batch, times)
         if lengths is not None:
             p = _Pointer(lengths)
             held.append(p)
@@ -372,7 +394,7 @@ cdef class Session:
                         lstmc_reset(self.session)
                     t0 = 0
                     while t0 < time and status == LSTMC_OK:
-                        steps = time - t0 if time - t0 < self.time else self.time
+                        steps = time - t0 if time - t0 < block else block
                         for i in range(n_in):
                             in_now[i] = _part(&ins[i], b0, t0)
                         for i in range(n_out):
@@ -397,30 +419,44 @@ cdef class Session:
         if status:
             _fail(status)
 
-    cdef int _array(self, lstmc_array *array, uint32_t index, _Pointer p, uint32_t batch,
-                    uint32_t time) except -1:
+    cdef int _array(self, _Bound *bound, uint32_t index, _Pointer p, uint32_t batch,
+                    list times) except -1:
         """The strides of a dense array, and whether its size is right."""
         cdef lstmc_io_info io
-        cdef size_t stride
-        cdef uint32_t d, code
+        cdef lstmc_array *array = &bound.array
+        cdef size_t stride = 1
+        cdef uint32_t d, code, steps
         lstmc_model_io(&self.model.model, index, &io)
-        stride = io.features
+        steps = times[io.clock] if io.clock < <uint32_t>len(times) else 0
+        array.time = steps if index < self.model.input_count and io.has_time else 0
+        if io.has_time:
+            steps = lstmc_model_steps(&self.model.model, index, steps)
         array.data = p.view.buf
-        array.batch_stride = array.time_stride = 0
+        bound.batch_stride = bound.time_stride = 0
         d = io.rank
         while d > 0:
             d -= 1
             code = io.dims[d]
             if code == 0xffffffff:
-                array.batch_stride = stride
+                bound.batch_stride = stride
                 stride *= batch
-            elif code == 0xfffffffe:
-                array.time_stride = stride
-                stride *= time
+            elif code > 0xff000000:
+                bound.time_stride = stride
+                stride *= steps
+            else:
+                stride *= code
         if <size_t>p.view.len != 4 * stride:
             raise _errors.ShapeError(
                 f"'{io.name.decode('utf-8', 'replace')}' has {p.view.len // 4} elements, expected {stride}"
             )
+        array.all_rows = batch
+        array.all_steps = steps
+        array.batch_stride = array.time_stride = 0
+        if not _scattered(&self.model.model, index):
+            array.batch_stride = bound.batch_stride
+            array.time_stride = bound.time_stride
+        if self.model.cuttable:
+            array.time = 0  # that of each block
         return 0
 
     def states(self):
@@ -460,7 +496,22 @@ cdef class Session:
         return 0
 
 
-cdef inline lstmc_array _part(const lstmc_array *whole, uint32_t b0, uint32_t t0) noexcept nogil:
-    cdef lstmc_array part = whole[0]
-    part.data = <void *>(<float *>whole.data + b0 * whole.batch_stride + t0 * whole.time_stride)
+cdef inline lstmc_array _part(const _Bound *whole, uint32_t b0, uint32_t t0) noexcept nogil:
+    cdef lstmc_array part = whole.array
+    part.data = <void *>(<float *>part.data + b0 * whole.batch_stride + t0 * whole.time_stride)
     return part
+
+
+cdef bint _scattered(const lstmc_model *model, uint32_t index) noexcept:
+    """Sizes stand before batch or time, so that a row's floats don't lie together."""
+    cdef lstmc_io_info io
+    cdef uint32_t d
+    cdef bint sizes = False
+    lstmc_model_io(model, index, &io)
+    for d in range(io.rank):
+        if io.dims[d] > 0xff000000:
+            if sizes:
+                return True
+        elif io.dims[d] != 1:
+            sizes = True
+    return False

@@ -30,6 +30,10 @@ class DtypeError(Error, TypeError):
     """An array has a dtype that would have to be cast with a change of meaning."""
 
 
+class RangeError(Error, ValueError):
+    """A value lies outside what the model takes, such as an index beyond an embedding's table."""
+
+
 class TargetError(Error, ValueError):
     """A SIMD target is unknown, or this CPU can't run it."""
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from . import _core, format
 from . import graph as g
-from .errors import ConversionError, FormatError, ShapeError
+from .errors import ConversionError, FormatError, RangeError, ShapeError
 from .runtime import as_float32, digest, target_code
 
 if TYPE_CHECKING:
@@ -27,17 +27,29 @@ CACHED_SESSIONS = 8  # sizes of sessions kept for the next call
 CACHED_SHAPES = 256
 
 GOLDEN_BATCH, GOLDEN_TIME = 2, 16
+MAX_GOLDEN_TIME = 1 << 16
 
 
 class _Layout:
     """The shape of an input or output, worked out once: predict is called for single steps too."""
 
-    def __init__(self, value: g.Value) -> None:
+    def __init__(self, value: g.Value, steps: g.Steps | None, clocks: list[str]) -> None:
         self.axes = [0 if isinstance(a, str) else a for a in value.axes]
         self.batch = value.axes.index(g.BATCH)
         self.time = value.axes.index(g.TIME) if g.TIME in value.axes else -1
         self.fixed = value.time
+        self.clock = clocks.index(steps.clock) if steps and steps.clock else -1
+        self.add, self.every = (steps.add, steps.every) if steps else (1, 1)
         self.last: tuple[tuple[int, ...], tuple[int, int]] = ((), (0, 0))
+
+    def steps(self, times: list[int]) -> int:
+        """The number of steps, given those of the clocks."""
+        n = times[self.clock] if self.clock >= 0 else 0
+        return max((n + self.add) // self.every, 0)
+
+    def of(self, batch: int, times: list[int]) -> tuple[int, ...]:
+        """The shape for a batch and the steps of the clocks."""
+        return self.shape(batch, self.steps(times))
 
     def shape(self, batch: int, time: int) -> tuple[int, ...]:
         axes = self.axes.copy()
@@ -77,9 +89,18 @@ class Model:
         self._graph, self._golden = format.loads(self._blob)
         self._sessions: dict[tuple[int, int, int], list[_core.Session]] = {}
         self._lists: dict[tuple[int, int, int], list[_core.Session]] = {}
-        self._inputs = [_Layout(v) for v in self._graph.inputs]
-        self._outputs = [_Layout(v) for v in self._graph.outputs]
-        self._widest = max(s.features for s in self._graph.infer().values())
+        specs = self._graph.infer()
+        clocks = self._graph.clocks
+        self._clocks = len(clocks)
+        self._inputs = [_Layout(v, specs[v.name].time, clocks) for v in self._graph.inputs]
+        self._outputs = [_Layout(v, specs[v.name].time, clocks) for v in self._graph.outputs]
+        self._widest = max(s.features for s in specs.values())
+        self._derived = [
+            (name, s.time)
+            for name, s in specs.items()
+            if s.time and s.time != g.Steps(s.time.clock)
+        ]
+        self._tables = index_inputs(self._graph)
 
     # ------------------------------------------------------------------------------- describing
 
@@ -96,7 +117,15 @@ class Model:
     @property
     def outputs(self) -> dict[str, tuple[int | None, ...]]:
         """Shape of each output by name, as :attr:`inputs`."""
-        return {v.name: v.shape() for v in self._graph.outputs}
+        fixed = {i.clock: i.fixed for i in self._inputs if i.fixed}
+        shapes: dict[str, tuple[int | None, ...]] = {}
+        for v, layout in zip(self._graph.outputs, self._outputs, strict=True):
+            n = fixed.get(layout.clock) if layout.clock >= 0 else 0
+            steps = None if n is None else max((n + layout.add) // layout.every, 0)
+            shapes[v.name] = tuple(
+                (steps if a == g.TIME else None) if isinstance(a, str) else a for a in v.axes
+            )
+        return shapes
 
     @property
     def provenance(self) -> dict[str, str]:
@@ -135,9 +164,12 @@ class Model:
         Args:
             x: one array for a model with one input, else a dict by name; float32, in the source
                 model's own shape and axis order (see :attr:`inputs`). float64 is rounded.
-            lengths: int [batch], valid time steps of each row, 0 to the number of steps. Beyond
-                them states stand still and an LSTM's sequence is zero (layers behind it see
-                zeros); a last step is the last valid one, zeros for a row of length 0.
+            lengths: int [batch], valid time steps of each row, 0 to the number of steps; with
+                several inputs, those of the first with time, and of all that go with it. Row b
+                gives what that row alone with lengths[b] steps would give: beyond them states
+                stand still and a recurrent layer's sequence is zero (layers behind it see
+                zeros); a last step is the last valid one, zeros for a row of length 0, and a last
+                state of such a row is its initial state.
 
         Returns:
             float32 array, or a dict by name if the model has several outputs.
@@ -145,23 +177,28 @@ class Model:
         Raises:
             ShapeError: a shape that doesn't fit; the message gives both.
             DtypeError: complex, string or object arrays.
+            RangeError: an index beyond an embedding's table.
         """
-        arrays, batch, time = self._take(x)
-        limits = None if lengths is None else _take_lengths(lengths, batch, time)
-        outputs = [np.empty(v.shape(batch, time), np.float32) for v in self._outputs]
-        if batch and time:
-            idle = self._idle_sessions(batch, time)
+        arrays, batch, times = self._take(x)
+        limits = None if lengths is None else self._take_lengths(lengths, batch, times)
+        outputs = [np.empty(v.of(batch, times), np.float32) for v in self._outputs]
+        if batch and 0 not in times:
+            idle = self._idle_sessions(batch, times)
             try:  # list.pop is atomic: two threads never get the same session
                 session = idle.pop()
             except IndexError:
-                session = _core.Session(self._core, *self._session_size(batch, time), target_code())
-            session.run(arrays, outputs, batch, time, limits, False)
+                size = self._session_size(batch, times)
+                session = _core.Session(self._core, *size, target_code())
+            session.run(arrays, outputs, batch, times, limits, False)
             idle.append(session)
         return self._give(outputs)
 
     def stream(self, batch: int = 1) -> Stream:
-        """A stream of ``batch`` rows that keeps state between calls. ShapeError for a model
-        without time steps."""
+        """A stream of ``batch`` rows that keeps state between calls.
+
+        ShapeError, naming the layer, for a model that needs the whole sequence, and for one with
+        an input without time steps.
+        """
         from .stream import Stream
 
         return Stream(self, batch)
@@ -175,11 +212,11 @@ class Model:
                 raise FormatError(f"golden sample: the digest of '{name}' differs on this machine")
 
     def _run_golden(self, golden: format.Golden) -> dict[str, int]:
-        batch, time = golden.batch, golden.time
+        batch, times = golden.batch, [golden.time] * max(self._clocks, 1)
         arrays = [np.ascontiguousarray(golden.inputs[v.name]) for v in self._graph.inputs]
-        outputs = [np.empty(v.shape(batch, time), np.float32) for v in self._outputs]
-        session = _core.Session(self._core, batch, time, target_code())
-        session.run(arrays, outputs, batch, time, None, False)
+        outputs = [np.empty(v.of(batch, times), np.float32) for v in self._outputs]
+        session = _core.Session(self._core, batch, golden.time, target_code())
+        session.run(arrays, outputs, batch, times, None, False)
         return {v.name: digest(y) for v, y in zip(self._graph.outputs, outputs, strict=True)}
 
     # ----------------------------------------------------------------------------------- saving
@@ -210,14 +247,20 @@ class Model:
 
     # --------------------------------------------------------------------------------- internals
 
-    def _take(self, x: ArrayLike | Mapping[str, ArrayLike]) -> tuple[list[np.ndarray], int, int]:
-        """Checked dense arrays in the order of the inputs, and the batch and time they share."""
+    def _take(
+        self, x: ArrayLike | Mapping[str, ArrayLike]
+    ) -> tuple[list[np.ndarray], int, list[int]]:
+        """Checked dense arrays in the order of the inputs, their batch, the steps of each clock."""
         values = self._graph.inputs
         # An exact type is asked first: it takes a tenth of the time of isinstance with Mapping.
         if len(values) == 1 and (type(x) is np.ndarray or not isinstance(x, Mapping)):
             a = as_float32(values[0].name, x)
             if (found := self._inputs[0].sizes(a.shape)) is not None:
-                return [a], *found
+                if self._tables:
+                    self._check_indices([a])
+                if self._derived:
+                    self._check_steps([found[1]])
+                return [a], found[0], [found[1]]
             x = a  # for the message below
         if isinstance(x, Mapping):
             names = [v.name for v in values]
@@ -237,42 +280,96 @@ class Model:
             if a.ndim != len(v.axes):
                 raise ShapeError(f"'{v.name}' has shape {a.shape}, expected {_show(v)}")
             for axis, n in zip(v.axes, a.shape, strict=True):
-                want = axis
-                if isinstance(axis, str):
-                    want = v.time if axis == g.TIME and v.time else sizes.setdefault(axis, n)
+                want: g.Axis = axis
+                if axis == g.TIME and v.time:
+                    want = v.time
+                elif isinstance(axis, str):
+                    want = sizes.setdefault((v.clock or "") if axis == g.TIME else axis, n)
                 if n != want:
                     raise ShapeError(
                         f"'{v.name}' has shape {a.shape}, expected {_show(v)}"
                         + (f" with the {axis} size {want}" if isinstance(axis, str) else "")
                     )
-            if v.time:
-                sizes.setdefault(g.TIME, v.time)
-        batch, time = sizes[g.BATCH], sizes.get(g.TIME, 1)
-        if time == 0:
-            for v in self._graph.outputs:
-                if not v.spec.time:
+            if v.time and v.clock:
+                sizes.setdefault(v.clock, v.time)
+        if self._tables:
+            self._check_indices(arrays)
+        times = [sizes[c] for c in self._graph.clocks] or [1]
+        if 0 in times:
+            for v, layout in zip(self._graph.outputs, self._outputs, strict=True):
+                if layout.steps(times):
                     raise ShapeError(f"zero time steps: there is no last step for '{v.name}'")
-        return arrays, batch, time
+        elif self._derived:
+            self._check_steps(times)
+        return arrays, sizes[g.BATCH], times
+
+    def _check_steps(self, times: list[int]) -> None:
+        """Every value inside the graph has at least one step."""
+        sizes = dict(zip(self._graph.clocks, times, strict=False))
+        for name, steps in self._derived:
+            if steps.count(sizes) < 1:
+                raise ShapeError(f"{times[0]} time steps are too few: none is left for '{name}'")
+
+    def _check_indices(self, arrays: list[np.ndarray]) -> None:
+        for v, a in zip(self._graph.inputs, arrays, strict=True):
+            entries = self._tables.get(v.name)
+            if entries is None or not a.size:
+                continue
+            if not (a.min() >= 0 and a.max() < entries and np.array_equal(a, np.floor(a))):
+                raise RangeError(f"'{v.name}' holds something else than indices 0 to {entries - 1}")
+
+    def _take_lengths(self, lengths: ArrayLike, batch: int, times: list[int]) -> np.ndarray:
+        if not self._clocks and any(v.spec.time for v in self._graph.inputs):
+            raise ShapeError("lengths: the model takes a fixed number of steps in every row")
+        a = np.asarray(lengths)
+        if a.size == 0:
+            a = a.astype(np.int32)
+        if a.dtype.kind not in "iu" or a.shape != (batch,):
+            raise ShapeError(f"lengths: {a.dtype} {a.shape}, expected integers of shape ({batch},)")
+        if batch and (a.min() < 0 or a.max() > times[0]):
+            raise ShapeError(f"lengths lie in {a.min()} .. {a.max()}, expected 0 .. {times[0]}")
+        return np.ascontiguousarray(a, dtype=np.int32)
 
     def _give(self, outputs: list[np.ndarray]) -> np.ndarray | dict[str, np.ndarray]:
         if len(outputs) == 1:
             return outputs[0]
         return {v.name: y for v, y in zip(self._graph.outputs, outputs, strict=True)}
 
-    def _session_size(self, batch: int, time: int) -> tuple[int, int]:
+    def _session_size(self, batch: int, times: list[int]) -> tuple[int, int]:
         rows = min(batch, MAX_ROWS)
-        return rows, min(time, max(16, CHUNK_FLOATS // (rows * self._widest)))
+        if not self._core.cuttable:
+            return rows, max(times)
+        return rows, min(times[0], max(16, CHUNK_FLOATS // (rows * self._widest)))
 
-    def _idle_sessions(self, batch: int, time: int) -> list[_core.Session]:
+    def _idle_sessions(self, batch: int, times: list[int]) -> list[_core.Session]:
         """Sessions of the right size that no thread uses now; kept, as making one takes time."""
-        call = (batch, time, target_code())
+        call = (batch, max(times), target_code())
         idle = self._lists.get(call)
         if idle is None:
             if len(self._lists) >= CACHED_SHAPES or len(self._sessions) >= CACHED_SESSIONS:
                 self._lists, self._sessions = {}, {}
-            size = (*self._session_size(batch, time), call[2])
+            size = (*self._session_size(batch, times), call[2])
             idle = self._lists[call] = self._sessions.setdefault(size, [])
         return idle
+
+
+def index_inputs(graph: g.Graph) -> dict[str, int]:
+    """The inputs that are indices into an embedding's table, and how many entries it has."""
+    movers = (
+        g.Select, g.Concat, g.Reverse, g.SliceTime, g.Flatten, g.Unflatten, g.LastStep, g.Repeat,
+    )  # fmt: skip
+    entries: dict[str, int] = {}  # by value
+    for layer in reversed(graph.layers):
+        if isinstance(layer, g.Embedding):
+            found: list[int] = [layer.weight.shape[1]]
+        elif isinstance(layer, movers):
+            found = [entries[n] for n in layer.outputs if n in entries]
+        else:
+            continue
+        for name in layer.inputs[: 1 if isinstance(layer, g.Repeat) else None]:
+            if found and name is not None:
+                entries[name] = min(*found, entries.get(name, found[0]))
+    return {v.name: entries[v.name] for v in graph.inputs if v.name in entries}
 
 
 def load(path: str | os.PathLike[str], *, verify: bool = False) -> Model:
@@ -326,12 +423,25 @@ def convert(source: Any, **options: Any) -> Model:
 
 def from_graph(graph: g.Graph, panel: int = format.DEFAULT_PANEL) -> Model:
     """A model of a graph, with a golden sample: seeded normal numbers and what they give."""
-    graph.infer()
+    specs = graph.infer()
     rng = np.random.default_rng(0)
-    golden = format.Golden(GOLDEN_BATCH, GOLDEN_TIME if graph.sequential else 1, {})
+    time = GOLDEN_TIME if graph.clocks else 1
+    derived = [s.time for s in specs.values() if s.time is not None]
+    while any(t.count(dict.fromkeys(graph.clocks, time)) < 1 for t in derived):
+        time *= 2
+        if time > MAX_GOLDEN_TIME:
+            raise ConversionError("the model needs more time steps than a golden sample can have")
+    golden = format.Golden(GOLDEN_BATCH, time, {})
+    tables = index_inputs(graph)
     for v in graph.inputs:
-        shape = _Layout(v).shape(golden.batch, golden.time)
-        golden.inputs[v.name] = rng.standard_normal(shape, dtype=np.float32)
+        steps = v.time if v.clock is None else time
+        shape = [n or 1 for n in v.shape(golden.batch, steps)]
+        if v.name in tables or v.dtype != "float32":
+            limit = tables.get(v.name, 2 if v.dtype == "bool" else 8)
+            sample = rng.integers(0, limit, shape).astype(np.float32)
+        else:
+            sample = rng.standard_normal(shape, dtype=np.float32)
+        golden.inputs[v.name] = sample
     try:
         draft = Model(format.dumps(graph, golden, panel))
         golden = format.with_digests(golden, draft._run_golden(golden))
@@ -344,17 +454,6 @@ def _show(value: g.Value) -> str:
     """A shape with names: (batch, 100, 10)."""
     parts = [str(value.time) if a == g.TIME and value.time else str(a) for a in value.axes]
     return f"({', '.join(parts)})"
-
-
-def _take_lengths(lengths: ArrayLike, batch: int, time: int) -> np.ndarray:
-    a = np.asarray(lengths)
-    if a.size == 0:
-        a = a.astype(np.int32)
-    if a.dtype.kind not in "iu" or a.shape != (batch,):
-        raise ShapeError(f"lengths: {a.dtype} {a.shape}, expected integers of shape ({batch},)")
-    if batch and (a.min() < 0 or a.max() > time):
-        raise ShapeError(f"lengths lie in {a.min()} .. {a.max()}, expected 0 .. {time}")
-    return np.ascontiguousarray(a, dtype=np.int32)
 
 
 class _OwnBytes:

@@ -30,8 +30,10 @@ class Stream:
     """
 
     def __init__(self, model: Model, batch: int = 1) -> None:
-        if not model.graph.sequential:
+        if not all(v.spec.time for v in model.graph.inputs):
             raise ShapeError("stream is for sequence models: an input has no time axis")
+        if reason := model.graph.whole():
+            raise ShapeError(f"stream is for causal models: {reason}")
         try:
             batch = operator.index(batch)
         except TypeError:
@@ -45,6 +47,7 @@ class Stream:
         self._session = _core.Session(model._core, batch, 1, target)
         self._values = model.graph.inputs
         self._states = self._session.states()
+        self._clocks = max(len(model.graph.clocks), 1)
         self._in_shapes = [(batch, v.spec.features) for v in model.graph.inputs]
         self._out_shapes = [(batch, v.spec.features) for v in model.graph.outputs]
         self._only_shape = self._out_shapes[0]
@@ -98,7 +101,7 @@ class Stream:
             if any(np.may_share_memory(out, a) for a in arrays):
                 raise ShapeError("out overlaps the input: later units would read it")
             outputs = [out]
-        self._session.run(arrays, outputs, self.batch, 1, None, True)
+        self._run_step(arrays, outputs)
         if len(outputs) == 1:
             return outputs[0]
         return {v.name: y for v, y in zip(self.model.graph.outputs, outputs, strict=True)}
@@ -124,11 +127,14 @@ class Stream:
         assert time is not None
         if time == 0 and not all(v.spec.time for v in graph.outputs):
             raise ShapeError("a chunk of zero time steps has no last step")
-        outputs = [np.empty(v.shape(self.batch, time), np.float32) for v in self.model._outputs]
+        times = [time] * self._clocks
+        outputs = [np.empty(v.of(self.batch, times), np.float32) for v in self.model._outputs]
         if time:
             if time > 1 and self._session.time == 1:
-                self._grow()
-            self._session.run(arrays, outputs, self.batch, time, None, True)
+                self._grow(CHUNK)
+            if not self.model._core.cuttable and time > self._session.time:
+                self._grow(time)
+            self._session.run(arrays, outputs, self.batch, times, None, True)
         return self.model._give(outputs)
 
     def reset(self) -> None:
@@ -181,10 +187,24 @@ class Stream:
             raise ShapeError(f"give a dict by input name, of {names}")
         return [x[n] for n in names]
 
-    def _grow(self) -> None:
+    def _run_step(self, arrays: list[np.ndarray], outputs: list[np.ndarray]) -> None:
+        """One step of [batch, features] arrays, which the model may want in another order."""
+        graph, given, made = self.model.graph, arrays, outputs
+        if any(_rows_apart(v) for v in graph.inputs):
+            given = [_turned(v, a) for v, a in zip(graph.inputs, arrays, strict=True)]
+        if any(_rows_apart(v) for v in graph.outputs):
+            made = [_turned(v, a) for v, a in zip(graph.outputs, outputs, strict=True)]
+        self._session.run(given, made, self.batch, [1] * self._clocks, None, True)
+        for v, own, a in zip(graph.outputs, made, outputs, strict=True):
+            if own is not a:
+                order = _row_order(v)
+                shape = [own.shape[i] for i in order]
+                a.reshape(shape)[...] = own.transpose(order)
+
+    def _grow(self, time: int) -> None:
         """Exchange the session for one that takes chunks, at the same state and target."""
         state = self.state
-        self._session = _core.Session(self.model._core, self.batch, CHUNK, self._session.target)
+        self._session = _core.Session(self.model._core, self.batch, time, self._session.target)
         self.state = state
 
     def __getstate__(self) -> dict[str, Any]:
@@ -193,3 +213,23 @@ class Stream:
     def __setstate__(self, saved: dict[str, Any]) -> None:
         self.__init__(saved["model"], saved["batch"])  # type: ignore[misc]
         self.state = saved["state"]
+
+
+def _rows_apart(value: g.Value) -> bool:
+    """Sizes stand before the batch axis: rows don't follow one another in memory."""
+    before = value.axes[: value.axes.index(g.BATCH)]
+    return any(not isinstance(a, str) and a != 1 for a in before)
+
+
+def _row_order(value: g.Value) -> list[int]:
+    """The axes of a value with batch in front, then time."""
+    first = [value.axes.index(a) for a in (g.BATCH, g.TIME) if a in value.axes]
+    return first + [i for i in range(len(value.axes)) if i not in first]
+
+
+def _turned(value: g.Value, rows: np.ndarray) -> np.ndarray:
+    """[batch, features] of one step in the value's own order, a copy."""
+    order = _row_order(value)
+    shape = value.shape(rows.shape[0], 1)
+    a = rows.reshape([shape[i] or 1 for i in order])
+    return np.ascontiguousarray(a.transpose(np.argsort(order)))

@@ -1,6 +1,7 @@
 """What every test needs, set before a framework is imported."""
 
 import os
+import random
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -21,6 +22,20 @@ except ImportError:
     pass
 else:
     torch.set_num_threads(1)
+
+
+@pytest.hookimpl(tryfirst=True)  # before hypothesis reads its option
+def pytest_configure(config):
+    """The seed of random cases, where they are not always the same ones (see cases.py)."""
+    if os.environ.get("LSTMC_CASES"):
+        seed = int(os.environ.get("LSTMC_SEED", random.randrange(2**32)))
+        config.option.hypothesis_seed = str(seed)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if cases := os.environ.get("LSTMC_CASES"):
+        seed = config.option.hypothesis_seed
+        terminalreporter.write_line(f"{cases} random cases a test, LSTMC_SEED={seed}")
 
 
 @pytest.fixture(autouse=True)

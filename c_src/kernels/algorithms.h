@@ -296,8 +296,9 @@ typedef struct slab {
 } slab;
 
 #define MM_INIT(r, j)                                                                              \
-    v_f32 a##r##j = mm_load(b->init + (size_t)r * b->init_stride + (size_t)j * V_WIDTH,            \
-                            b->k0 ? a->columns - b->column - (size_t)j * V_WIDTH : V_WIDTH);
+    v_f32 a##r##j =                                                                                \
+        mm_load(b->init + (size_t)r * b->init_stride + (size_t)j * V_WIDTH,                        \
+                b->k0 || a->init_stride ? a->columns - b->column - (size_t)j * V_WIDTH : V_WIDTH);
 #define MM_ROW(r) const float *v##r = a->x + (row + (size_t)r) * a->x_stride;
 #define MM_STORE(r, j)                                                                             \
     mm_store(a, b->last, a##r##j,                                                                  \
@@ -380,7 +381,7 @@ static void matmul(const lstmc_matmul_args *a) {
     while (column < a->columns) {
         const size_t left = (a->columns - column + V_WIDTH - 1) / V_WIDTH;
         const size_t vectors = left >= 4 ? 4 : left >= 2 ? 2 : 1;
-        slab b = {0, 0, 0, {NULL, NULL, NULL, NULL}, a->init + column, 0, column};
+        slab b = {0, 0, 0, {NULL, NULL, NULL, NULL}, a->init + column, a->init_stride, column};
         for (size_t j = 0; j < vectors; j++) {
             const size_t at = column + j * V_WIDTH;
             b.weight[j] = a->w + at / a->panel * a->panel * a->k + at % a->panel;
@@ -403,6 +404,9 @@ static void matmul(const lstmc_matmul_args *a) {
     }
 }
 
+#include "cells.h"
+
 const lstmc_kernels LSTMC_KERNELS = {
-    LSTMC_TARGET_ID, V_WIDTH, lstm_row, lstm_rows, matmul, map, softmax,
+    LSTMC_TARGET_ID, V_WIDTH,  lstm_row, lstm_rows, matmul,
+    lstm_cell_all,   gru_cell, rnn_cell, map,       softmax,
 };

@@ -50,6 +50,7 @@ typedef struct lstmc_matmul_args {
     float *y;
     size_t x_stride;
     size_t y_stride;
+    size_t init_stride; /* 0: the same for all rows, else that of rows with `columns` floats */
     uint32_t rows;
     uint32_t k;
     uint32_t panel;
@@ -58,12 +59,39 @@ typedef struct lstmc_matmul_args {
     lstmc_fn fn;
 } lstmc_matmul_args;
 
+/* What the cells behind the products do, all panels of one width of one row. Pre-activations come
+ * as [panel][gate][width], everything else as [unit], padded to whole panels. Options are in
+ * lstmc/graph/recurrent.py. */
+typedef struct lstmc_cell_args {
+    const float *pre;
+    const float *peephole; /* LSTM: [panel][i f o][width], or NULL */
+    float *buffer;         /* GRU: R n, or r h; see gru_cell */
+    float *c;              /* LSTM */
+    const float *h;        /* GRU: the state before */
+    float *to;             /* h, or what a projection takes */
+    float *y;              /* [unit], real units only, gets what `to` gets; or NULL */
+    lstmc_fn fn[3];        /* gate, candidate, output; or the RNN's activation */
+    float clip;            /* of the pre-activations; 0: none */
+    uint32_t coupled, sees_old;
+    uint32_t reset_after;
+    uint32_t part;   /* LSTMC_CELL_...: which parts to do */
+    uint32_t panel;  /* width */
+    uint32_t panels; /* how many */
+    uint32_t units;  /* real ones in all of them */
+} lstmc_cell_args;
+
+/* LSTM: the new c; h from it. GRU: r h into buffer; h. */
+enum { LSTMC_CELL_FIRST = 1, LSTMC_CELL_SECOND = 2 };
+
 typedef struct lstmc_kernels {
     lstmc_target target;
     uint32_t width;                                 /* lanes: panels must be multiples of it */
     void (*lstm_row)(const lstmc_lstm_args *args);  /* one row, several panels */
     void (*lstm_rows)(const lstmc_lstm_args *args); /* several rows, one panel */
     void (*matmul)(const lstmc_matmul_args *args);
+    void (*lstm_cell)(const lstmc_cell_args *args);
+    void (*gru_cell)(const lstmc_cell_args *args);
+    void (*rnn_cell)(const lstmc_cell_args *args);
     /* y[i] = fn(x[i]), flushed if flush is 1. x and y may be the same. */
     void (*map)(const lstmc_fn *fn, uint32_t flush, const float *x, float *y, size_t n);
     /* One row: y[i] = flush(exp(x[i] - max) / sum), the sum taken for i ascending. */

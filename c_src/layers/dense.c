@@ -17,13 +17,13 @@ static int check(const lstmc_layer *l) {
         !lstmc_tensor_is(&bias, 1, weight.units, 1, weight.panel)) {
         return LSTMC_E_INVALID;
     }
-    return lstmc_layer_output(l, 0, weight.units, x.has_time) ? LSTMC_OK : LSTMC_E_INVALID;
+    return lstmc_layer_output(l, 0, lstmc_with_features(x, weight.units)) ? LSTMC_OK
+                                                                          : LSTMC_E_INVALID;
 }
 
 typedef struct dense {
     const float *weight, *bias; /* bias may be NULL */
     uint32_t x, y;              /* value ids */
-    uint32_t has_time;
     uint32_t k, units, panel;
     uint32_t full, half; /* columns in panels of full width, and padded ones in the half panel */
     lstmc_fn fn;
@@ -38,7 +38,6 @@ static void prepare(const lstmc_layer *l, void *prepared) {
     d->bias = lstmc_tensor_get(l, 1, &bias) ? bias.data : NULL;
     d->x = l->inputs[0];
     d->y = l->outputs[0];
-    d->has_time = lstmc_value_get(l->model, d->x).has_time;
     d->k = weight.k;
     d->units = weight.units;
     d->panel = weight.panel;
@@ -64,7 +63,7 @@ static void run(lstmc_node *node, const lstmc_call *call) {
         init = call->scratch;
     }
     const lstmc_view x = call->views[d->x], y = call->views[d->y];
-    const uint32_t time = d->has_time ? call->time : 1;
+    const uint32_t time = lstmc_steps(call, d->x);
 
     /* One product for all rows that lie evenly: everything if dense, else row by row. */
     const int even = time == 1 || (x.batch_stride == time * x.time_stride &&
@@ -73,6 +72,7 @@ static void run(lstmc_node *node, const lstmc_call *call) {
     lstmc_matmul_args a;
     a.k = d->k;
     a.raw = 0;
+    a.init_stride = 0;
     a.fn = d->fn;
     a.rows = even ? call->batch * time : time;
     a.x_stride = time == 1 ? x.batch_stride : x.time_stride;
@@ -98,4 +98,5 @@ static void run(lstmc_node *node, const lstmc_call *call) {
     }
 }
 
-const lstmc_layer_ops lstmc_layer_dense = {2, sizeof(dense), check, prepare, plan, run, 0, NULL};
+const lstmc_layer_ops lstmc_layer_dense = {2,   sizeof(dense), check, prepare, plan,
+                                           run, NULL,          0,     NULL};

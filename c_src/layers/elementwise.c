@@ -4,7 +4,7 @@
 static int check_shape(const lstmc_layer *l, uint32_t params) {
     if (!lstmc_layer_counts(l, 1, 1, 0, params)) return LSTMC_E_INVALID;
     const lstmc_value x = lstmc_value_get(l->model, l->inputs[0]);
-    return lstmc_layer_output(l, 0, x.features, x.has_time) ? LSTMC_OK : LSTMC_E_INVALID;
+    return lstmc_layer_output(l, 0, x) ? LSTMC_OK : LSTMC_E_INVALID;
 }
 
 static int check_activation(const lstmc_layer *l) {
@@ -44,7 +44,7 @@ static void run(lstmc_node *node, const lstmc_call *call) {
     if (p->y == LSTMC_NONE) return;
     const lstmc_view x = call->views[p->x], y = call->views[p->y];
     for (uint32_t b = 0; b < call->batch; b++) {
-        for (uint32_t t = 0; t < (p->value.has_time ? call->time : 1); t++) {
+        for (uint32_t t = 0; t < lstmc_steps(call, p->x); t++) {
             const float *from = x.data + b * x.batch_stride + t * x.time_stride;
             float *to = y.data + b * y.batch_stride + t * y.time_stride;
             if (p->is_softmax) {
@@ -57,8 +57,6 @@ static void run(lstmc_node *node, const lstmc_call *call) {
 }
 
 const lstmc_layer_ops lstmc_layer_activation = {
-    3, sizeof(elementwise), check_activation, prepare, plan, run, 0, NULL,
-};
+    3, sizeof(elementwise), check_activation, prepare, plan, run, NULL, 0, NULL};
 const lstmc_layer_ops lstmc_layer_softmax = {
-    4, sizeof(elementwise), check_softmax, prepare, plan, run, 0, NULL,
-};
+    4, sizeof(elementwise), check_softmax, prepare, plan, run, NULL, 0, NULL};

@@ -6,7 +6,8 @@
 static int check(const lstmc_layer *l) {
     if (!lstmc_layer_counts(l, 1, 1, 0, 0)) return LSTMC_E_INVALID;
     const lstmc_value x = lstmc_value_get(l->model, l->inputs[0]);
-    return x.has_time && lstmc_layer_output(l, 0, x.features, 0) ? LSTMC_OK : LSTMC_E_INVALID;
+    return x.has_time && lstmc_layer_output(l, 0, lstmc_without_time(x.features)) ? LSTMC_OK
+                                                                                  : LSTMC_E_INVALID;
 }
 
 typedef struct last_step {
@@ -31,7 +32,7 @@ static void run(lstmc_node *node, const lstmc_call *call) {
     const lstmc_view x = call->views[p->x];
     for (uint32_t b = 0; b < call->batch; b++) {
         float *kept = node->state + (size_t)b * p->features;
-        const uint32_t n = lstmc_row_length(call, b);
+        const uint32_t n = lstmc_row_steps(call, p->x, b);
         if (n) {
             const lstmc_fn linear = {LSTMC_FN_LINEAR, 0.0f,
                                      0.0f}; /* a model's input may be small */
@@ -55,5 +56,4 @@ static void state(const lstmc_node *node, uint32_t index, uint32_t max_batch,
 }
 
 const lstmc_layer_ops lstmc_layer_last_step = {
-    5, sizeof(last_step), check, prepare, plan, run, 1, state,
-};
+    5, sizeof(last_step), check, prepare, plan, run, NULL, 1, state};

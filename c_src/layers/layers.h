@@ -9,20 +9,36 @@ extern const lstmc_layer_ops lstmc_layer_dense;
 extern const lstmc_layer_ops lstmc_layer_activation;
 extern const lstmc_layer_ops lstmc_layer_softmax;
 extern const lstmc_layer_ops lstmc_layer_last_step;
+extern const lstmc_layer_ops lstmc_layer_gru;
+extern const lstmc_layer_ops lstmc_layer_rnn;
 
-/* The record has exactly these counts. */
+/* The record has exactly these counts, and no input is absent. */
 static inline int lstmc_layer_counts(const lstmc_layer *l, uint32_t inputs, uint32_t outputs,
                                      uint32_t tensors, uint32_t params) {
+    for (uint32_t i = 0; i < l->input_count; i++) {
+        if (l->inputs[i] == LSTMC_NONE) return 0;
+    }
     return l->input_count == inputs && l->output_count == outputs && l->tensor_count == tensors &&
            l->param_count == params;
 }
 
 /* Output i is absent, or is what the layer makes. */
-static inline int lstmc_layer_output(const lstmc_layer *l, uint32_t i, uint32_t features,
-                                     uint32_t has_time) {
+static inline int lstmc_layer_output(const lstmc_layer *l, uint32_t i, lstmc_value made) {
     if (l->outputs[i] == LSTMC_NONE) return 1;
     const lstmc_value v = lstmc_value_get(l->model, l->outputs[i]);
-    return v.features == features && v.has_time == has_time;
+    if (!made.has_time) return v.features == made.features && !v.has_time;
+    return v.features == made.features && lstmc_same_steps(&v, &made);
+}
+
+/* The same value with other features, and one without time. */
+static inline lstmc_value lstmc_with_features(lstmc_value v, uint32_t features) {
+    v.features = features;
+    return v;
+}
+
+static inline lstmc_value lstmc_without_time(uint32_t features) {
+    const lstmc_value v = {features, 0, 0, 0, 1};
+    return v;
 }
 
 /* A tensor in panels of this shape. */

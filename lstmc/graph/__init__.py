@@ -40,6 +40,7 @@ from .pointwise import (
     Concat,
     Dense,
     Embedding,
+    Fill,
     LayerNorm,
     Reduce,
     Select,
@@ -58,6 +59,7 @@ from .sequence import (
     Reverse,
     SliceTime,
     SoftmaxTime,
+    StepMask,
     Unflatten,
     Window,
 )
@@ -68,7 +70,7 @@ LAYERS: dict[int, type[Layer]] = {
     for c in (
         LSTM, Dense, Activation, Softmax, LastStep, GRU, RNN, Embedding, Affine, LayerNorm, Combine,
         Concat, Select, Reduce, ReduceTime, Reverse, SliceTime, PadTime, Repeat, Flatten, Unflatten,
-        Conv1D, DepthwiseConv1D, Pool1D, SoftmaxTime,
+        Conv1D, DepthwiseConv1D, Pool1D, SoftmaxTime, Fill, StepMask,
     )
 }  # fmt: skip
 
@@ -165,8 +167,8 @@ __all__ = [
     "BATCH", "DTYPES", "FLOAT32_MAX", "FN_CODES", "GRU", "HARD_SIGMOID_KERAS2",
     "HARD_SIGMOID_KERAS3", "HARD_SIGMOID_ONNX", "HARD_SIGMOID_TORCH", "LAYERS", "LINEAR", "LSTM",
     "RELU", "RNN", "SIGMOID", "TANH", "TIME", "Activation", "Affine", "Axis", "ClockConflict",
-    "Combine", "Concat", "Conv1D", "Dense", "DepthwiseConv1D", "Embedding", "Flatten", "Fn",
+    "Combine", "Concat", "Conv1D", "Dense", "DepthwiseConv1D", "Embedding", "Fill", "Flatten", "Fn",
     "Graph", "LastStep", "Layer", "LayerNorm", "OpenSteps", "PadTime", "Pool1D", "Recurrent",
     "Reduce", "ReduceTime", "Repeat", "Reverse", "Select", "SliceTime", "Softmax", "SoftmaxTime",
-    "Spec", "Steps", "Unflatten", "Value", "Window",
+    "Spec", "StepMask", "Steps", "Unflatten", "Value", "Window",
 ]  # fmt: skip

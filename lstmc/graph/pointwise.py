@@ -152,7 +152,7 @@ class Combine(Layer):
         return (Spec(features, timed[0] if timed else None),)
 
     def whole(self, *specs: Any) -> str:
-        mixed = {s.time is None for s in specs}
+        mixed = {s.time is None for s in specs if not s.fixed}
         return "it spreads a value without time over all steps" if len(mixed) > 1 else ""
 
 
@@ -196,3 +196,19 @@ class Reduce(Layer):
     def infer(self, *specs: Any) -> tuple[Spec, ...]:
         (x,) = specs
         return (Spec(1, x.time),)
+
+
+@dataclass(kw_only=True)
+class Fill(Layer):
+    """y = value, the same in every row, whatever x is: such as an initial state that was trained.
+
+    value [F] float32. x is there because every layer has an input.
+    """
+
+    code: ClassVar[int] = 26
+    value: np.ndarray | None = panels(1, vector=True)
+
+    def infer(self, *specs: Any) -> tuple[Spec, ...]:
+        if self.value is None or self.value.ndim != 1 or not self.value.size:
+            raise self.error("its value is not a vector")
+        return (Spec(self.value.size, fixed=True),)

@@ -2,8 +2,8 @@
 
 inputs (x, mask, h0, c0): x with time, I features. The others are optional, None or left out at the
 end: mask has 1 feature and the steps of x, and where it is 0 the state stands still; h0 and c0
-have no time, and are the state that each call starts from (a layer without them starts from zero,
-or goes on where the call before ended).
+have no time, and are the state that each call starts from. A layer without them, or with ones that
+are fixed (:class:`Fill`), starts from zero or from those, or goes on where the call before ended.
 
 outputs (sequence, h, c): the hidden state of every step, and the last one (and the last cell
 state). Where a step is masked, or lies beyond a row's length, the state stays as it was, and the
@@ -82,7 +82,7 @@ class Recurrent(Layer):
     def whole(self, *specs: Any) -> str:
         if self.reverse:
             return "it goes backwards in time"
-        if any(s is not None for s in specs[2:]):
+        if any(s is not None and not s.fixed for s in specs[2:]):
             return "its initial state is an input"
         return ""
 

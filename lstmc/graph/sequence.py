@@ -126,6 +126,8 @@ class Repeat(Layer):
         return (Spec(x.features, Steps(None, self.count) if like is None else self._timed(like)),)
 
     def whole(self, *specs: Any) -> str:
+        if specs[0].fixed and self.count == 0:
+            return ""
         return "it spreads a value without time over all steps"
 
 
@@ -293,7 +295,28 @@ class SoftmaxTime(Layer):
         return WHOLE
 
 
+@dataclass(kw_only=True)
+class StepMask(Layer):
+    """y[b, t] = 1 where t < n[b], else 0, for each step of the second input.
+
+    inputs (n, like): n has 1 feature and no time, the number of valid steps of a row as ONNX's
+    sequence_lens and PyTorch's packed sequences give it. A recurrent layer takes y as its mask.
+    """
+
+    code: ClassVar[int] = 27
+
+    def infer(self, *specs: Any) -> tuple[Spec, ...]:
+        self._absent(specs)
+        n, like = specs
+        if n != Spec(1):
+            raise self.error(f"the numbers of valid steps are {n}, expected 1 feature without time")
+        return (Spec(1, self._timed(like)),)
+
+    def whole(self, *specs: Any) -> str:
+        return WHOLE
+
+
 __all__ = [
     "Conv1D", "DepthwiseConv1D", "Flatten", "LastStep", "PadTime", "Pool1D", "ReduceTime", "Repeat",
-    "Reverse", "SliceTime", "SoftmaxTime", "Unflatten", "Window", "constant_steps",
+    "Reverse", "SliceTime", "SoftmaxTime", "StepMask", "Unflatten", "Window", "constant_steps",
 ]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..errors import ConversionError
 
@@ -48,10 +48,14 @@ class Steps:
 
 @dataclass(frozen=True)
 class Spec:
-    """A value inside the graph: ``features`` floats a row, once or at every one of its steps."""
+    """A value inside the graph: ``features`` floats a row, once or at every one of its steps.
+
+    ``fixed``: it is known before the model runs, the same in every row and call.
+    """
 
     features: int
     time: Steps | None = None
+    fixed: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,7 @@ static void run_model(const lstmc_model *m) {
     if (lstmc_session_init(&session, m, &config, arena, size)) abort();
 
     lstmc_array arrays[64];
+    memset(arrays, 0, sizeof arrays);
     for (uint32_t i = 0; i < count; i++) {
         const size_t n = (size_t)info[i].features * now * (info[i].has_time ? time : 1);
         float *data = (float *)get_memory(n * sizeof(float));

@@ -100,6 +100,7 @@ static inline void clear_outputs(sample *s) {
 static inline int run_part(lstmc_session *session, sample *s, uint32_t b0, uint32_t rows,
                            uint32_t t0, uint32_t steps, const int32_t *lengths) {
     lstmc_array arrays[64];
+    memset(arrays, 0, sizeof arrays);
     if (s->inputs + s->outputs > 64) return LSTMC_E_ARGUMENT;
     for (uint32_t i = 0; i < s->inputs + s->outputs; i++) {
         const io_array *a = s->all + i;

@@ -228,6 +228,7 @@ static void test_run_misuse(void) {
     CHECK(session && !status);
     clear_outputs(&s);
     lstmc_array a[64];
+    memset(a, 0, sizeof a);
     const uint32_t count = s.inputs + s.outputs;
     for (uint32_t i = 0; i < count; i++) {
         a[i].data = s.all[i].data;
@@ -302,6 +303,7 @@ static void test_strides(const char *name) {
     int status;
     open_model(&m, &s, name);
     lstmc_array a[64];
+    memset(a, 0, sizeof a);
     float *room[64];
     size_t sizes[64];
     const uint32_t count = s.inputs + s.outputs;
@@ -362,7 +364,7 @@ static void test_rows_left_out(void) {
                 x[b][t][i] = (float)((b * 31 + t * 17 + i * 7) % 13 - 6) / 8;
         }
     }
-    lstmc_array in = {x, 24, 3}, out = {y, 1, 0};
+    lstmc_array in = {x, 24, 3, 0, 0, 0}, out = {y, 1, 0, 0, 0, 0};
     for (int b = 0; b < 8; b++) { /* what row b gives alone after t steps */
         lstmc_session *one = make_session(&m, 1, 1, LSTMC_TARGET_SCALAR, &status);
         for (int t = 0; t < 8; t++) {

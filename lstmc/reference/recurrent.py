@@ -1,38 +1,14 @@
-"""The oracle: every layer in float64 numpy, slow and obvious.
-
-This file is what lstmc *means*. The C core, the converters and, later, the gradients are checked
-against it, so nothing here is fast, clever or shared with what it checks. Arrays inside a graph are
-[batch, time, features], or [batch, features] for a value without a time axis.
-"""
+"""LSTM, GRU and RNN in float64: one frame, three cells."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
-from . import graph as g
+from lstmc import graph as g
 
-Array = np.ndarray
-
-
-def fn(f: g.Fn, x: Array) -> Array:
-    """An elementwise function of :class:`lstmc.graph.Fn`."""
-    if f.kind == "linear":
-        return x
-    if f.kind == "sigmoid":
-        e = np.exp(-np.abs(x))
-        return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
-    if f.kind == "tanh":
-        return np.tanh(x)
-    if f.kind == "relu":
-        return np.maximum(x, 0)
-    if f.kind == "hard_sigmoid":
-        return np.clip(np.float32(f.alpha).astype(float) * x + float(np.float32(f.beta)), 0, 1)
-    if f.kind == "exponential":
-        return np.exp(x)
-    raise AssertionError(f.kind)
+from .functions import Array, fn
 
 
 def recurrent(
@@ -145,86 +121,3 @@ def rnn(
         return (fn(layer.activation, _clip(layer, w_ih @ x_t + w_hh @ h + bias)),)
 
     return recurrent(layer, x, lengths, mask, _initial(layer, len(x), initial), cell)
-
-
-def dense(layer: g.Dense, x: Array, *, lengths: Array) -> tuple[Array]:
-    """activation(weight x + bias)."""
-    y = x @ layer.weight.astype(float).T
-    if layer.bias is not None:
-        y = y + layer.bias.astype(float)
-    return (fn(layer.activation, y),)
-
-
-def activation(layer: g.Activation, x: Array, *, lengths: Array) -> tuple[Array]:
-    return (fn(layer.activation, x),)
-
-
-def softmax(layer: g.Softmax, x: Array, *, lengths: Array) -> tuple[Array]:
-    parts = x.reshape(*x.shape[:-1], -1, layer.size or x.shape[-1])
-    e = np.exp(parts - parts.max(axis=-1, keepdims=True))
-    return ((e / e.sum(axis=-1, keepdims=True)).reshape(x.shape),)
-
-
-def last_step(layer: g.LastStep, x: Array, *, lengths: Array) -> tuple[Array]:
-    y = np.zeros((x.shape[0], x.shape[2]))
-    for b, n in enumerate(lengths):
-        if n:
-            y[b] = x[b, n - 1]
-    return (y,)
-
-
-LAYERS: dict[type[g.Layer], Callable[..., tuple[Array, ...]]] = {
-    g.LSTM: lstm,
-    g.GRU: gru,
-    g.RNN: rnn,
-    g.Dense: dense,
-    g.Activation: activation,
-    g.Softmax: softmax,
-    g.LastStep: last_step,
-}
-
-
-def to_internal(value: g.Value, array: Array) -> Array:
-    """An array in a value's own axis order as [batch, (time,) features] float64."""
-    order = [value.axes.index(a) for a in (g.BATCH, g.TIME) if a in value.axes]
-    rest = [i for i in range(len(value.axes)) if i not in order]
-    a = np.transpose(np.asarray(array, dtype=float), order + rest)
-    return a.reshape(*a.shape[: len(order)], value.spec.features)
-
-
-def from_internal(value: g.Value, array: Array) -> Array:
-    """The inverse of :func:`to_internal`."""
-    symbols = [a for a in (g.BATCH, g.TIME) if a in value.axes]
-    sizes = [a for a in value.axes if not isinstance(a, str)]
-    a = array.reshape(*array.shape[: len(symbols)], *sizes)
-    position: dict[Any, int] = {s: i for i, s in enumerate(symbols)}
-    rest = iter(range(len(symbols), a.ndim))
-    return np.transpose(a, [position[x] if isinstance(x, str) else next(rest) for x in value.axes])
-
-
-def run(
-    graph: g.Graph, inputs: Mapping[str, Array], lengths: Array | None = None
-) -> dict[str, Array]:
-    """All outputs of the graph by name, float64, from zero state.
-
-    ``inputs`` holds an array for each input, in that input's own axis order; ``lengths`` is int
-    [batch], the valid steps of each row on the graph's first clock, all of them if None.
-
-    The function of a layer gets its inputs (None for an absent one), and as ``lengths`` the valid
-    steps of each row of its first input that has time.
-    """
-    specs = graph.infer()
-    values: dict[str, Array] = {v.name: to_internal(v, inputs[v.name]) for v in graph.inputs}
-    batch = values[graph.inputs[0].name].shape[0]
-    sizes = {v.clock: values[v.name].shape[1] for v in graph.inputs if v.spec.time and v.clock}
-    rows = [dict(sizes) for _ in range(batch)]
-    if lengths is not None and graph.clocks:
-        rows = [{**sizes, graph.clocks[0]: int(n)} for n in lengths]
-    for layer in graph.layers:
-        given = [None if n is None else values[n] for n in layer.inputs]
-        times = [specs[n].time for n in layer.inputs if n is not None]
-        steps = next((t for t in times if t is not None), g.Steps(None, 1))
-        valid = np.array([steps.count(row) for row in rows], int)
-        out = LAYERS[type(layer)](layer, *given, lengths=valid)
-        values.update({n: a for n, a in zip(layer.outputs, out, strict=True) if n is not None})
-    return {v.name: from_internal(v, values[v.name]) for v in graph.outputs}

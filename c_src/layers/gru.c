@@ -1,0 +1,92 @@
+/* GRU, gates r z n: h' = flush(fma(z, h, (1 - z) * n)).
+ *
+ * Tensors: weight_ih [3 units, input], weight_hh [3 units, units], bias [3 units] or none,
+ * recurrent_bias [units] or none. Params: gate and candidate functions, reset_after; reverse, hold,
+ * clip.
+ *
+ * With reset_after, n = candidate(fma(r, q, p)), p being the chain of bias and inputs, q that of the
+ * recurrent bias and h; without, the chain of n goes on over r * h. */
+#include "recurrent.h"
+
+#include <string.h>
+
+#define OPTIONS 7u /* the first parameter behind the functions and reset_after */
+
+static int check(const lstmc_layer *l) {
+    lstmc_tensor ih, t;
+    lstmc_fn fn;
+    if (l->tensor_count != 4 || l->param_count < OPTIONS || l->param_count > OPTIONS + 3) {
+        return LSTMC_E_INVALID;
+    }
+    if (!lstmc_fn_get(l->params, &fn) || !lstmc_fn_get(l->params + 3, &fn)) {
+        return LSTMC_E_UNSUPPORTED;
+    }
+    const uint32_t units = lstmc_tensor_get(l, 0, &ih) ? ih.units : 0;
+    const int status = lstmc_recurrent_check(l, 3, 1, units, OPTIONS);
+    if (status) return status;
+    if (l->params[6] > 1) return LSTMC_E_INVALID;
+    if (lstmc_tensor_get(l, 3, &t) &&
+        (!l->params[6] || !lstmc_tensor_is(&t, 1, units, 1, ih.panel))) {
+        return LSTMC_E_INVALID;
+    }
+    return LSTMC_OK;
+}
+
+static void step(const lstmc_frame *r, uint32_t t, uint32_t b0, uint32_t b1) {
+    const lstmc_recurrent *m = r->m;
+    lstmc_cell_args a;
+    memset(&a, 0, sizeof a);
+    memcpy(a.fn, m->fn, sizeof a.fn);
+    a.reset_after = m->reset_after;
+
+    lstmc_product p = lstmc_hidden_product(r, b0, b1);
+    p.gates = 2; /* r z */
+    lstmc_multiply(r, &p);
+    p.gates = 1;
+    p.weight.at = 2;
+    if (m->reset_after) {
+        p.init = m->recurrent_bias ? m->recurrent_bias : r->zeros;
+        p.init_stride = 0;
+        p.from.of = p.to.of = 1;
+        p.y = r->buffer;
+        p.y_stride = m->padded;
+    } else {
+        a.part = LSTMC_CELL_FIRST;
+        lstmc_cells(r, &a, t, b0, b1);
+        p.v = r->buffer;
+        p.from.at = p.to.at = 2;
+    }
+    lstmc_multiply(r, &p);
+    a.part = LSTMC_CELL_SECOND;
+    lstmc_cells(r, &a, t, b0, b1);
+}
+
+static void kernel(const lstmc_kernels *kernels, const lstmc_cell_args *args) {
+    kernels->gru_cell(args);
+}
+
+static const lstmc_cell cell = {3, 1, 1, step, kernel};
+
+static void prepare(const lstmc_layer *l, void *prepared) {
+    lstmc_recurrent *m = (lstmc_recurrent *)prepared;
+    lstmc_tensor ih, t;
+    (void)lstmc_tensor_get(l, 0, &ih);
+    lstmc_recurrent_prepare(l, &cell, ih.units, OPTIONS, m);
+    (void)lstmc_fn_get(l->params, &m->fn[0]);
+    (void)lstmc_fn_get(l->params + 3, &m->fn[1]);
+    m->reset_after = l->params[6];
+    m->recurrent_bias = lstmc_tensor_get(l, 3, &t) ? t.data : NULL;
+}
+
+static void plan(const lstmc_layer *l, uint32_t batch, uint32_t time, lstmc_need *need) {
+    lstmc_recurrent m;
+    prepare(l, &m);
+    lstmc_recurrent_plan(&m, batch, time, need);
+}
+
+static int whole(const lstmc_layer *l) { return lstmc_recurrent_whole(l, OPTIONS); }
+
+const lstmc_layer_ops lstmc_layer_gru = {
+    6, sizeof(lstmc_recurrent), check, prepare, plan, lstmc_recurrent_run, whole,
+    1, lstmc_recurrent_state,
+};

@@ -1,0 +1,150 @@
+/* The LSTM without options, where speed counts: each panel's products and its cell in one kernel. */
+#include "recurrent.h"
+
+#include <string.h>
+
+/* bias + weight_ih x for all rows and the steps [t0, t0 + steps). */
+void lstmc_fused_ahead(const lstmc_frame *r, uint32_t t0, uint32_t steps) {
+    const lstmc_recurrent *m = r->m;
+    const uint32_t batch = r->call->batch;
+    for (uint32_t i = 0; i * m->panel < m->padded; i++) {
+        const size_t unit = (size_t)i * m->panel;
+        const uint32_t width = lstmc_width_of(m, i);
+        lstmc_matmul_args a;
+        memset(&a, 0, sizeof a);
+        a.w = m->ih + unit * 4 * m->input;
+        a.init = r->bias + unit * 4;
+        a.k = m->input;
+        a.panel = a.columns = 4 * width;
+        a.raw = 1;
+        a.rows = steps;
+        a.x_stride = r->x.time_stride;
+        a.y_stride = (size_t)4 * m->padded * batch;
+        for (uint32_t b = 0; b < batch; b++) {
+            a.x = r->x.data + b * r->x.batch_stride + t0 * r->x.time_stride;
+            a.y = r->ahead + unit * 4 * batch + (size_t)b * 4 * width;
+            lstmc_kernels_of(r, i)->matmul(&a);
+        }
+    }
+}
+
+/* What is the same in all steps. */
+static void step_args(const lstmc_frame *r, lstmc_lstm_args *a) {
+    const lstmc_recurrent *m = r->m;
+    a->segment[0].k = m->input;
+    a->segment[0].stride = r->x.batch_stride;
+    a->segment[1].k = m->units;
+    a->segment[1].stride = m->padded;
+    a->part = r->part;
+    a->state_stride = m->padded;
+    a->y_stride = r->y.batch_stride;
+    a->gate = m->fn[0];
+    a->candidate = m->fn[1];
+    a->output = m->fn[2];
+    a->plain = m->plain;
+}
+
+/* Panel i. init is that of all panels, for `batch` rows; 0: a bias, the same for all. */
+static void step_panel(const lstmc_frame *r, const lstmc_lstm_args *a, uint32_t i,
+                       const float *init, uint32_t batch) {
+    const lstmc_recurrent *m = r->m;
+    const size_t unit = (size_t)i * m->panel;
+    lstmc_lstm_args now = *a;
+    now.panel = lstmc_width_of(m, i);
+    now.panels = 1;
+    now.units = m->units - (uint32_t)unit;
+    now.segment[0].w = m->ih + unit * 4 * m->input;
+    now.segment[1].w = m->hh + unit * 4 * m->units;
+    now.init_stride = batch ? (size_t)4 * now.panel : 0;
+    now.init = init + (batch ? unit * 4 * batch : unit * 4);
+    now.c += unit;
+    now.h += unit;
+    if (now.y) now.y += unit;
+    if (now.rows == 1) {
+        lstmc_kernels_of(r, i)->lstm_row(&now);
+    } else {
+        lstmc_kernels_of(r, i)->lstm_rows(&now);
+    }
+}
+
+/* `ahead` is where the step's products are, or NULL. */
+void lstmc_fused_step(const lstmc_frame *r, uint32_t t, const float *ahead, uint32_t b0,
+                      uint32_t b1) {
+    const lstmc_recurrent *m = r->m;
+    const uint32_t parity = r->parity;
+    const uint32_t batch = r->call->batch, rows = b1 - b0;
+    const size_t first = (size_t)b0 * m->padded;
+    lstmc_lstm_args a;
+    step_args(r, &a);
+    a.segment[0].k = ahead ? 0 : m->input;
+    a.segment[0].v = r->x.data + b0 * r->x.batch_stride + t * r->x.time_stride;
+    a.segment[1].v = r->h[parity] + first;
+    a.c = r->c + first;
+    a.h = r->h[1 - parity] + first;
+    a.y = lstmc_output_at(r, t, b0);
+    a.rows = rows;
+    a.backwards = parity;
+    const uint32_t panels = m->full + (m->padded % m->panel != 0);
+    for (uint32_t n = 0; n < panels; n++) {
+        const uint32_t i = parity ? panels - 1 - n : n;
+        const float *init = ahead ? ahead + (size_t)b0 * 4 * lstmc_width_of(m, i) : r->bias;
+        step_panel(r, &a, i, init, ahead ? batch : 0);
+    }
+}
+
+/* Panels of one width, and where they take their part of all arrays. */
+typedef struct group {
+    lstmc_lstm_args args;
+    void (*lstm_row)(const lstmc_lstm_args *args);
+    size_t unit;
+} group;
+
+static void set_group(const lstmc_frame *r, group *p, uint32_t i, uint32_t count) {
+    const lstmc_recurrent *m = r->m;
+    p->unit = (size_t)i * m->panel;
+    p->lstm_row = lstmc_kernels_of(r, i)->lstm_row;
+    step_args(r, &p->args);
+    p->args.segment[0].w = m->ih + p->unit * 4 * m->input;
+    p->args.segment[1].w = m->hh + p->unit * 4 * m->units;
+    p->args.init = r->bias + p->unit * 4;
+    p->args.c = r->c + p->unit;
+    p->args.panel = lstmc_width_of(m, i);
+    p->args.panels = count;
+    p->args.units = m->units - (uint32_t)p->unit;
+    p->args.y = NULL;
+}
+
+/* Steps of a single row. Its products lie side by side, so that a call takes all panels of a width,
+ * and little is left to do for a step: with a small net that is a good part of the time. */
+uint32_t lstmc_fused_single(const lstmc_frame *r, uint32_t chunk) {
+    const lstmc_recurrent *m = r->m;
+    uint32_t parity = r->parity, first = 0;
+    const uint32_t half = m->padded % m->panel != 0;
+    group groups[2];
+    if (m->full) set_group(r, &groups[0], 0, m->full);
+    if (half) set_group(r, &groups[1], m->full, 1);
+    const uint32_t from = m->full ? 0 : 1, to = half ? 1 : 0;
+    for (uint32_t i = 0; i < r->time; i++, parity ^= 1) {
+        const uint32_t t = lstmc_when(r, i);
+        if (chunk && i % chunk == 0) {
+            const uint32_t n = r->time - i < chunk ? r->time - i : chunk;
+            first = lstmc_first_of(r, i, n);
+            lstmc_fused_ahead(r, first, n);
+        }
+        /* Every other step goes backwards over the panels: what was read last is in the cache. */
+        for (uint32_t n = from; n <= to; n++) {
+            group *p = &groups[parity ? from + to - n : n];
+            if (chunk) {
+                p->args.segment[0].k = 0;
+                p->args.init = r->ahead + (size_t)(t - first) * 4 * m->padded + p->unit * 4;
+            }
+            p->args.segment[0].v = r->x.data + t * r->x.time_stride;
+            p->args.segment[1].v = r->h[parity];
+            p->args.h = r->h[1 - parity] + p->unit;
+            if (r->y.data) p->args.y = r->y.data + t * r->y.time_stride + p->unit;
+            p->args.backwards = parity;
+            p->lstm_row(&p->args);
+        }
+    }
+    return parity;
+}

@@ -1,0 +1,55 @@
+/* RNN: h' = flush(activation(bias + weight_ih x + weight_hh h)).
+ *
+ * Tensors: weight_ih [units, input], weight_hh [units, units], bias [units] or none. Params:
+ * activation; reverse, hold, clip. */
+#include "recurrent.h"
+
+#include <string.h>
+
+#define OPTIONS 3u /* the first parameter behind the function */
+
+static int check(const lstmc_layer *l) {
+    lstmc_tensor ih;
+    lstmc_fn fn;
+    if (l->tensor_count != 3 || l->param_count < OPTIONS || l->param_count > OPTIONS + 3) {
+        return LSTMC_E_INVALID;
+    }
+    if (!lstmc_fn_get(l->params, &fn)) return LSTMC_E_UNSUPPORTED;
+    return lstmc_recurrent_check(l, 1, 1, lstmc_tensor_get(l, 0, &ih) ? ih.units : 0, OPTIONS);
+}
+
+static void step(const lstmc_frame *r, uint32_t t, uint32_t b0, uint32_t b1) {
+    const lstmc_product p = lstmc_hidden_product(r, b0, b1);
+    lstmc_cell_args a;
+    memset(&a, 0, sizeof a);
+    a.fn[0] = r->m->fn[0];
+    lstmc_multiply(r, &p);
+    lstmc_cells(r, &a, t, b0, b1);
+}
+
+static void kernel(const lstmc_kernels *kernels, const lstmc_cell_args *args) {
+    kernels->rnn_cell(args);
+}
+
+static const lstmc_cell cell = {1, 1, 0, step, kernel};
+
+static void prepare(const lstmc_layer *l, void *prepared) {
+    lstmc_recurrent *m = (lstmc_recurrent *)prepared;
+    lstmc_tensor ih;
+    (void)lstmc_tensor_get(l, 0, &ih);
+    lstmc_recurrent_prepare(l, &cell, ih.units, OPTIONS, m);
+    (void)lstmc_fn_get(l->params, &m->fn[0]);
+}
+
+static void plan(const lstmc_layer *l, uint32_t batch, uint32_t time, lstmc_need *need) {
+    lstmc_recurrent m;
+    prepare(l, &m);
+    lstmc_recurrent_plan(&m, batch, time, need);
+}
+
+static int whole(const lstmc_layer *l) { return lstmc_recurrent_whole(l, OPTIONS); }
+
+const lstmc_layer_ops lstmc_layer_rnn = {
+    7, sizeof(lstmc_recurrent), check, prepare, plan, lstmc_recurrent_run, whole,
+    1, lstmc_recurrent_state,
+};

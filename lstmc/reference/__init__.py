@@ -1,0 +1,97 @@
+"""The oracle: every layer in float64 numpy, slow and obvious.
+
+This package is what lstmc *means*. The C core, the converters and, later, the gradients are checked
+against it, so nothing here is fast, clever or shared with what it checks. Arrays inside a graph are
+[batch, time, features], or [batch, features] for a value without a time axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from lstmc import graph as g
+
+from . import pointwise, recurrent, sequence
+from .functions import Array, fn
+
+LAYERS: dict[type[g.Layer], Callable[..., tuple[Array, ...]]] = {
+    g.LSTM: recurrent.lstm,
+    g.GRU: recurrent.gru,
+    g.RNN: recurrent.rnn,
+    g.Dense: pointwise.dense,
+    g.Activation: pointwise.activation,
+    g.Softmax: pointwise.softmax,
+    g.Embedding: pointwise.embedding,
+    g.Affine: pointwise.affine,
+    g.LayerNorm: pointwise.layer_norm,
+    g.Combine: pointwise.combine,
+    g.Concat: pointwise.concat,
+    g.Select: pointwise.select,
+    g.Reduce: pointwise.reduce,
+    g.Fill: pointwise.fill,
+    g.LastStep: sequence.last_step,
+    g.ReduceTime: sequence.reduce_time,
+    g.Reverse: sequence.reverse,
+    g.SliceTime: sequence.slice_time,
+    g.PadTime: sequence.pad_time,
+    g.Repeat: sequence.repeat,
+    g.Flatten: sequence.flatten,
+    g.Unflatten: sequence.unflatten,
+    g.Conv1D: sequence.conv1d,
+    g.DepthwiseConv1D: sequence.depthwise_conv1d,
+    g.Pool1D: sequence.pool1d,
+    g.SoftmaxTime: sequence.softmax_time,
+    g.StepMask: sequence.step_mask,
+}
+
+
+def to_internal(value: g.Value, array: Array) -> Array:
+    """An array in a value's own axis order as [batch, (time,) features] float64."""
+    order = [value.axes.index(a) for a in (g.BATCH, g.TIME) if a in value.axes]
+    rest = [i for i in range(len(value.axes)) if i not in order]
+    a = np.transpose(np.asarray(array, dtype=float), order + rest)
+    return a.reshape(*a.shape[: len(order)], value.spec.features)
+
+
+def from_internal(value: g.Value, array: Array) -> Array:
+    """The inverse of :func:`to_internal`."""
+    symbols = [a for a in (g.BATCH, g.TIME) if a in value.axes]
+    sizes = [a for a in value.axes if not isinstance(a, str)]
+    a = array.reshape(*array.shape[: len(symbols)], *sizes)
+    position: dict[Any, int] = {s: i for i, s in enumerate(symbols)}
+    rest = iter(range(len(symbols), a.ndim))
+    return np.transpose(a, [position[x] if isinstance(x, str) else next(rest) for x in value.axes])
+
+
+def run(
+    graph: g.Graph, inputs: Mapping[str, Array], lengths: Array | None = None
+) -> dict[str, Array]:
+    """All outputs of the graph by name, float64, from zero state.
+
+    ``inputs`` holds an array for each input, in that input's own axis order; ``lengths`` is int
+    [batch], the valid steps of each row on the graph's first clock, all of them if None.
+
+    The function of a layer gets its inputs (None for an absent one), and as ``lengths`` the valid
+    steps of each row of its first input that has time.
+    """
+    specs = graph.infer()
+    values: dict[str, Array] = {v.name: to_internal(v, inputs[v.name]) for v in graph.inputs}
+    batch = values[graph.inputs[0].name].shape[0]
+    sizes = {v.clock: values[v.name].shape[1] for v in graph.inputs if v.spec.time and v.clock}
+    rows = [dict(sizes) for _ in range(batch)]
+    if lengths is not None and graph.clocks:
+        rows = [{**sizes, graph.clocks[0]: int(n)} for n in lengths]
+    for layer in graph.layers:
+        given = [None if n is None else values[n] for n in layer.inputs]
+        times = [specs[n].time for n in layer.inputs if n is not None]
+        steps = next((t for t in times if t is not None), g.Steps(None, 1))
+        valid = np.array([steps.count(row) for row in rows], int)
+        out = LAYERS[type(layer)](layer, *given, lengths=valid)
+        values.update({n: a for n, a in zip(layer.outputs, out, strict=True) if n is not None})
+    return {v.name: from_internal(v, values[v.name]) for v in graph.outputs}
+
+
+__all__ = ["LAYERS", "fn", "from_internal", "run", "to_internal"]
