@@ -52,10 +52,14 @@ class Activation(Layer):
 
 @dataclass(kw_only=True)
 class Softmax(Layer):
-    """y = exp(x - max x) / sum exp(x - max x) over every ``size`` features in turn; 0: all."""
+    """y = exp(x - max x) / sum exp(x - max x) over every ``size`` features in turn; 0: all.
+
+    ``log``: the logarithm of that, y = x - max x - log sum exp(x - max x).
+    """
 
     code: ClassVar[int] = 4
     size: int = option(0)
+    log: bool = option(False)
 
     def infer(self, *specs: Any) -> tuple[Spec, ...]:
         (x,) = specs

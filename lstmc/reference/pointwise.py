@@ -30,8 +30,10 @@ def activation(layer: g.Activation, x: Array, *, lengths: Array) -> tuple[Array]
 
 def softmax(layer: g.Softmax, x: Array, *, lengths: Array) -> tuple[Array]:
     parts = x.reshape(*x.shape[:-1], -1, layer.size or x.shape[-1])
-    e = np.exp(parts - parts.max(axis=-1, keepdims=True))
-    return ((e / e.sum(axis=-1, keepdims=True)).reshape(x.shape),)
+    centred = parts - parts.max(axis=-1, keepdims=True)
+    total = np.exp(centred).sum(axis=-1, keepdims=True)
+    y = centred - np.log(total) if layer.log else np.exp(centred) / total
+    return (y.reshape(x.shape),)
 
 
 def embedding(layer: g.Embedding, x: Array, *, lengths: Array) -> tuple[Array]:
