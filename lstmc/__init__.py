@@ -34,6 +34,7 @@ from .errors import (
     Error,
     FormatError,
     OutOfMemoryError,
+    RangeError,
     ShapeError,
     TargetError,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "FormatError",
     "Model",
     "OutOfMemoryError",
+    "RangeError",
     "ShapeError",
     "Stream",
     "TargetError",

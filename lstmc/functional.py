@@ -1,6 +1,7 @@
-"""The core's own elementwise functions, as every layer uses them.
+"""The core's own functions on arrays.
 
-Each takes float32 (or what :func:`lstmc.runtime.as_float32` accepts) of any shape and returns a new
+Recurrent layers: see :mod:`lstmc.recurrent`. Elementwise functions, as every layer uses them: each
+takes float32 (or what :func:`lstmc.runtime.as_float32` accepts) of any shape and returns a new
 float32 array of that shape. The bits are the same on every machine; docs/DESIGN.md gives the error
 bounds, which were measured over all 2^32 inputs. Results that would be subnormal are +0.
 """
@@ -12,9 +13,13 @@ from numpy.typing import ArrayLike
 
 from . import _core
 from .graph import FN_CODES, HARD_SIGMOID_ONNX, Fn
+from .recurrent import gru_forward, lstm_forward, rnn_forward
 from .runtime import as_float32, target_code
 
-__all__ = ["apply", "exp", "hard_sigmoid", "relu", "sigmoid", "tanh"]
+__all__ = [
+    "apply", "exp", "gru_forward", "hard_sigmoid", "lstm_forward", "relu", "rnn_forward", "sigmoid",
+    "tanh",
+]  # fmt: skip
 
 
 def apply(fn: Fn, x: ArrayLike) -> np.ndarray:

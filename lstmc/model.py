@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from . import _core, format
 from . import graph as g
 from .errors import ConversionError, FormatError, RangeError, ShapeError
-from .runtime import as_float32, digest, target_code
+from .runtime import as_float32, digest, row_lengths, target_code
 
 if TYPE_CHECKING:
     from .stream import Stream
@@ -321,14 +321,7 @@ class Model:
     def _take_lengths(self, lengths: ArrayLike, batch: int, times: list[int]) -> np.ndarray:
         if not self._clocks and any(v.spec.time for v in self._graph.inputs):
             raise ShapeError("lengths: the model takes a fixed number of steps in every row")
-        a = np.asarray(lengths)
-        if a.size == 0:
-            a = a.astype(np.int32)
-        if a.dtype.kind not in "iu" or a.shape != (batch,):
-            raise ShapeError(f"lengths: {a.dtype} {a.shape}, expected integers of shape ({batch},)")
-        if batch and (a.min() < 0 or a.max() > times[0]):
-            raise ShapeError(f"lengths lie in {a.min()} .. {a.max()}, expected 0 .. {times[0]}")
-        return np.ascontiguousarray(a, dtype=np.int32)
+        return row_lengths(lengths, batch, times[0])
 
     def _give(self, outputs: list[np.ndarray]) -> np.ndarray | dict[str, np.ndarray]:
         if len(outputs) == 1:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _core
-from .errors import DtypeError, TargetError
+from .errors import DtypeError, ShapeError, TargetError
 
 _target = os.environ.get("LSTMC_TARGET") or "auto"
 _code: int | None = None  # of _target; None until it is first needed
@@ -84,3 +84,15 @@ def as_float32(name: str, array: Any) -> np.ndarray:
                 f"'{name}' holds {a.dtype} values that float32 can't represent exactly"
             )
     return out
+
+
+def row_lengths(lengths: ArrayLike, batch: int, time: int) -> np.ndarray:
+    """Valid steps of each row, int32 [batch]; ShapeError if they are no integers in 0 .. time."""
+    a = np.asarray(lengths)
+    if a.size == 0:
+        a = a.astype(np.int32)
+    if a.dtype.kind not in "iu" or a.shape != (batch,):
+        raise ShapeError(f"lengths: {a.dtype} {a.shape}, expected integers of shape ({batch},)")
+    if batch and (a.min() < 0 or a.max() > time):
+        raise ShapeError(f"lengths lie in {a.min()} .. {a.max()}, expected 0 .. {time}")
+    return np.ascontiguousarray(a, dtype=np.int32)

@@ -83,10 +83,10 @@ def assert_states_equal(got, want):
         assert_same(got.state[layer], states, f"state of {layer}")
 
 
-def check_graph(graph, seed, batch, time, scale=1.0):
+def check_graph(graph, seed, batch, time, scale=1.0, inputs=None):
     """Everything the contract promises about one graph."""
     rng = np.random.default_rng([seed, 3])
-    inputs = random_inputs(graph, seed, batch, time, scale)
+    inputs = inputs or random_inputs(graph, seed, batch, time, scale)
     models = {p: from_graph(graph, panel=p) for p in PANELS}
     model = models[16]
     with target("scalar"):
@@ -121,18 +121,18 @@ def check_graph(graph, seed, batch, time, scale=1.0):
             assert model._run_golden(golden) == golden.digests
 
 
-def lstm_sequences(graph):
-    """Names of outputs that an LSTM writes itself: zero beyond a row's length."""
-    return {layer.outputs[0] for layer in graph.layers if isinstance(layer, g.LSTM)}
+def recurrent_sequences(graph):
+    """Names of outputs that a recurrent layer writes itself: zero beyond a row's length."""
+    return {layer.outputs[0] for layer in graph.layers if isinstance(layer, g.Recurrent)}
 
 
 def check_lengths(model, inputs, batch, time, rng, what):
-    """A row with length n is the row alone for n steps; an LSTM's sequence is +0 beyond."""
+    """A row with length n is the row alone for n steps; beyond, a recurrent layer gives +0."""
     graph = model.graph
     lengths = rng.integers(0, time + 1, batch)
     lengths[rng.integers(batch)] = 0
     got = predict(model, inputs, lengths)
-    zero_sequences = lstm_sequences(graph)
+    zero_sequences = recurrent_sequences(graph)
     for b, n in enumerate(int(n) for n in lengths):
         row = take(graph.outputs, got, BATCH, [b])
         for v in graph.outputs:
@@ -140,10 +140,12 @@ def check_lengths(model, inputs, batch, time, rng, what):
                 beyond = take([v], row, TIME, range(n, time))[v.name]
                 assert not bits(beyond).any(), (what, v.name, "not +0 beyond the length")
         if n == 0:
-            states = {o for layer in graph.layers for o in layer.outputs[1:]}
-            for v in graph.outputs:
-                if v.name in states:
-                    assert not bits(row[v.name]).any(), (what, v.name, "state of an empty row")
+            fixed = {f.outputs[0]: f.value for f in graph.layers if isinstance(f, g.Fill)}
+            for layer in (f for f in graph.layers if isinstance(f, g.Recurrent)):
+                for i, o in enumerate(layer.outputs[1:]):
+                    if o in row:  # the state of an empty row
+                        first = fixed.get(layer.optional(2 + i), np.zeros(row[o].size))
+                        np.testing.assert_array_equal(bits(row[o]).ravel(), bits(first), what)
             continue
         alone = predict(
             model, take(graph.inputs, take(graph.inputs, inputs, BATCH, [b]), TIME, range(n))
