@@ -237,11 +237,14 @@ def test_fast_math_stops_the_build(sweep, flag, capfd):
         assert "lstmc: compile without" in capfd.readouterr().err
 
 
-@pytest.mark.skipif(
+NEEDS_QEMU = pytest.mark.skipif(
     "neon" in TARGETS
     or not (shutil.which("aarch64-linux-gnu-gcc") and shutil.which("qemu-aarch64")),
     reason="needs aarch64-linux-gnu-gcc and qemu-aarch64",
 )
+
+
+@NEEDS_QEMU
 @pytest.mark.parametrize("function", GOLDEN)
 def test_neon_gives_the_same_bits(sweep, function):
     for piece in [(0, END, 65537), (0x7F000, 0x81000, 1), (0x807FF000, 0x80801000, 1)]:
@@ -257,6 +260,31 @@ def test_header_has_the_fitted_coefficients():
     defines = [line for line in lines.stdout.splitlines() if line.startswith("#define")]
     assert len(defines) == 10
     assert set(defines) <= set(header)
+
+
+@pytest.mark.parametrize("function", ["sqrt", "soft_sqrt"])
+def test_sqrt_is_correctly_rounded(sweep, function):
+    """Every instruction, and the integers that stand in for it: all exponents, both parities."""
+    # Subnormals, zeros, powers of four and their neighbours, infinities, NaNs, negative numbers.
+    pieces = [(0, END, STRIDE if not FULL else 17), (0, 3000, 1), (SIGN + 1, SIGN + 5, 1)]
+    for centre in (0x00800000, 0x3F800000, 0x40000000, 0x40800000, 0x7F800000, 0xFF800000):
+        pieces.append((centre - 3000, centre + 3000, 1))
+    for piece in pieces:
+        # Nothing is nearer. A root is 2^-26 ULP away from any midpoint, which double can see.
+        expected = sweep.run(function, "scalar", *piece)
+        assert expected["max_ulp"] <= 0.5, expected["worst"][:3]
+        for target in TARGETS[1:]:
+            assert sweep.run(function, target, *piece, "hash")["hash"] == expected["hash"], target
+    assert sweep.apply(function, TARGETS[-1], [0, SIGN, INF, 1, MIN | 0x400000]) == [
+        0, SIGN, INF, bits_of(2.0**-74.5), bits_of((1.5 * 2.0**-126) ** 0.5)
+    ]  # fmt: skip
+
+
+@NEEDS_QEMU
+def test_sqrt_on_neon(sweep):
+    for piece in [(0, END, 65537), (0, 3000, 1)]:
+        expected = sweep.run("soft_sqrt", "scalar", *piece, "hash")["hash"]
+        assert sweep.run("sqrt", "neon", *piece, "hash")["hash"] == expected
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="x87 is x86 only")

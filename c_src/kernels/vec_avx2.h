@@ -24,6 +24,7 @@ static inline v_f32 v_add(v_f32 a, v_f32 b) { return _mm256_add_ps(a, b); }
 static inline v_f32 v_sub(v_f32 a, v_f32 b) { return _mm256_sub_ps(a, b); }
 static inline v_f32 v_mul(v_f32 a, v_f32 b) { return _mm256_mul_ps(a, b); }
 static inline v_f32 v_div(v_f32 a, v_f32 b) { return _mm256_div_ps(a, b); }
+static inline v_f32 v_sqrt(v_f32 a) { return _mm256_sqrt_ps(a); }
 static inline v_f32 v_fma(v_f32 a, v_f32 b, v_f32 c) { return _mm256_fmadd_ps(a, b, c); }
 static inline v_f32 v_fnma(v_f32 a, v_f32 b, v_f32 c) { return _mm256_fnmadd_ps(a, b, c); }
 

@@ -33,6 +33,7 @@ static inline v_f32 v_fnma(v_f32 a, v_f32 b, v_f32 c) { return _mm512_fnmadd_ps(
  * The instructions return their second operand if either is NaN or both are zero: our rule. */
 static inline v_f32 v_min(v_f32 a, v_f32 b) { return _mm512_maskz_min_ps(0xffffu, a, b); }
 static inline v_f32 v_max(v_f32 a, v_f32 b) { return _mm512_maskz_max_ps(0xffffu, a, b); }
+static inline v_f32 v_sqrt(v_f32 a) { return _mm512_maskz_sqrt_ps(0xffffu, a); }
 
 static inline v_f32 v_if_lt(v_f32 a, v_f32 b, v_f32 x, v_f32 y) {
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x);

@@ -36,6 +36,7 @@ static inline v_f32 v_add(v_f32 a, v_f32 b) { return vaddq_f32(a, b); }
 static inline v_f32 v_sub(v_f32 a, v_f32 b) { return vsubq_f32(a, b); }
 static inline v_f32 v_mul(v_f32 a, v_f32 b) { return vmulq_f32(a, b); }
 static inline v_f32 v_div(v_f32 a, v_f32 b) { return vdivq_f32(a, b); }
+static inline v_f32 v_sqrt(v_f32 a) { return vsqrtq_f32(a); }
 static inline v_f32 v_fma(v_f32 a, v_f32 b, v_f32 c) { return vfmaq_f32(c, a, b); }
 static inline v_f32 v_fnma(v_f32 a, v_f32 b, v_f32 c) { return vfmsq_f32(c, a, b); }
 

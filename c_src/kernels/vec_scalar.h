@@ -5,6 +5,7 @@
 #define V_WIDTH 1
 
 #include "soft_fma.h"
+#include "soft_sqrt.h"
 #include <stddef.h>
 
 typedef float v_f32;
@@ -27,6 +28,9 @@ static inline v_f32 v_add(v_f32 a, v_f32 b) { return a + b; }
 static inline v_f32 v_sub(v_f32 a, v_f32 b) { return a - b; }
 static inline v_f32 v_mul(v_f32 a, v_f32 b) { return a * b; }
 static inline v_f32 v_div(v_f32 a, v_f32 b) { return a / b; }
+
+/* Correctly rounded; NaN below zero. */
+static inline v_f32 v_sqrt(v_f32 a) { return lstmc_sqrtf(a); }
 
 /* a * b + c and c - a * b, rounded once. */
 static inline v_f32 v_fma(v_f32 a, v_f32 b, v_f32 c) { return lstmc_fmaf(a, b, c); }

@@ -38,6 +38,7 @@ static inline v_f32 v_add(v_f32 a, v_f32 b) { return _mm_add_ps(a, b); }
 static inline v_f32 v_sub(v_f32 a, v_f32 b) { return _mm_sub_ps(a, b); }
 static inline v_f32 v_mul(v_f32 a, v_f32 b) { return _mm_mul_ps(a, b); }
 static inline v_f32 v_div(v_f32 a, v_f32 b) { return _mm_div_ps(a, b); }
+static inline v_f32 v_sqrt(v_f32 a) { return _mm_sqrt_ps(a); }
 
 static inline v_f32 v_abs(v_f32 a) { return _mm_andnot_ps(_mm_set1_ps(-0.0f), a); }
 static inline v_f32 v_neg(v_f32 a) { return _mm_xor_ps(_mm_set1_ps(-0.0f), a); }

@@ -14,6 +14,7 @@
 /* Before the target pragmas: GCC gives intrinsics the target they are first declared under, and
  * then refuses to inline them into functions compiled for less. */
 #include "soft_fma.h"
+#include "soft_sqrt.h"
 
 #if defined(SWEEP_TARGET_AVX2)
 #define SWEEP_TARGET "avx2"
@@ -60,6 +61,11 @@ SWEEP(exp)
 SWEEP(tanh)
 SWEEP(sigmoid)
 SWEEP(flush)
+SWEEP(sqrt)
+
+static void run_soft_sqrt(const float *x, float *y, size_t count) {
+    for (size_t i = 0; i < count; i++) y[i] = lstmc_soft_sqrtf(x[i]);
+}
 
 #if defined(SWEEP_TARGET_AVX2) || defined(SWEEP_TARGET_AVX512)
 #ifdef __clang__
@@ -151,7 +157,10 @@ int main(int argc, char **argv) {
     } functions[] = {{"exp", run_exp, exact_exp},
                      {"tanh", run_tanh, exact_tanh},
                      {"sigmoid", run_sigmoid, exact_sigmoid},
-                     {"flush", run_flush, exact_flush}};
+                     {"flush", run_flush, exact_flush},
+                     {"sqrt", run_sqrt, sqrt},
+                     {"soft_sqrt", run_soft_sqrt, sqrt}};
+    const size_t known_functions = sizeof functions / sizeof functions[0];
     static float x[BLOCK], y[BLOCK];
     worst_case kept[KEPT];
     uint64_t next, stop, stride, hash[8], digest = 0, count = 0;
@@ -164,8 +173,8 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: sweep FUNCTION START STOP STRIDE [hash|error] [ftz]\n");
         return 2;
     }
-    while (f < 4 && strcmp(functions[f].name, argv[1]) != 0) f++;
-    if (f == 4) return 2;
+    while (f < known_functions && strcmp(functions[f].name, argv[1]) != 0) f++;
+    if (f == known_functions) return 2;
     next = strtoull(argv[2], NULL, 0);
     stop = strtoull(argv[3], NULL, 0);
     stride = strtoull(argv[4], NULL, 0);
