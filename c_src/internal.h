@@ -88,6 +88,11 @@ static inline int lstmc_same_steps(const lstmc_value *a, const lstmc_value *b) {
 /* Tensor i of a layer; 0 if it is absent. */
 int lstmc_tensor_get(const lstmc_layer *layer, uint32_t i, lstmc_tensor *tensor);
 
+/* Whether a value is known before the model runs, the same in every row: a Fill layer writes it. Its
+ * tensor, if so. Only for ids that a layer before the one being checked has written. */
+int lstmc_value_fixed(const lstmc_model *model, uint32_t id, lstmc_tensor *value);
+#define LSTMC_CODE_FILL 26u
+
 /* Read a function from three parameter words; 0 if it is unknown. */
 int lstmc_fn_get(const uint32_t *params, lstmc_fn *fn);
 

@@ -125,6 +125,20 @@ int lstmc_tensor_get(const lstmc_layer *layer, uint32_t i, lstmc_tensor *tensor)
     return 1;
 }
 
+int lstmc_value_fixed(const lstmc_model *model, uint32_t id, lstmc_tensor *value) {
+    if (id < model->input_count || id >= model->value_count) return 0;
+    /* It is found before any layer whose record is not checked yet. */
+    for (uint32_t i = 0; i < model->layer_count; i++) {
+        lstmc_layer l;
+        lstmc_layer_get(model, i, &l);
+        for (uint32_t j = 0; j < l.output_count; j++) {
+            if (l.outputs[j] != id) continue;
+            return l.code == LSTMC_CODE_FILL && lstmc_tensor_get(&l, 0, value);
+        }
+    }
+    return 0;
+}
+
 int lstmc_fn_get(const uint32_t *params, lstmc_fn *fn) {
     fn->kind = params[0];
     memcpy(&fn->alpha, &params[1], sizeof fn->alpha);
@@ -275,6 +289,7 @@ static int check_io(const lstmc_model *m) {
  * So an id is defined where it is read exactly if it is smaller than the count so far. */
 static int check_layers(lstmc_model *m) {
     uint32_t defined = m->input_count;
+    uint64_t used = 0; /* of the pool */
     for (uint32_t i = 0; i < m->input_count; i++) {
         if (m->io[(size_t)i * LSTMC_IO_WORDS + IO_VALUE] != i) return LSTMC_E_INVALID;
     }
@@ -286,6 +301,9 @@ static int check_layers(lstmc_model *m) {
             words > m->pool_count - r[L_POOL] || !r[L_INPUTS] || !r[L_OUTPUTS] || r[L_RESERVED]) {
             return LSTMC_E_INVALID;
         }
+        /* Records with words of their own: else a small file could name very many inputs. */
+        used += words;
+        if (used > m->pool_count) return LSTMC_E_INVALID;
         lstmc_layer layer;
         lstmc_layer_get(m, i, &layer);
         for (uint32_t j = 0; j < layer.input_count; j++) {

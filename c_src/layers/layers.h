@@ -11,6 +11,24 @@ extern const lstmc_layer_ops lstmc_layer_softmax;
 extern const lstmc_layer_ops lstmc_layer_last_step;
 extern const lstmc_layer_ops lstmc_layer_gru;
 extern const lstmc_layer_ops lstmc_layer_rnn;
+extern const lstmc_layer_ops lstmc_layer_fill;
+
+/* What a layer hands on without computing goes through map with this: it is flushed. */
+static const lstmc_fn lstmc_linear = {LSTMC_FN_LINEAR, 0.0f, 0.0f};
+
+/* plan of a layer that needs no memory. */
+static inline void lstmc_plan_nothing(const lstmc_layer *layer, uint32_t batch, uint32_t time,
+                                      lstmc_need *need) {
+    (void)layer;
+    (void)batch;
+    (void)time;
+    (void)need;
+}
+
+/* Row b, step t of a value; one without time has the same at every step. */
+static inline float *lstmc_at(const lstmc_view *view, uint32_t b, uint32_t t) {
+    return view->data + b * view->batch_stride + t * view->time_stride;
+}
 
 /* The record has exactly these counts, and no input is absent. */
 static inline int lstmc_layer_counts(const lstmc_layer *l, uint32_t inputs, uint32_t outputs,

@@ -3,7 +3,7 @@
 
 static const lstmc_layer_ops *const all[] = {
     &lstmc_layer_lstm,      &lstmc_layer_dense, &lstmc_layer_activation, &lstmc_layer_softmax,
-    &lstmc_layer_last_step, &lstmc_layer_gru,   &lstmc_layer_rnn,
+    &lstmc_layer_last_step, &lstmc_layer_gru,   &lstmc_layer_rnn,        &lstmc_layer_fill,
 };
 
 const lstmc_layer_ops *lstmc_layer_find(uint32_t code) {
