@@ -175,6 +175,8 @@ typedef struct lstmc_layer_ops {
     uint32_t state_count;
     void (*state)(const lstmc_node *node, uint32_t index, uint32_t max_batch,
                   lstmc_state_view *view);
+    /* Put states that don't start from zero where they start; NULL: there are none. */
+    void (*reset)(lstmc_node *node, uint32_t max_batch);
 } lstmc_layer_ops;
 
 /* The layers that this build has; NULL if code is unknown. */

@@ -142,7 +142,7 @@ int lstmc_model_io(const lstmc_model *model, uint32_t index, lstmc_io_info *info
 uint32_t lstmc_model_steps(const lstmc_model *model, uint32_t index, uint32_t time);
 
 /* The name of the first layer that needs the whole sequence, NULL if the model is causal. A model
- * that isn't takes all steps of a sequence in one call, and every call starts from zero state. */
+ * that isn't takes all steps of a sequence in one call, and every call starts as after lstmc_reset. */
 const char *lstmc_model_whole(const lstmc_model *model);
 
 /* The golden sample's number of rows and steps; 0 and 0 if the model has none. */
@@ -162,7 +162,7 @@ typedef struct lstmc_config {
 /* The bytes that lstmc_session_init needs. */
 int lstmc_arena_size(size_t *size, const lstmc_model *model, const lstmc_config *config);
 
-/* Make a session, with zero state, in an arena of size bytes that is 16-byte aligned (64 is
+/* Make a session, as after lstmc_reset, in an arena of size bytes that is 16-byte aligned (64 is
  * faster). Model, blob and arena must outlive it; there is nothing to free. */
 int lstmc_session_init(lstmc_session **session, const lstmc_model *model,
                        const lstmc_config *config, void *arena, size_t size);
@@ -192,7 +192,8 @@ typedef struct lstmc_array {
 int lstmc_run(lstmc_session *session, const lstmc_array *inputs, const lstmc_array *outputs,
               uint32_t batch, uint32_t time, const int32_t *lengths);
 
-/* Set the state of all rows to zero. */
+/* Set the state of all rows to where the model starts: zero, unless a layer has an initial state of
+ * its own. */
 void lstmc_reset(lstmc_session *session);
 
 /* States, as vectors of features floats for each of the session's rows. An LSTM has two: h, c. */

@@ -409,7 +409,11 @@ int lstmc_run(lstmc_session *session, const lstmc_array *inputs, const lstmc_arr
 
 void lstmc_reset(lstmc_session *session) {
     for (size_t i = 0; i < session->state_floats; i++) session->state[i] = 0.0f;
-    for (uint32_t i = 0; i < session->model->layer_count; i++) session->nodes[i].parity = 0;
+    for (uint32_t i = 0; i < session->model->layer_count; i++) {
+        lstmc_node *node = session->nodes + i;
+        node->parity = 0;
+        if (node->ops->reset) node->ops->reset(node, session->call.max_batch);
+    }
 }
 
 lstmc_target lstmc_session_target(const lstmc_session *session) { return session->target; }

@@ -35,7 +35,7 @@ def weights(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 @st.composite
-def cases(draw: st.DrawFn, kinds: str = "LGR", initial: str = "ni") -> Case:
+def cases(draw: st.DrawFn, kinds: str = "LGR", initial: str = "nif") -> Case:
     """``initial``: of what kinds the initial state may be: none, input, fixed."""
     kind = draw(st.sampled_from(kinds))
     size, features = draw(SIZES), draw(SIZES)

@@ -99,4 +99,4 @@ static void run(lstmc_node *node, const lstmc_call *call) {
 }
 
 const lstmc_layer_ops lstmc_layer_dense = {2,   sizeof(dense), check, prepare, plan,
-                                           run, NULL,          0,     NULL};
+                                           run, NULL,          0,     NULL,    NULL};

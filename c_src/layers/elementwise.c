@@ -57,6 +57,6 @@ static void run(lstmc_node *node, const lstmc_call *call) {
 }
 
 const lstmc_layer_ops lstmc_layer_activation = {
-    3, sizeof(elementwise), check_activation, prepare, plan, run, NULL, 0, NULL};
+    3, sizeof(elementwise), check_activation, prepare, plan, run, NULL, 0, NULL, NULL};
 const lstmc_layer_ops lstmc_layer_softmax = {
-    4, sizeof(elementwise), check_softmax, prepare, plan, run, NULL, 0, NULL};
+    4, sizeof(elementwise), check_softmax, prepare, plan, run, NULL, 0, NULL, NULL};

@@ -54,6 +54,15 @@ int lstmc_recurrent_check(const lstmc_layer *l, uint32_t gates, uint32_t states,
     return LSTMC_OK;
 }
 
+/* The id of a computed initial state; the floats of a fixed one. */
+static uint32_t initial_of(const lstmc_layer *l, uint32_t i, const float **fixed) {
+    lstmc_tensor value;
+    const uint32_t id = lstmc_input(l, i);
+    if (id == LSTMC_NONE || !lstmc_value_fixed(l->model, id, &value)) return id;
+    *fixed = value.data;
+    return LSTMC_NONE;
+}
+
 void lstmc_recurrent_prepare(const lstmc_layer *l, const lstmc_cell *cell, uint32_t out,
                              uint32_t first, lstmc_recurrent *m) {
     lstmc_tensor ih, hh, bias;
@@ -77,16 +86,24 @@ void lstmc_recurrent_prepare(const lstmc_layer *l, const lstmc_cell *cell, uint3
     memcpy(&m->clip, &clip, sizeof m->clip);
     m->x = l->inputs[0];
     m->mask = lstmc_input(l, 1);
-    m->h0 = lstmc_input(l, 2);
-    m->c0 = lstmc_input(l, 3);
+    m->h0 = initial_of(l, 2, &m->start_h);
+    m->c0 = initial_of(l, 3, &m->start_c);
     m->sequence = l->outputs[0];
     m->h = l->outputs[1];
     m->c = cell->states > 1 ? l->outputs[2] : LSTMC_NONE;
 }
 
 int lstmc_recurrent_whole(const lstmc_layer *l, uint32_t first) {
-    return lstmc_param(l, first, 0) || lstmc_input(l, 2) != LSTMC_NONE ||
-           lstmc_input(l, 3) != LSTMC_NONE;
+    lstmc_tensor value;
+    int fixed = 0;
+    if (lstmc_param(l, first, 0)) return 1;
+    for (uint32_t i = 2; i < l->input_count; i++) {
+        if (l->inputs[i] == LSTMC_NONE) continue;
+        if (!lstmc_value_fixed(l->model, l->inputs[i], &value)) return 1;
+        fixed = 1;
+    }
+    /* What a masked step repeats is the last output, which can't be told from an initial state. */
+    return fixed && lstmc_param(l, first + 1, 0) && lstmc_input(l, 1) != LSTMC_NONE;
 }
 
 /* ------------------------------------------------------------------------------------- memory -- */
@@ -248,7 +265,7 @@ static void stand(const lstmc_frame *r, uint32_t i, uint32_t b, int masked) {
     if (masked && m->hold) {
         /* h is what the step before gave, except that an initial state is no output. */
         held = r->h[r->parity] + row;
-        if (m->h0 != LSTMC_NONE) {
+        if (m->h0 != LSTMC_NONE || m->start_h) {
             held = i ? lstmc_output_at(r, lstmc_when(r, i - 1), b) : NULL;
         }
     }
@@ -379,6 +396,23 @@ void lstmc_recurrent_run(lstmc_node *node, const lstmc_call *call) {
     node->parity = r.parity;
     hand_on(&r, m->h, r.h[r.parity], m->out, m->out_padded);
     hand_on(&r, m->c, r.c, m->units, m->padded);
+}
+
+static void start_at(const float *start, uint32_t features, float *state, uint32_t padded,
+                     uint32_t max_batch) {
+    for (uint32_t b = 0; start && b < max_batch; b++) {
+        for (uint32_t k = 0; k < features; k++) {
+            const float x = start[k];
+            state[(size_t)b * padded + k] = x > -LSTMC_TINY && x < LSTMC_TINY ? 0.0f : x;
+        }
+    }
+}
+
+void lstmc_recurrent_reset(lstmc_node *node, uint32_t max_batch) {
+    const lstmc_recurrent *m = (const lstmc_recurrent *)node->prepared;
+    start_at(m->start_h, m->out, node->state, m->out_padded, max_batch);
+    start_at(m->start_c, m->units, node->state + (size_t)2 * max_batch * m->out_padded, m->padded,
+             max_batch);
 }
 
 void lstmc_recurrent_state(const lstmc_node *node, uint32_t index, uint32_t max_batch,

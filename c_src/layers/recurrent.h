@@ -35,7 +35,8 @@ typedef struct lstmc_recurrent {
     uint32_t plain;                           /* its functions are sigmoid, tanh, tanh */
     uint32_t reverse, hold;                   /* flags */
     uint32_t coupled, sees_old, reset_after;  /* flags of LSTM, of GRU */
-    uint32_t x, mask, h0, c0, sequence, h, c; /* value ids */
+    uint32_t x, mask, h0, c0, sequence, h, c; /* value ids; h0 and c0 of computed ones only */
+    const float *start_h, *start_c;           /* fixed initial states, or NULL */
 } lstmc_recurrent;
 
 /* A call on its way. */
@@ -108,6 +109,7 @@ void lstmc_recurrent_run(lstmc_node *node, const lstmc_call *call);
 void lstmc_recurrent_state(const lstmc_node *node, uint32_t index, uint32_t max_batch,
                            lstmc_state_view *view);
 int lstmc_recurrent_whole(const lstmc_layer *l, uint32_t first);
+void lstmc_recurrent_reset(lstmc_node *node, uint32_t max_batch);
 
 /* The fused LSTM (lstm_fused.c): input products ahead in its own order, steps of one row or more. */
 void lstmc_fused_ahead(const lstmc_frame *r, uint32_t t0, uint32_t steps);

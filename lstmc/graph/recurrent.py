@@ -84,6 +84,8 @@ class Recurrent(Layer):
             return "it goes backwards in time"
         if any(s is not None and not s.fixed for s in specs[2:]):
             return "its initial state is an input"
+        if self.hold and specs[1:2] != (None,) and any(s is not None for s in specs[2:]):
+            return "its masked steps repeat the last output, which must not be its initial state"
         return ""
 
     def optional(self, i: int) -> str | None:
