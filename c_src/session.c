@@ -13,16 +13,26 @@
 #define LSTMC_LIVE_VALUES 16
 #endif
 
+/* What a call needs of an input or output. */
+typedef struct port {
+    const uint32_t *io; /* its record */
+    uint32_t value;
+    uint32_t features;
+    uint32_t scattered; /* copied: a row's floats do not lie together */
+    uint32_t has_time;
+    uint32_t time_first; /* its time axis stands before batch */
+} port;
+
 struct lstmc_session {
     const lstmc_model *model;
+    port *ports; /* inputs, then outputs */
     lstmc_target target;
     lstmc_call call;
     lstmc_node *nodes;
     float *state; /* of all layers */
     size_t state_floats;
-    uint32_t *clocks;   /* the steps of each clock that the strides of inner values are set for */
-    uint32_t *steps;    /* of each value, in this call */
-    uint32_t scattered; /* inputs and outputs that are copied */
+    uint32_t *clocks; /* the steps of each clock that the strides of inner values are set for */
+    uint32_t *steps;  /* of each value, in this call */
 };
 
 /* ------------------------------------------------------------------------------------- arena -- */
@@ -65,6 +75,13 @@ static int is_scattered(const lstmc_model *m, const uint32_t *io) {
         }
     }
     return 0;
+}
+
+static uint32_t time_first(const lstmc_model *m, const uint32_t *io) {
+    const uint32_t *dims = m->pool + io[IO_DIMS];
+    uint32_t d = 0;
+    while (d < io[IO_RANK] && dims[d] <= LSTMC_MAX_SIZE) d++;
+    return dims[d] != LSTMC_BATCH;
 }
 
 static size_t value_floats(const lstmc_model *m, uint32_t id, size_t batch, uint32_t time) {
@@ -168,6 +185,8 @@ static int lay_out(const lstmc_model *m, const lstmc_config *config, arena *a,
     }
     lstmc_session *s = (lstmc_session *)take(a, 1, sizeof *s);
     lstmc_node *nodes = (lstmc_node *)take(a, m->layer_count, sizeof *nodes);
+    const uint32_t ports = m->input_count + m->output_count;
+    port *ports_at = (port *)take(a, ports, sizeof *ports_at);
     lstmc_view *views = (lstmc_view *)take(a, m->value_count, sizeof *views);
     uint32_t *clocks = (uint32_t *)take(a, m->clock_count + 1, sizeof *clocks);
     uint32_t *steps = (uint32_t *)take(a, m->value_count, sizeof *steps);
@@ -201,9 +220,16 @@ static int lay_out(const lstmc_model *m, const lstmc_config *config, arena *a,
     s->clocks = clocks;
     s->steps = steps;
     s->call.steps = steps;
-    for (uint32_t i = 0; i < m->input_count + m->output_count; i++) {
-        s->scattered += (uint32_t)is_scattered(m, m->io + (size_t)i * LSTMC_IO_WORDS);
+    for (uint32_t i = 0; i < ports; i++) {
+        port *p = ports_at + i;
+        p->io = m->io + (size_t)i * LSTMC_IO_WORDS;
+        p->value = p->io[IO_VALUE];
+        p->features = lstmc_value_get(m, p->value).features;
+        p->has_time = lstmc_value_get(m, p->value).has_time;
+        p->scattered = (uint32_t)is_scattered(m, p->io);
+        p->time_first = time_first(m, p->io);
     }
+    s->ports = ports_at;
     s->state = state_at;
     s->state_floats = state;
     s->call.views = views;
@@ -260,19 +286,34 @@ int lstmc_session_init(lstmc_session **session, const lstmc_model *model,
 
 /* --------------------------------------------------------------------------------------- run -- */
 
-/* Strides of all axes of an array, in floats; those given, or of a dense one in the order of the
- * model's axes. */
-static void strides_of(const lstmc_model *m, const uint32_t *io, const lstmc_array *array,
-                       uint32_t batch, uint32_t steps, size_t *strides) {
-    const uint32_t *dims = m->pool + io[IO_DIMS];
+/* Where an array's rows and steps are: at the strides given, or at those of a dense array in the order
+ * of the model's axes. Behind batch and time there is nothing but a row's features. */
+static lstmc_view bind(const port *p, const lstmc_array *array, uint32_t batch, uint32_t steps) {
+    lstmc_view v = {(float *)array->data, array->batch_stride, array->time_stride};
+    if (v.batch_stride || v.time_stride) return v;
+    v.batch_stride = v.time_stride = p->features;
+    if (p->time_first) {
+        v.time_stride *= array->all_rows ? array->all_rows : batch;
+    } else if (p->has_time) {
+        v.batch_stride *= array->all_steps ? array->all_steps : steps;
+    }
+    return v;
+}
+
+/* Strides of all axes of a dense array with sizes before batch or time, in floats. */
+static void strides_of(const lstmc_model *m, const port *p, const lstmc_array *array,
+                       uint32_t batch, uint32_t steps, size_t *strides, lstmc_view *v) {
+    const uint32_t *dims = m->pool + p->io[IO_DIMS];
     size_t stride = 1;
-    for (uint32_t d = io[IO_RANK]; d-- > 0;) {
+    v->data = (float *)array->data;
+    v->batch_stride = v->time_stride = 0;
+    for (uint32_t d = p->io[IO_RANK]; d-- > 0;) {
         strides[d] = stride;
         if (dims[d] == LSTMC_BATCH) {
-            if (array->batch_stride || array->time_stride) strides[d] = array->batch_stride;
+            v->batch_stride = stride;
             stride *= array->all_rows ? array->all_rows : batch;
         } else if (dims[d] > LSTMC_MAX_SIZE) {
-            if (array->batch_stride || array->time_stride) strides[d] = array->time_stride;
+            v->time_stride = stride;
             stride *= array->all_steps ? array->all_steps : steps;
         } else {
             stride *= dims[d];
@@ -280,50 +321,31 @@ static void strides_of(const lstmc_model *m, const uint32_t *io, const lstmc_arr
     }
 }
 
-/* Where an array's rows and steps are. */
-static lstmc_view bind(const lstmc_model *m, const uint32_t *io, const lstmc_array *array,
-                       uint32_t batch, uint32_t steps) {
-    lstmc_view v = {(float *)array->data, array->batch_stride, array->time_stride};
-    if (v.batch_stride || v.time_stride) return v;
-    size_t strides[MAX_RANK];
-    const uint32_t *dims = m->pool + io[IO_DIMS];
-    strides_of(m, io, array, batch, steps, strides);
-    for (uint32_t d = 0; d < io[IO_RANK]; d++) {
-        if (dims[d] == LSTMC_BATCH) {
-            v.batch_stride = strides[d];
-        } else if (dims[d] > LSTMC_MAX_SIZE) {
-            v.time_stride = strides[d];
-        }
-    }
-    return v;
-}
-
 /* Copy between a caller's array with sizes before batch or time, and the session's own memory. */
-static void copy_scattered(const lstmc_session *s, const uint32_t *io, const lstmc_array *array,
+static void copy_scattered(const lstmc_session *s, const port *p, const lstmc_array *array,
                            int out) {
     const lstmc_model *m = s->model;
-    const uint32_t id = io[IO_VALUE], steps = s->steps[id];
-    const uint32_t *dims = m->pool + io[IO_DIMS];
-    const lstmc_view v = s->call.views[id];
+    const uint32_t steps = s->steps[p->value], rank = p->io[IO_RANK];
+    const uint32_t *dims = m->pool + p->io[IO_DIMS];
+    const lstmc_view v = s->call.views[p->value];
+    lstmc_view theirs;
     size_t strides[MAX_RANK];
     uint32_t at[MAX_RANK]; /* of each size */
-    strides_of(m, io, array, s->call.batch, steps, strides);
-    const lstmc_view theirs = bind(m, io, array, s->call.batch, steps);
-    const uint32_t features = lstmc_value_get(m, id).features;
+    strides_of(m, p, array, s->call.batch, steps, strides, &theirs);
     for (uint32_t b = 0; b < s->call.batch; b++) {
         for (uint32_t t = 0; t < steps; t++) {
             float *mine = v.data + b * v.batch_stride + t * v.time_stride;
             float *base = theirs.data + b * theirs.batch_stride + t * theirs.time_stride;
             memset(at, 0, sizeof at);
-            for (uint32_t f = 0; f < features; f++) {
+            for (uint32_t f = 0; f < p->features; f++) {
                 size_t place = 0;
-                for (uint32_t d = 0; d < io[IO_RANK]; d++) place += at[d] * strides[d];
+                for (uint32_t d = 0; d < rank; d++) place += at[d] * strides[d];
                 if (out) {
                     base[place] = mine[f];
                 } else {
                     mine[f] = base[place];
                 }
-                for (uint32_t d = io[IO_RANK]; d-- > 0;) { /* count on */
+                for (uint32_t d = rank; d-- > 0;) { /* count on */
                     if (dims[d] > LSTMC_MAX_SIZE) continue;
                     if (++at[d] < dims[d]) break;
                     at[d] = 0;
@@ -378,8 +400,7 @@ int lstmc_run(lstmc_session *session, const lstmc_array *inputs, const lstmc_arr
     for (uint32_t i = 0; i < io_count; i++) {
         const lstmc_array *array = i < m->input_count ? inputs + i : outputs + (i - m->input_count);
         if (!array->data) return LSTMC_E_ARGUMENT;
-        if (s->scattered && (array->batch_stride || array->time_stride) &&
-            is_scattered(m, m->io + (size_t)i * LSTMC_IO_WORDS)) {
+        if (s->ports[i].scattered && (array->batch_stride || array->time_stride)) {
             return LSTMC_E_ARGUMENT;
         }
     }
@@ -388,21 +409,20 @@ int lstmc_run(lstmc_session *session, const lstmc_array *inputs, const lstmc_arr
     s->call.lengths = lengths;
     for (uint32_t i = 0; i < io_count; i++) {
         const lstmc_array *array = i < m->input_count ? inputs + i : outputs + (i - m->input_count);
-        const uint32_t *io = m->io + (size_t)i * LSTMC_IO_WORDS;
-        const uint32_t id = io[IO_VALUE];
-        if (!s->scattered || !is_scattered(m, io)) {
-            s->call.views[id] = bind(m, io, array, batch, s->steps[id]);
+        const port *p = s->ports + i;
+        if (!p->scattered) {
+            s->call.views[p->value] = bind(p, array, batch, s->steps[p->value]);
         } else if (i < m->input_count) {
-            copy_scattered(s, io, array, 0);
+            copy_scattered(s, p, array, 0);
         }
     }
     const uint32_t mode = lstmc_fp_enter();
     if (m->whole != LSTMC_NONE) lstmc_reset(s);
     for (uint32_t i = 0; i < m->layer_count; i++) s->nodes[i].ops->run(s->nodes + i, &s->call);
     lstmc_fp_leave(mode);
-    for (uint32_t i = 0; s->scattered && i < m->output_count; i++) {
-        const uint32_t *io = m->io + (size_t)(m->input_count + i) * LSTMC_IO_WORDS;
-        if (is_scattered(m, io)) copy_scattered(s, io, outputs + i, 1);
+    for (uint32_t i = 0; i < m->output_count; i++) {
+        const port *p = s->ports + m->input_count + i;
+        if (p->scattered) copy_scattered(s, p, outputs + i, 1);
     }
     return LSTMC_OK;
 }

@@ -361,13 +361,15 @@ void lstmc_recurrent_run(lstmc_node *node, const lstmc_call *call) {
     r.node = node;
     r.call = call;
     r.time = lstmc_steps(call, m->x);
-    for (size_t i = 0; i < scratch_zeros(m); i++) call->scratch[i] = 0.0f;
+    const size_t zeros = scratch_zeros(m);
+    for (size_t i = 0; i < zeros; i++) call->scratch[i] = 0.0f;
     r.bias = m->bias ? m->bias : call->scratch;
     r.zeros = call->scratch;
-    r.ahead = call->scratch + scratch_zeros(m);
-    r.part = r.ahead + scratch_ahead(m, call->max_batch, call->max_time);
-    r.buffer = r.part + scratch_part(m, call->max_batch);
-    r.pre = r.ahead;
+    r.pre = r.ahead = r.part = r.buffer = call->scratch + zeros;
+    if (!m->fused || call->batch > 1) { /* a small net's single step should not pay for this */
+        r.part = r.ahead + scratch_ahead(m, call->max_batch, call->max_time);
+        r.buffer = r.part + scratch_part(m, call->max_batch);
+    }
     r.h[0] = node->state;
     r.h[1] = node->state + rows;
     r.c = node->state + 2 * rows;

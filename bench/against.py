@@ -1,0 +1,120 @@
+"""This tree's core against that of another revision: `python bench/against.py REVISION`.
+
+Both are compiled with the same flags and run in turn on the same file, through C; the ratio is the
+median over pairs (other / this: above 1 this one is faster). Outputs must have the same bits.
+The file is written by the installed lstmc, so REVISION must read the format of today.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import io
+import os
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from bench import CASES, Case, layer
+from lstmc import graph as g
+from lstmc.model import from_graph
+
+ROOT = Path(__file__).resolve().parent.parent
+FLAGS = ["-std=c99", "-O2", "-fPIC", "-shared", "-D_ISOC11_SOURCE"]
+
+
+def build(c_src: Path, output: Path) -> ctypes.CDLL:
+    sources = [str(p) for p in sorted(c_src.rglob("*.c"))]
+    driver = str(ROOT / "bench/revision.c")
+    compiler = os.environ.get("CC", "cc")
+    subprocess.run(
+        [compiler, *FLAGS, f"-I{c_src}", *sources, driver, "-o", str(output)], check=True
+    )
+    library = ctypes.CDLL(str(output))
+    library.runner_open.restype = ctypes.c_void_p
+    return library
+
+
+class Runner:
+    def __init__(self, library: ctypes.CDLL, blob: np.ndarray, case: Case) -> None:
+        self.library, self.case = library, case
+        size, sizes = ctypes.c_size_t(blob.nbytes), (case.batch, case.time)
+        self.handle = library.runner_open(ctypes.c_void_p(blob.ctypes.data), size, *sizes)
+        if not self.handle:
+            raise SystemExit(f"{case.name}: the core refuses the file")
+
+    def run(self, x: np.ndarray, y: np.ndarray, times: int) -> float:
+        """Seconds a call."""
+        pointers = [ctypes.c_void_p(a.ctypes.data) for a in (x, y)]
+        start = time.perf_counter()
+        status = self.library.runner_run(
+            ctypes.c_void_p(self.handle), *pointers, self.case.batch, self.case.time, times
+        )
+        if status:
+            raise SystemExit(f"{self.case.name}: status {status}")
+        return (time.perf_counter() - start) / times
+
+
+def measure(libraries: list[ctypes.CDLL], case: Case, seconds: float) -> tuple[float, ...]:
+    rng = np.random.default_rng(1)
+    graph = g.Graph(
+        [g.Value("x", (g.TIME, g.BATCH, case.input_size))],
+        [g.Value("y", (g.TIME, g.BATCH, case.hidden_size))],
+        [layer(case, rng)],
+    )
+    raw = from_graph(graph).to_bytes()
+    space = np.empty(len(raw) + 64, np.uint8)
+    blob = space[-space.ctypes.data % 64 :][: len(raw)]
+    blob[:] = np.frombuffer(raw, np.uint8)
+    x = rng.standard_normal((case.time, case.batch, case.input_size), dtype=np.float32)
+    ys = [np.empty((case.time, case.batch, case.hidden_size), np.float32) for _ in range(2)]
+    this, other = (Runner(library, blob, case) for library in libraries)
+    times = max(1, int(0.005 / this.run(x, ys[0], 1)))
+    other.run(x, ys[1], 1)
+    if ys[0].tobytes() != ys[1].tobytes():
+        raise SystemExit(f"{case.name}: the two give different bits")
+    pairs = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(pairs) < 5:
+        pairs.append((this.run(x, ys[0], times), other.run(x, ys[1], times)))
+    ratios = sorted(o / t for t, o in pairs)
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    times_us = [statistics.median(p) * 1e6 for p in zip(*pairs, strict=True)]
+    return *times_us, middle, low, high
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("revision", help="anything that git knows")
+    parser.add_argument("--seconds", type=float, default=2.0, help="for each case (default 2)")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        there = Path(folder)
+        archive = subprocess.run(
+            ["git", "-C", str(ROOT), "archive", args.revision, "c_src"],
+            check=True, capture_output=True,
+        ).stdout  # fmt: skip
+        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+            tar.extractall(there, filter="data")
+        libraries = [
+            build(ROOT / "c_src", there / "this.so"),
+            build(there / "c_src", there / "other.so"),
+        ]
+        print(f"{'case':24}{'this us':>10}{'other us':>10}{'ratio':>8}{'quartiles':>16}")
+        ratios = []
+        for case in CASES:
+            this, other, ratio, low, high = measure(libraries, case, args.seconds)
+            ratios.append(ratio)
+            print(f"{case.name:24}{this:10.2f}{other:10.2f}{ratio:8.3f}{low:9.3f} -{high:6.3f}")
+        print(f"{'geometric mean':44}{statistics.geometric_mean(ratios):8.3f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
