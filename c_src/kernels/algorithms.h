@@ -61,21 +61,6 @@ static void map(const lstmc_fn *fn, uint32_t flush, const float *x, float *y, si
     }
 }
 
-static void softmax(const float *x, float *y, size_t n) {
-    float max = x[0], sum = 0.0f;
-    for (size_t i = 1; i < n; i++) max = max < x[i] ? x[i] : max;
-    const v_f32 top = v_set1(max);
-    size_t i = 0;
-    for (; i + V_WIDTH <= n; i += V_WIDTH) v_store(y + i, v_exp(v_sub(v_load(x + i), top)));
-    if (i < n) v_store_n(y + i, v_exp(v_sub(v_load_n(x + i, n - i), top)), n - i);
-    for (i = 0; i < n; i++) sum += y[i];
-    const v_f32 all = v_set1(sum);
-    for (i = 0; i + V_WIDTH <= n; i += V_WIDTH) {
-        v_store(y + i, v_flush(v_div(v_load(y + i), all)));
-    }
-    if (i < n) v_store_n(y + i, v_flush(v_div(v_load_n(y + i, n - i), all)), n - i);
-}
-
 /* -------------------------------------------------------------------------------------- LSTM -- */
 
 /* The cell behind the products: V_WIDTH units of one row, `valid` of them real. */
@@ -405,8 +390,9 @@ static void matmul(const lstmc_matmul_args *a) {
 }
 
 #include "cells.h"
+#include "pointwise.h"
 
 const lstmc_kernels LSTMC_KERNELS = {
-    LSTMC_TARGET_ID, V_WIDTH,  lstm_row, lstm_rows, matmul,
-    lstm_cell_all,   gru_cell, rnn_cell, map,       softmax,
+    LSTMC_TARGET_ID, V_WIDTH, lstm_row, lstm_rows, matmul,     lstm_cell_all, gru_cell,
+    rnn_cell,        map,     softmax,  affine,    layer_norm, combine,       reduce,
 };

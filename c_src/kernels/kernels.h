@@ -83,6 +83,38 @@ typedef struct lstmc_cell_args {
 /* LSTM: the new c; h from it. GRU: r h into buffer; h. */
 enum { LSTMC_CELL_FIRST = 1, LSTMC_CELL_SECOND = 2 };
 
+/* One row of LayerNorm, y apart from x. d = x - sum(x) / n, then d = d - sum(d) / n; or d = x with rms.
+ * s = 0; for i ascending: s = fma(d[i], d[i], s), without those below 2^-50 in magnitude.
+ * y[i] = flush(fma(d[i] / sqrt(s / n + epsilon), scale[i], shift[i])). */
+typedef struct lstmc_norm_args {
+    const float *x, *scale, *shift; /* NULL stands for ones and zeros */
+    float *y;
+    size_t n;
+    float epsilon;
+    uint32_t rms;
+} lstmc_norm_args;
+
+/* In the order of files. A mean of several values is their sum, divided by their number. If one of
+ * two operands of maximum or minimum is NaN, so is the result. */
+enum {
+    LSTMC_COMBINE_ADD,
+    LSTMC_COMBINE_SUBTRACT,
+    LSTMC_COMBINE_MULTIPLY,
+    LSTMC_COMBINE_DIVIDE,
+    LSTMC_COMBINE_MAXIMUM,
+    LSTMC_COMBINE_MINIMUM,
+    LSTMC_COMBINE_MEAN,
+    LSTMC_COMBINE_COUNT
+};
+enum {
+    LSTMC_REDUCE_SUM,
+    LSTMC_REDUCE_MEAN,
+    LSTMC_REDUCE_MAXIMUM,
+    LSTMC_REDUCE_MINIMUM,
+    LSTMC_REDUCE_COUNT
+};
+enum { LSTMC_SPREAD_A = 1, LSTMC_SPREAD_B = 2 };
+
 typedef struct lstmc_kernels {
     lstmc_target target;
     uint32_t width;                                 /* lanes: panels must be multiples of it */
@@ -94,8 +126,19 @@ typedef struct lstmc_kernels {
     void (*rnn_cell)(const lstmc_cell_args *args);
     /* y[i] = fn(x[i]), flushed if flush is 1. x and y may be the same. */
     void (*map)(const lstmc_fn *fn, uint32_t flush, const float *x, float *y, size_t n);
-    /* One row: y[i] = flush(exp(x[i] - max) / sum), the sum taken for i ascending. */
-    void (*softmax)(const float *x, float *y, size_t n);
+    /* One row, y apart from x: y[i] = flush(exp(x[i] - max) / sum), the sum taken for i ascending;
+     * or flush(x[i] - max - log(sum)) if log is 1. */
+    void (*softmax)(uint32_t log, const float *x, float *y, size_t n);
+    /* y[i] = flush(fn(fma(scale[i], x[i], shift[i]))); NULL stands for ones and zeros. */
+    void (*affine)(const lstmc_fn *fn, const float *scale, const float *shift, const float *x,
+                   float *y, size_t n);
+    void (*layer_norm)(const lstmc_norm_args *args);
+    /* y[i] = flush(a[i] op b[i]); spread says which of them is one number. y may be an operand that
+     * is not spread. */
+    void (*combine)(uint32_t op, const float *a, const float *b, uint32_t spread, float *y,
+                    size_t n);
+    /* flush(x[0] op x[1] ...), in ascending order; a mean is the sum divided by n. */
+    float (*reduce)(uint32_t op, const float *x, size_t n);
 } lstmc_kernels;
 
 extern const lstmc_kernels lstmc_kernels_scalar;

@@ -98,5 +98,11 @@ static void run(lstmc_node *node, const lstmc_call *call) {
     }
 }
 
-const lstmc_layer_ops lstmc_layer_dense = {2,   sizeof(dense), check, prepare, plan,
-                                           run, NULL,          0,     NULL,    NULL};
+const lstmc_layer_ops lstmc_layer_dense = {
+    .code = 2,
+    .prepared_size = sizeof(dense),
+    .check = check,
+    .prepare = prepare,
+    .plan = plan,
+    .run = run,
+};

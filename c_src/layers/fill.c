@@ -38,4 +38,10 @@ static void run(lstmc_node *node, const lstmc_call *call) {
 }
 
 const lstmc_layer_ops lstmc_layer_fill = {
-    LSTMC_CODE_FILL, sizeof(fill), check, prepare, lstmc_plan_nothing, run, NULL, 0, NULL, NULL};
+    .code = LSTMC_CODE_FILL,
+    .prepared_size = sizeof(fill),
+    .check = check,
+    .prepare = prepare,
+    .plan = lstmc_plan_nothing,
+    .run = run,
+};

@@ -87,14 +87,14 @@ static void plan(const lstmc_layer *l, uint32_t batch, uint32_t time, lstmc_need
 static int whole(const lstmc_layer *l) { return lstmc_recurrent_whole(l, OPTIONS); }
 
 const lstmc_layer_ops lstmc_layer_gru = {
-    6,
-    sizeof(lstmc_recurrent),
-    check,
-    prepare,
-    plan,
-    lstmc_recurrent_run,
-    whole,
-    1,
-    lstmc_recurrent_state,
-    lstmc_recurrent_reset,
+    .code = 6,
+    .prepared_size = sizeof(lstmc_recurrent),
+    .check = check,
+    .prepare = prepare,
+    .plan = plan,
+    .run = lstmc_recurrent_run,
+    .whole = whole,
+    .state_count = 1,
+    .state = lstmc_recurrent_state,
+    .reset = lstmc_recurrent_reset,
 };

@@ -56,4 +56,12 @@ static void state(const lstmc_node *node, uint32_t index, uint32_t max_batch,
 }
 
 const lstmc_layer_ops lstmc_layer_last_step = {
-    5, sizeof(last_step), check, prepare, plan, run, NULL, 1, state, NULL};
+    .code = 5,
+    .prepared_size = sizeof(last_step),
+    .check = check,
+    .prepare = prepare,
+    .plan = plan,
+    .run = run,
+    .state_count = 1,
+    .state = state,
+};

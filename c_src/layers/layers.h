@@ -11,6 +11,13 @@ extern const lstmc_layer_ops lstmc_layer_softmax;
 extern const lstmc_layer_ops lstmc_layer_last_step;
 extern const lstmc_layer_ops lstmc_layer_gru;
 extern const lstmc_layer_ops lstmc_layer_rnn;
+extern const lstmc_layer_ops lstmc_layer_embedding;
+extern const lstmc_layer_ops lstmc_layer_affine;
+extern const lstmc_layer_ops lstmc_layer_layer_norm;
+extern const lstmc_layer_ops lstmc_layer_combine;
+extern const lstmc_layer_ops lstmc_layer_concat;
+extern const lstmc_layer_ops lstmc_layer_select;
+extern const lstmc_layer_ops lstmc_layer_reduce;
 extern const lstmc_layer_ops lstmc_layer_fill;
 
 /* What a layer hands on without computing goes through map with this: it is flushed. */

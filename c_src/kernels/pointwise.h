@@ -1,0 +1,195 @@
+/* Kernels of the layers that work on the features of one row and step. Included by algorithms.h.
+ *
+ * Lanes run over features. Sums over features are one chain in ascending order, on one lane. Where
+ * something is added to what may end in a product, fma does it: there is nothing to contract. */
+
+/* The features from one on, `left` of them: a whole vector, or the first lanes of the last one. */
+V_INLINE v_f32 row_load(const float *p, size_t left) {
+    return left >= V_WIDTH ? v_load(p) : v_load_n(p, left);
+}
+
+V_INLINE void row_store(float *p, v_f32 a, size_t left) {
+    if (left >= V_WIDTH) {
+        v_store(p, a);
+    } else {
+        v_store_n(p, a, left);
+    }
+}
+
+V_INLINE v_f32 row_load_or(const float *p, size_t i, size_t left, float otherwise) {
+    return p ? row_load(p + i, left) : v_set1(otherwise);
+}
+
+static float row_sum(const float *x, size_t n) {
+    float sum = 0.0f;
+    for (size_t i = 0; i < n; i++) sum += x[i];
+    return sum;
+}
+
+/* ----------------------------------------------------------------------------------- softmax -- */
+
+/* log(1 + f) = f + f^2 (C0 + C1 f + ... + C8 f^8), sqrt(1/2) <= 1 + f < sqrt(2), to 0.62 * 2^-24 */
+#define LSTMC_LOG_C0 -0x1.fffff8p-2f
+#define LSTMC_LOG_C1 0x1.55555p-2f
+#define LSTMC_LOG_C2 -0x1.000412p-2f
+#define LSTMC_LOG_C3 0x1.99a352p-3f
+#define LSTMC_LOG_C4 -0x1.53df52p-3f
+#define LSTMC_LOG_C5 0x1.222042p-3f
+#define LSTMC_LOG_C6 -0x1.132f86p-3f
+#define LSTMC_LOG_C7 0x1.0daedep-3f
+#define LSTMC_LOG_C8 -0x1.2da554p-4f
+
+/* log x for 1 <= x <= 2^24, as a sum of exponentials is; NaN for NaN. x = 2^n (1 + f). */
+static float row_log(float x) {
+    static const float c[] = {LSTMC_LOG_C8, LSTMC_LOG_C7, LSTMC_LOG_C6, LSTMC_LOG_C5, LSTMC_LOG_C4,
+                              LSTMC_LOG_C3, LSTMC_LOG_C2, LSTMC_LOG_C1, LSTMC_LOG_C0};
+    uint32_t bits;
+    float m, p = 0.0f;
+    if (!(x >= 1.0f)) return x;
+    memcpy(&bits, &x, sizeof bits);
+    const uint32_t n = (bits - 0x3f3504f3u) >> 23; /* 0x3f3504f3: sqrt(1/2) */
+    bits -= n << 23;
+    memcpy(&m, &bits, sizeof m);
+    const float f = m - 1.0f, f2 = f * f;
+    for (size_t i = 0; i < sizeof c / sizeof *c; i++) p = lstmc_fmaf(p, f, c[i]);
+    p = lstmc_fmaf(f2, p, f);
+    p = lstmc_fmaf((float)n, LSTMC_LN2_LO, p);
+    return lstmc_fmaf((float)n, LSTMC_LN2_HI, p);
+}
+
+/* exp(x - max) into y, and their sum. */
+static float softmax_terms(const float *x, float *y, size_t n, float *top) {
+    float max = x[0];
+    for (size_t i = 1; i < n; i++) max = max < x[i] ? x[i] : max;
+    *top = max;
+    for (size_t i = 0; i < n; i += V_WIDTH) {
+        row_store(y + i, v_exp(v_sub(row_load(x + i, n - i), v_set1(max))), n - i);
+    }
+    return row_sum(y, n);
+}
+
+static void softmax(uint32_t log, const float *x, float *y, size_t n) {
+    float top;
+    const float sum = softmax_terms(x, y, n, &top);
+    const v_f32 max = v_set1(top), all = v_set1(log ? row_log(sum) : sum);
+    for (size_t i = 0; i < n; i += V_WIDTH) {
+        const size_t left = n - i;
+        const v_f32 r =
+            log ? v_sub(v_sub(row_load(x + i, left), max), all) : v_div(row_load(y + i, left), all);
+        row_store(y + i, v_flush(r), left);
+    }
+}
+
+/* ------------------------------------------------------------------------------------- norms -- */
+
+static void affine(const lstmc_fn *fn, const float *scale, const float *shift, const float *x,
+                   float *y, size_t n) {
+    for (size_t i = 0; i < n; i += V_WIDTH) {
+        const size_t left = n - i;
+        const v_f32 a = row_load_or(scale, i, left, 1.0f), b = row_load_or(shift, i, left, 0.0f);
+        row_store(y + i, v_flush(v_fn(fn, v_fma(a, row_load(x + i, left), b))), left);
+    }
+}
+
+/* y = x - mean x */
+static void row_centre(const float *x, float *y, size_t n) {
+    const v_f32 mean = v_set1(row_sum(x, n) / (float)n);
+    for (size_t i = 0; i < n; i += V_WIDTH) {
+        row_store(y + i, v_sub(row_load(x + i, n - i), mean), n - i);
+    }
+}
+
+/* Centred twice: the first mean's own rounding error, which is large where the mean is far from
+ * zero, is the mean of what it leaves. A difference below 2^-50 counts as 0 in the variance, so that
+ * no square is subnormal. */
+static void layer_norm(const lstmc_norm_args *a) {
+    const size_t n = a->n;
+    const float *d = a->x;
+    if (!a->rms) {
+        row_centre(a->x, a->y, n);
+        row_centre(a->y, a->y, n);
+        d = a->y;
+    }
+    /* One chain, the same in every lane. */
+    v_f32 squares = v_set1(0.0f);
+    for (size_t i = 0; i < n; i++) {
+        const v_f32 all = v_set1(d[i]);
+        const v_f32 part = v_if_lt(v_abs(all), v_set1(0x1p-50f), v_set1(0.0f), all);
+        squares = v_fma(part, part, squares);
+    }
+    const v_f32 variance = v_div(squares, v_set1((float)n));
+    const v_f32 root = v_sqrt(v_add(variance, v_set1(a->epsilon)));
+    for (size_t i = 0; i < n; i += V_WIDTH) {
+        const size_t left = n - i;
+        const v_f32 y = v_div(row_load(d + i, left), root);
+        const v_f32 s = row_load_or(a->scale, i, left, 1.0f);
+        row_store(a->y + i, v_flush(v_fma(y, s, row_load_or(a->shift, i, left, 0.0f))), left);
+    }
+}
+
+/* ---------------------------------------------------------------------------- combine, reduce -- */
+
+/* The one that is larger, NaN if either is: which v_max does not do. Both equal: either. */
+V_INLINE v_f32 v_larger(v_f32 a, v_f32 b) {
+    const v_f32 half = v_set1(0.5f);
+    const v_f32 same = v_fma(half, a, v_mul(half, b));
+    return v_if_lt(a, b, b, v_if_lt(b, a, a, same));
+}
+
+V_INLINE v_f32 v_smaller(v_f32 a, v_f32 b) {
+    const v_f32 half = v_set1(0.5f);
+    const v_f32 same = v_fma(half, a, v_mul(half, b));
+    return v_if_lt(a, b, a, v_if_lt(b, a, b, same));
+}
+
+V_INLINE void combine_all(uint32_t op, const float *a, const float *b, uint32_t spread, float *y,
+                          size_t n) {
+    for (size_t i = 0; i < n; i += V_WIDTH) {
+        const size_t left = n - i;
+        const v_f32 p = spread & LSTMC_SPREAD_A ? v_set1(*a) : row_load(a + i, left);
+        const v_f32 q = spread & LSTMC_SPREAD_B ? v_set1(*b) : row_load(b + i, left);
+        v_f32 r = q;
+        switch (op) {
+        case LSTMC_COMBINE_ADD: r = v_add(p, q); break;
+        case LSTMC_COMBINE_SUBTRACT: r = v_sub(p, q); break;
+        case LSTMC_COMBINE_MULTIPLY: r = v_mul(p, q); break;
+        case LSTMC_COMBINE_DIVIDE: r = v_div(p, q); break;
+        case LSTMC_COMBINE_MAXIMUM: r = v_larger(p, q); break;
+        case LSTMC_COMBINE_MINIMUM: r = v_smaller(p, q); break;
+        default: break;
+        }
+        row_store(y + i, v_flush(r), left);
+    }
+}
+
+#define COMBINE(OP)                                                                                \
+    case OP: combine_all(OP, a, b, spread, y, n); break;
+
+static void combine(uint32_t op, const float *a, const float *b, uint32_t spread, float *y,
+                    size_t n) {
+    switch (op) {
+        COMBINE(LSTMC_COMBINE_ADD)
+        COMBINE(LSTMC_COMBINE_SUBTRACT)
+        COMBINE(LSTMC_COMBINE_MULTIPLY)
+        COMBINE(LSTMC_COMBINE_DIVIDE)
+        COMBINE(LSTMC_COMBINE_MAXIMUM)
+        COMBINE(LSTMC_COMBINE_MINIMUM)
+    default: break;
+    }
+}
+
+static float reduce(uint32_t op, const float *x, size_t n) {
+    float r = x[0];
+    switch (op) {
+    case LSTMC_REDUCE_SUM: r = row_sum(x, n); break;
+    case LSTMC_REDUCE_MEAN: r = row_sum(x, n) / (float)n; break;
+    case LSTMC_REDUCE_MAXIMUM: /* a NaN stays, and one that comes is taken */
+        for (size_t i = 1; i < n; i++) r = r != r || x[i] <= r ? r : x[i];
+        break;
+    case LSTMC_REDUCE_MINIMUM:
+        for (size_t i = 1; i < n; i++) r = r != r || x[i] >= r ? r : x[i];
+        break;
+    default: break;
+    }
+    return r > -LSTMC_TINY && r < LSTMC_TINY ? 0.0f : r;
+}

@@ -1,0 +1,90 @@
+/* Embedding: for every feature of x, the weight's column of that number; NaN where it is none.
+ *
+ * Tensors: weight [units, k], k being the number of entries. */
+#include "layers.h"
+
+#include <string.h>
+
+static int check(const lstmc_layer *l) {
+    lstmc_tensor weight;
+    if (!lstmc_layer_counts(l, 1, 1, 1, 0)) return LSTMC_E_INVALID;
+    const lstmc_value x = lstmc_value_get(l->model, l->inputs[0]);
+    if (!lstmc_tensor_get(l, 0, &weight) || weight.plain || weight.gates != 1) {
+        return LSTMC_E_INVALID;
+    }
+    const uint64_t features = (uint64_t)x.features * weight.units;
+    if (features > LSTMC_MAX_SIZE) return LSTMC_E_INVALID;
+    return lstmc_layer_output(l, 0, lstmc_with_features(x, (uint32_t)features)) ? LSTMC_OK
+                                                                                : LSTMC_E_INVALID;
+}
+
+typedef struct embedding {
+    uint32_t x, y; /* value ids */
+    uint32_t features, entries, units, panel;
+    const float *weight;
+} embedding;
+
+static void prepare(const lstmc_layer *l, void *prepared) {
+    embedding *p = (embedding *)prepared;
+    lstmc_tensor weight;
+    (void)lstmc_tensor_get(l, 0, &weight);
+    p->x = l->inputs[0];
+    p->y = l->outputs[0];
+    p->features = lstmc_value_get(l->model, p->x).features;
+    p->entries = weight.k;
+    p->units = weight.units;
+    p->panel = weight.panel;
+    p->weight = weight.data;
+}
+
+/* The entry that x names, or `entries` if it names none. Bits are compared: to a machine that takes
+ * subnormals for zero, one would be equal to 0. */
+static uint32_t entry_of(const embedding *p, float x) {
+    if (!(x >= 0.0f && x < (float)p->entries)) return p->entries;
+    const uint32_t entry = (uint32_t)x;
+    const float back = (float)entry;
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits == 0x80000000u || !memcmp(&back, &x, sizeof x) ? entry : p->entries;
+}
+
+static void look_up(const lstmc_node *node, const embedding *p, float x, float *y) {
+    const uint32_t entry = entry_of(p, x);
+    if (entry == p->entries) {
+        const uint32_t nan = 0x7fc00000u;
+        for (uint32_t i = 0; i < p->units; i++) memcpy(y + i, &nan, sizeof nan);
+        return;
+    }
+    const float *panel = p->weight; /* [k][width] */
+    for (uint32_t i = 0; i < p->units; i += p->panel) {
+        const uint32_t width = lstmc_panel_width(p->units, p->panel, i / p->panel);
+        const uint32_t rest = p->units - i;
+        const float *column = panel + (size_t)entry * width;
+        node->full->map(&lstmc_linear, 1, column, y + i, rest < width ? rest : width);
+        panel += (size_t)p->entries * width;
+    }
+}
+
+static void run(lstmc_node *node, const lstmc_call *call) {
+    const embedding *p = (const embedding *)node->prepared;
+    if (p->y == LSTMC_NONE) return;
+    const lstmc_view x = call->views[p->x], y = call->views[p->y];
+    for (uint32_t b = 0; b < call->batch; b++) {
+        for (uint32_t t = 0; t < lstmc_steps(call, p->x); t++) {
+            const float *from = lstmc_at(&x, b, t);
+            float *to = lstmc_at(&y, b, t);
+            for (uint32_t i = 0; i < p->features; i++) {
+                look_up(node, p, from[i], to + (size_t)i * p->units);
+            }
+        }
+    }
+}
+
+const lstmc_layer_ops lstmc_layer_embedding = {
+    .code = 8,
+    .prepared_size = sizeof(embedding),
+    .check = check,
+    .prepare = prepare,
+    .plan = lstmc_plan_nothing,
+    .run = run,
+};
