@@ -15,6 +15,7 @@ from . import _core, format
 from . import graph as g
 from .errors import ConversionError, FormatError, RangeError, ShapeError
 from .runtime import as_float32, digest, row_lengths, target_code
+from .samples import enough_steps, index_inputs, random_inputs
 
 if TYPE_CHECKING:
     from .stream import Stream
@@ -27,7 +28,6 @@ CACHED_SESSIONS = 8  # sizes of sessions kept for the next call
 CACHED_SHAPES = 256
 
 GOLDEN_BATCH, GOLDEN_TIME = 2, 16
-MAX_GOLDEN_TIME = 1 << 16
 
 
 class _Layout:
@@ -346,25 +346,6 @@ class Model:
         return idle
 
 
-def index_inputs(graph: g.Graph) -> dict[str, int]:
-    """The inputs that are indices into an embedding's table, and how many entries it has."""
-    movers = (
-        g.Select, g.Concat, g.Reverse, g.SliceTime, g.Flatten, g.Unflatten, g.LastStep, g.Repeat,
-    )  # fmt: skip
-    entries: dict[str, int] = {}  # by value
-    for layer in reversed(graph.layers):
-        if isinstance(layer, g.Embedding):
-            found: list[int] = [layer.weight.shape[1]]
-        elif isinstance(layer, movers):
-            found = [entries[n] for n in layer.outputs if n in entries]
-        else:
-            continue
-        for name in layer.inputs[: 1 if isinstance(layer, g.Repeat) else None]:
-            if found and name is not None:
-                entries[name] = min(*found, entries.get(name, found[0]))
-    return {v.name: entries[v.name] for v in graph.inputs if v.name in entries}
-
-
 def load(path: str | os.PathLike[str], *, verify: bool = False) -> Model:
     """Load an .lstmc file; any other path is converted first, as by :func:`convert`.
 
@@ -416,25 +397,10 @@ def convert(source: Any, **options: Any) -> Model:
 
 def from_graph(graph: g.Graph, panel: int = format.DEFAULT_PANEL) -> Model:
     """A model of a graph, with a golden sample: seeded normal numbers and what they give."""
-    specs = graph.infer()
-    rng = np.random.default_rng(0)
-    time = GOLDEN_TIME if graph.clocks else 1
-    derived = [s.time for s in specs.values() if s.time is not None]
-    while any(t.count(dict.fromkeys(graph.clocks, time)) < 1 for t in derived):
-        time *= 2
-        if time > MAX_GOLDEN_TIME:
-            raise ConversionError("the model needs more time steps than a golden sample can have")
-    golden = format.Golden(GOLDEN_BATCH, time, {})
-    tables = index_inputs(graph)
-    for v in graph.inputs:
-        steps = v.time if v.clock is None else time
-        shape = [n or 1 for n in v.shape(golden.batch, steps)]
-        if v.name in tables or v.dtype != "float32":
-            limit = tables.get(v.name, 2 if v.dtype == "bool" else 8)
-            sample = rng.integers(0, limit, shape).astype(np.float32)
-        else:
-            sample = rng.standard_normal(shape, dtype=np.float32)
-        golden.inputs[v.name] = sample
+    graph.infer()
+    time = enough_steps(graph, GOLDEN_TIME if graph.clocks else 1)
+    inputs = random_inputs(graph, np.random.default_rng(0), GOLDEN_BATCH, time, insist=False)
+    golden = format.Golden(GOLDEN_BATCH, time, inputs)
     try:
         draft = Model(format.dumps(graph, golden, panel))
         golden = format.with_digests(golden, draft._run_golden(golden))

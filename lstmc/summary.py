@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+
+from . import graph as g
 
 if TYPE_CHECKING:
     from .model import Model
+
+
+def _options(layer: g.Layer) -> Iterator[str]:
+    """Parameters, but for options that have their defaults."""
+    for f in layer.param_fields():
+        value = getattr(layer, f.name)
+        if "option" in f.metadata and value == f.default:
+            continue
+        if isinstance(value, tuple) and len(value) > 8:
+            value = f"({', '.join(map(str, value[:6]))}, ... {len(value)} in all)"
+        yield f"{f.name}={value}"
+
+
+def _size(spec: g.Spec) -> str:
+    """Steps times features, T being the steps of the first input."""
+    return (
+        f"{spec.time} x {spec.features}".replace(g.TIME, "T") if spec.time else f"{spec.features}"
+    )
 
 
 def layer_rows(model: Model) -> list[dict[str, Any]]:
@@ -18,8 +39,8 @@ def layer_rows(model: Model) -> list[dict[str, Any]]:
             {
                 "name": layer.name,
                 "type": type(layer).__name__,
-                "options": ", ".join(f"{n}={v}" for n, v in layer.params()),
-                "output": " ".join(f"{'T x ' if s.time else ''}{s.features}" for s in outputs),
+                "options": ", ".join(_options(layer)),
+                "output": " ".join(map(_size, outputs)),
                 "parameters": sum(a.size for _, _, a in layer.tensors() if a is not None),
                 "multiply_adds": layer.multiply_adds(),
             }

@@ -16,6 +16,7 @@ from . import convert, format, get_target, set_target
 from . import graph as g
 from .arrays import Arrays, by_name, read
 from .errors import Error, FormatError
+from .samples import enough_steps, random_inputs
 from .terminal import UsageError, line
 
 if TYPE_CHECKING:
@@ -116,14 +117,8 @@ def _samples(graph: g.Graph) -> Iterator[Arrays]:
     """Random inputs of several batch sizes and lengths, as far as the model leaves them open."""
     rng = np.random.default_rng(1)
     timed = any(v.spec.time for v in graph.inputs)
-    fixed = next((v.time for v in graph.inputs if v.time), None)
     for batch, steps in ((1, 1), (2, 5), (3, 33), (1, 100)) if timed else ((1, 1), (3, 1), (17, 1)):
-        yield {
-            v.name: rng.standard_normal(
-                tuple(int(n or 0) for n in v.shape(batch, fixed or steps)), dtype=np.float32
-            )
-            for v in graph.inputs
-        }
+        yield random_inputs(graph, rng, batch, enough_steps(graph, steps))
 
 
 def _compare(
@@ -191,16 +186,21 @@ def _onnxruntime(
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(os.fspath(path), options, ["CPUExecutionProvider"])
-    kinds = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(double)": np.float64}
-    fixed = {
-        i.name: np.asarray(constants[i.name]).astype(kinds.get(i.type, np.float32))
-        for i in session.get_inputs()
-        if i.name in constants
-    }
+    kinds = {
+        f"tensor({name})": dtype
+        for name, dtype in (
+            ("int64", np.int64), ("int32", np.int32), ("int16", np.int16), ("int8", np.int8),
+            ("uint8", np.uint8), ("bool", np.bool_), ("float16", np.float16),
+            ("double", np.float64),
+        )
+    }  # fmt: skip
+    dtypes = {i.name: kinds.get(i.type, np.float32) for i in session.get_inputs()}
+    fixed = {n: np.asarray(a).astype(dtypes[n]) for n, a in constants.items() if n in dtypes}
     names = [o.name for o in session.get_outputs()]
 
     def call(x: Arrays) -> Arrays:
-        return dict(zip(names, session.run(names, {**x, **fixed}), strict=True))
+        given = {n: a.astype(dtypes[n]) for n, a in x.items()}
+        return dict(zip(names, session.run(names, {**given, **fixed}), strict=True))
 
     return f"onnxruntime {onnxruntime.__version__}", call
 
