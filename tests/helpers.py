@@ -9,13 +9,15 @@ import platform
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 import lstmc
 from lstmc import graph as g
+from lstmc.model import index_inputs
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "tests/data"
@@ -65,15 +67,20 @@ class Net:
         self.specs[v.name] = v.spec
         return v.name
 
-    def add(self, kind: type[g.Layer], x: str, outputs: Sequence[str | None], **fields) -> None:
+    def add(
+        self, kind: type[g.Layer], x: str | Sequence[str | None], outputs: Sequence[str | None],
+        **fields,
+    ) -> None:  # fmt: skip
+        """x is the name of the input, or those of several; None stands for an absent one."""
+        inputs = (x,) if isinstance(x, str) else tuple(x)
         layer = kind(
             name=f"{kind.__name__.lower()}{len(self.layers)}",
-            inputs=(x,),
+            inputs=inputs,
             outputs=tuple(o and f"v{len(self.layers)}{o}" for o in outputs),
             **fields,
         )
         self.layers.append(layer)
-        specs = layer.infer(self.specs[x])
+        specs = layer.infer(*(None if n is None else self.specs[n] for n in inputs))
         self.specs.update(
             {o: s for o, s in zip(layer.outputs, specs, strict=True) if o is not None}
         )
@@ -100,8 +107,8 @@ class Net:
         )  # fmt: skip
         return f"v{len(self.layers) - 1}y"
 
-    def simple(self, kind: type[g.Layer], x: str, **fields) -> str:
-        """Activation(activation=...), Softmax, LastStep."""
+    def simple(self, kind: type[g.Layer], x: str | Sequence[str | None], **fields) -> str:
+        """Any layer with one output: Activation(activation=...), Softmax, Combine(op=...)."""
         self.add(kind, x, ["y"], **fields)
         return f"v{len(self.layers) - 1}y"
 
@@ -130,61 +137,200 @@ def lstm_graph(
     return net.graph(*names.values(), order=order)
 
 
+def pointwise_graph() -> g.Graph:
+    """Every layer on features, with and without its options; small, for files to be damaged."""
+    net = Net(4)
+    x, index = net.input(6), net.input(2)
+    vectors = {"scale": net.weight(6), "shift": net.weight(6)}
+    embedded = net.simple(g.Embedding, index, weight=net.weight(3, 7))
+    fill = net.simple(g.Fill, index, value=net.weight(6))
+    affine = net.simple(g.Affine, x, **vectors, activation=g.TANH)
+    norm = net.simple(g.LayerNorm, affine, **vectors, epsilon=2.0**-10)
+    product = net.simple(g.Combine, (norm, embedded, fill, x), op="multiply")
+    joined = net.simple(g.Concat, (product, index, product))
+    least = net.simple(g.Reduce, joined, op="minimum")
+    return net.graph(
+        net.simple(g.Affine, embedded, scale=vectors["scale"]),
+        net.simple(g.LayerNorm, x, shift=vectors["shift"], epsilon=0.0, rms=True),
+        net.simple(g.Combine, (least, joined), op="mean"),
+        net.simple(g.Select, joined, index=(9, 0, 0, 13)),
+        net.simple(g.Reduce, x, op="mean"),
+        net.simple(g.Softmax, joined, size=7),
+        net.simple(g.Softmax, x, size=0, log=True),
+        fill,
+    )
+
+
+class Growth:
+    """A random graph while it grows: what may be drawn for its next layer.
+
+    ``ends`` are the values that are outputs of the graph unless another layer takes them.
+    """
+
+    def __init__(self, net: Net, bounded: bool) -> None:
+        self.net = net
+        self.bounded = bounded
+        self.ends: list[str] = []
+        self.functions = FUNCTIONS[:-1] if bounded else FUNCTIONS
+
+    def pick(self, choices: Sequence):
+        return choices[int(self.net.rng.integers(len(choices)))]
+
+    def size(self) -> int:
+        return int(self.pick(SIZES))
+
+    def chance(self, probability: float) -> bool:
+        return bool(self.net.rng.random() < probability)
+
+    def weight(self, *shape: int, present: float = 1.0) -> np.ndarray | None:
+        return self.net.weight(*shape) if self.chance(present) else None
+
+    def spec(self, name: str) -> g.Spec:
+        return self.net.specs[name]
+
+    def partners(self, x: str, alike: Callable[[g.Spec], bool]) -> list[str]:
+        """Other values for a layer that reads several: x, and those like it."""
+        return [x, *(n for n, s in self.net.specs.items() if alike(s))]
+
+
+def add_lstm(a: Growth, x: str) -> Iterable[str]:
+    gates = (g.SIGMOID, g.HARD_SIGMOID_ONNX, g.HARD_SIGMOID_KERAS3)
+    ends = "".join(o for o in "shc" if a.chance(0.6)) or "s"
+    plain = a.chance(0.5)
+    return a.net.lstm(
+        x, a.size(), bias=a.chance(0.8), outputs=ends,
+        gate=g.SIGMOID if plain else a.pick(gates),
+        candidate=g.TANH if plain else a.pick((g.TANH, g.SIGMOID) if a.bounded else a.functions),
+        output=g.TANH if plain else a.pick(a.functions),
+    ).values()  # fmt: skip
+
+
+def add_dense(a: Growth, x: str) -> Iterable[str]:
+    bias = a.chance(0.7)
+    return [a.net.dense(x, a.size(), bias=bias, activation=a.pick(a.functions))]
+
+
+def add_activation(a: Growth, x: str) -> Iterable[str]:
+    return [a.net.simple(g.Activation, x, activation=a.pick(a.functions))]
+
+
+def add_softmax(a: Growth, x: str) -> Iterable[str]:
+    features = a.spec(x).features
+    parts = [0, *(n for n in range(1, features + 1) if features % n == 0)]
+    return [a.net.simple(g.Softmax, x, size=a.pick(parts), log=a.chance(0.3))]
+
+
+def add_last(a: Growth, x: str) -> Iterable[str]:
+    return [a.net.simple(g.LastStep, x)]
+
+
+def add_affine(a: Growth, x: str) -> Iterable[str]:
+    n = a.spec(x).features
+    scale, shift = a.weight(n, present=0.8), a.weight(n, present=0.7)
+    return [a.net.simple(g.Affine, x, scale=scale, shift=shift, activation=a.pick(a.functions))]
+
+
+def add_layer_norm(a: Growth, x: str) -> Iterable[str]:
+    """``bounded``: small differences are not made large, and don't stand alone."""
+    n = a.spec(x).features
+    scale, shift = a.weight(n, present=0.7), a.weight(n, present=1.0 if a.bounded else 0.7)
+    epsilon = 1.0 if a.bounded else a.pick((0.0, 1e-12, 1e-5, 1e-3))
+    norm = {"epsilon": epsilon, "rms": a.chance(0.3)}
+    return [a.net.simple(g.LayerNorm, x, scale=scale, shift=shift, **norm)]
+
+
+def add_combine(a: Growth, x: str) -> Iterable[str]:
+    """``bounded``: without what cancels or divides."""
+    spec = a.spec(x)
+
+    def alike(s: g.Spec) -> bool:
+        return s.features in (1, spec.features) and (not s.time or s.time == spec.time)
+
+    inputs = [a.pick(a.partners(x, alike)) for _ in range(int(a.net.rng.integers(1, 4)))]
+    if a.chance(0.4):
+        inputs.append(a.net.simple(g.Fill, x, value=a.weight(a.pick((1, spec.features)))))
+    inputs.insert(int(a.net.rng.integers(len(inputs) + 1)), x)
+    ops = ("maximum", "minimum", "multiply", "add", "mean", "subtract", "divide")
+    return [a.net.simple(g.Combine, inputs, op=a.pick(ops[:3] if a.bounded else ops))]
+
+
+def add_concat(a: Growth, x: str) -> Iterable[str]:
+    same = a.partners(x, lambda s: s.time == a.spec(x).time)
+    inputs = [x, *(a.pick(same) for _ in range(int(a.net.rng.integers(3))))]
+    return [a.net.simple(g.Concat, inputs)]
+
+
+def add_select(a: Growth, x: str) -> Iterable[str]:
+    n = a.spec(x).features
+    start, count = int(a.net.rng.integers(n)), a.size()
+    some = range(start, min(start + count, n))
+    index = some if a.chance(0.5) else a.net.rng.integers(0, n, count)
+    return [a.net.simple(g.Select, x, index=tuple(int(i) for i in index))]
+
+
+def add_reduce(a: Growth, x: str) -> Iterable[str]:
+    ops = ("maximum", "minimum", "sum", "mean")
+    return [a.net.simple(g.Reduce, x, op=a.pick(ops[:2] if a.bounded else ops))]
+
+
+def add_fill(a: Growth, x: str) -> Iterable[str]:
+    return [x, a.net.simple(g.Fill, x, value=a.weight(a.size()))]
+
+
+class Kind(NamedTuple):
+    """A layer that random graphs have: how often, and whether its input must have time."""
+
+    add: Callable[[Growth, str], Iterable[str]]  # behind value x; gives the new ends
+    weight: int
+    timed: bool = False
+
+
+KINDS = (
+    Kind(add_lstm, 12, timed=True), Kind(add_last, 2, timed=True), Kind(add_dense, 4),
+    Kind(add_activation, 2), Kind(add_softmax, 2), Kind(add_affine, 1), Kind(add_layer_norm, 1),
+    Kind(add_combine, 2), Kind(add_concat, 1), Kind(add_select, 1), Kind(add_reduce, 1),
+    Kind(add_fill, 1),
+)  # fmt: skip
+
+
 def random_graph(seed: int, *, bounded: bool = False, sequential: bool = True) -> g.Graph:
     """A seeded random graph: LSTM stacks and what may stand around them, one or two inputs, any
-    axes and any number of outputs. ``bounded``: nothing in it can blow up with time, for
+    axes and any number of outputs. ``bounded``: nothing in it can blow up with time or cancel, for
     comparisons with float64. Without ``sequential``, an input may have no time axis."""
     net = Net(seed, scale=1.0 if bounded else 1.5)
-    rng = net.rng
-    some = FUNCTIONS[:-1] if bounded else FUNCTIONS
-    gates = (g.SIGMOID, g.HARD_SIGMOID_ONNX, g.HARD_SIGMOID_KERAS3)
-
-    def pick(choices):
-        return choices[int(rng.integers(len(choices)))]
-
-    def size() -> int:
-        return int(pick(SIZES))
-
+    a = Growth(net, bounded)
     orders = ("btf", "tbf", "b1tf", "btff", "1tbff")
     outputs: list[str] = []
-    for _ in range(int(rng.integers(1, 3))):
-        timed = sequential or rng.random() < 0.8
-        open_ends = [net.input(size(), time=bool(timed), order=pick(orders))]
-        for depth in range(int(rng.integers(1, 5))):
-            x = open_ends.pop(int(rng.integers(len(open_ends))))
-            kinds = ["dense", "activation", "softmax"]
-            if net.specs[x].time:
-                kinds += ["lstm"] * (6 if depth else 12) + ["last"]
-            kind = pick(kinds)
-            if kind == "lstm":
-                ends = "".join(o for o in "shc" if rng.random() < 0.6) or "s"
-                plain = rng.random() < 0.5
-                made = net.lstm(
-                    x, size(), bias=bool(rng.random() < 0.8), outputs=ends,
-                    gate=g.SIGMOID if plain else pick(gates),
-                    candidate=g.TANH if plain else pick((g.TANH, g.SIGMOID) if bounded else some),
-                    output=g.TANH if plain else pick(some),
-                )  # fmt: skip
-                open_ends += made.values()
-            elif kind == "dense":
-                bias = bool(rng.random() < 0.7)
-                open_ends.append(net.dense(x, size(), bias=bias, activation=pick(some)))
-            elif kind == "activation":
-                open_ends.append(net.simple(g.Activation, x, activation=pick(some)))
-            else:
-                open_ends.append(net.simple(g.Softmax if kind == "softmax" else g.LastStep, x))
-            if rng.random() < 0.2:
-                open_ends.append(open_ends[-1])  # a value that several layers read
-        outputs += open_ends
-    return net.graph(*dict.fromkeys(outputs), order=pick(orders))
+    for _ in range(int(net.rng.integers(1, 3))):
+        timed = sequential or a.chance(0.8)
+        x = net.input(a.size(), time=timed, order=a.pick(orders))
+        if a.chance(0.1):
+            x = net.simple(g.Embedding, x, weight=net.weight(int(net.rng.integers(1, 20)), 30))
+        a.ends = [x]
+        for depth in range(int(net.rng.integers(1, 5))):
+            x = a.ends.pop(int(net.rng.integers(len(a.ends))))
+            kinds = [k for k in KINDS if net.specs[x].time or not k.timed]
+            weights = np.array([k.weight for k in kinds], float)
+            if depth == 0:
+                weights *= [3 if k.add is add_lstm else 1 for k in kinds]
+            kind = kinds[int(net.rng.choice(len(kinds), p=weights / weights.sum()))]
+            a.ends += kind.add(a, x)
+            if a.chance(0.2):
+                a.ends.append(a.ends[-1])  # a value that several layers read
+        outputs += a.ends
+    names = {v.name for v in net.inputs}
+    return net.graph(*dict.fromkeys(n for n in outputs if n not in names), order=a.pick(orders))
 
 
 def random_inputs(
     graph: g.Graph, seed: int, batch: int, time: int, scale: float = 1.0
 ) -> dict[str, np.ndarray]:
     rng = np.random.default_rng([seed, 7])
+    tables = index_inputs(graph)
     return {
-        v.name: (rng.standard_normal(v.shape(batch, time)) * scale).astype(np.float32)
+        v.name: rng.integers(0, tables[v.name], v.shape(batch, time)).astype(np.float32)
+        if v.name in tables
+        else (rng.standard_normal(v.shape(batch, time)) * scale).astype(np.float32)
         for v in graph.inputs
     }
 

@@ -23,6 +23,7 @@ from helpers import (
     Net,
     assert_same,
     lstm_graph,
+    pointwise_graph,
     predict,
     random_graph,
     random_inputs,
@@ -85,6 +86,8 @@ def assert_graphs_equal(a, b):
             elif isinstance(x, g.Fn):
                 assert x.kind == y.kind
                 assert np.float32([x.alpha, x.beta]).tolist() == [y.alpha, y.beta]
+            elif isinstance(x, float):
+                assert np.float32(x) == y
             else:
                 assert x == y
 
@@ -246,6 +249,7 @@ def small_models():
         from_graph(mixed, panel=4).to_bytes(),
         (DATA / "v1_names.lstmc").read_bytes(),
         format.dumps(lstm_graph(1, 2, outputs="h", bias=False), None, 2),
+        format.dumps(pointwise_graph(), None, 4),
     ]
 
 
@@ -389,7 +393,7 @@ def test_foreign_files(tmp_path):
 
 # Run apart: what gets past the checks must not take the tests along.
 HOSTILE = """
-import json, sys
+import contextlib, json, sys
 sys.path.insert(0, sys.argv[1])
 import numpy as np
 import lstmc
@@ -419,13 +423,14 @@ for i in range(4, len(blob) // 4):
         if max(np.prod(s, dtype=float) for s in shapes) > 1e6:
             continue
         x = {v.name: np.ones(v.shape(2, time), np.float32) for v in model.graph.inputs}
-        model.predict(x, lengths=[time, 1])
+        with contextlib.suppress(lstmc.errors.RangeError):  # a table of one entry: 1 is no index
+            model.predict(x, lengths=[time, 1])
         counts["ran"] += 1
 print(json.dumps(counts))
 """
 
 
-@pytest.mark.parametrize("which", [0, 1, 2])
+@pytest.mark.parametrize("which", range(4))
 def test_every_word_with_hostile_values(which):
     """The checksum fits, so all that stands between these and a crash are the checks."""
     out = subprocess.run(
@@ -443,9 +448,9 @@ def test_every_word_with_hostile_values(which):
     max_examples=20000 if LONG else 1500, deadline=None, derandomize=not LONG, database=None
 )
 @hypothesis.given(
-    which=st.integers(0, 2),
-    changes=st.lists(st.tuples(st.integers(0, 150), st.integers(0, 2**32 - 1)), max_size=4),
-    near=st.lists(st.tuples(st.integers(0, 150), st.integers(-3, 3)), max_size=3),
+    which=st.integers(0, 3),
+    changes=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 2**32 - 1)), max_size=4),
+    near=st.lists(st.tuples(st.integers(0, 400), st.integers(-3, 3)), max_size=3),
 )
 def test_random_changes_give_format_errors_only(which, changes, near):
     blob = SMALL[which]
