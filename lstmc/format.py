@@ -363,7 +363,7 @@ def _loads(blob: bytes | memoryview | np.ndarray) -> tuple[g.Graph, Golden | Non
         return graph, None
     golden = Golden(batch, time, {}, {})
     for i, v in enumerate(graph.inputs):
-        sizes = [int(n or 0) for n in v.shape(batch, time)]
+        sizes = [int(n or 0) for n in v.shape(batch, v.time if v.clock is None else time)]
         golden.inputs[v.name] = tensor(io[i][6]).reshape(sizes)
     golden.digests = {v.name: io[n_inputs + i][7] for i, v in enumerate(graph.outputs)}
     return graph, golden

@@ -391,8 +391,10 @@ static void matmul(const lstmc_matmul_args *a) {
 
 #include "cells.h"
 #include "pointwise.h"
+#include "steps.h"
 
 const lstmc_kernels LSTMC_KERNELS = {
-    LSTMC_TARGET_ID, V_WIDTH, lstm_row, lstm_rows, matmul,     lstm_cell_all, gru_cell,
-    rnn_cell,        map,     softmax,  affine,    layer_norm, combine,       reduce,
+    LSTMC_TARGET_ID, V_WIDTH,  lstm_row,     lstm_rows, matmul,        lstm_cell_all,
+    gru_cell,        rnn_cell, map,          softmax,   affine,        layer_norm,
+    combine,         reduce,   reduce_steps, divide,    softmax_steps, depthwise,
 };

@@ -115,6 +115,34 @@ enum {
 };
 enum { LSTMC_SPREAD_A = 1, LSTMC_SPREAD_B = 2 };
 
+/* y[i] = y[i] op x[0][i] op x[1][i] ..., step t at x + t * stride. Every x and every result on the way
+ * is flushed. LSTMC_REDUCE_MEAN: the sum, who calls divides. */
+typedef struct lstmc_reduce_args {
+    const float *x;
+    size_t stride;
+    uint32_t steps;
+    uint32_t op; /* LSTMC_REDUCE_... */
+    float *y;
+    size_t n;
+} lstmc_reduce_args;
+
+/* y[row][c] = flush(fn(init[c] + sum over k of w[c][k] flush(x[row][k][c]))), for all panels of one
+ * width; row r's tap k at x + r * x_stride + k * tap_stride. */
+typedef struct lstmc_depthwise_args {
+    const float *w;
+    const float *x;
+    const float *init; /* [c], padded to whole panels */
+    float *y;
+    size_t x_stride;
+    size_t tap_stride;
+    size_t y_stride;
+    uint32_t rows;
+    uint32_t taps;
+    uint32_t panel;
+    uint32_t columns; /* real columns in all panels */
+    lstmc_fn fn;
+} lstmc_depthwise_args;
+
 typedef struct lstmc_kernels {
     lstmc_target target;
     uint32_t width;                                 /* lanes: panels must be multiples of it */
@@ -139,6 +167,13 @@ typedef struct lstmc_kernels {
                     size_t n);
     /* flush(x[0] op x[1] ...), in ascending order; a mean is the sum divided by n. */
     float (*reduce)(uint32_t op, const float *x, size_t n);
+    void (*reduce_steps)(const lstmc_reduce_args *args);
+    /* y[i] = flush(x[i] / by). x and y may be the same. */
+    void (*divide)(const float *x, float by, float *y, size_t n);
+    /* Over the steps: y[t][i] = flush(exp(x[t][i] - max) / sum), the sum taken for t ascending. */
+    void (*softmax_steps)(const float *x, size_t x_stride, float *y, size_t y_stride,
+                          uint32_t steps, size_t n);
+    void (*depthwise)(const lstmc_depthwise_args *args);
 } lstmc_kernels;
 
 extern const lstmc_kernels lstmc_kernels_scalar;

@@ -129,17 +129,14 @@ static void layer_norm(const lstmc_norm_args *a) {
 
 /* ---------------------------------------------------------------------------- combine, reduce -- */
 
-/* The one that is larger, NaN if either is: which v_max does not do. Both equal: either. */
+/* The one that is larger, NaN if either is: v_max alone would lose a NaN in a. No fma: chips without
+ * one take maxima over time. */
 V_INLINE v_f32 v_larger(v_f32 a, v_f32 b) {
-    const v_f32 half = v_set1(0.5f);
-    const v_f32 same = v_fma(half, a, v_mul(half, b));
-    return v_if_lt(a, b, b, v_if_lt(b, a, a, same));
+    return v_if_lt(a, v_set1(INFINITY), v_max(a, b), v_add(a, v_max(v_set1(0.0f), b)));
 }
 
 V_INLINE v_f32 v_smaller(v_f32 a, v_f32 b) {
-    const v_f32 half = v_set1(0.5f);
-    const v_f32 same = v_fma(half, a, v_mul(half, b));
-    return v_if_lt(a, b, a, v_if_lt(b, a, b, same));
+    return v_if_lt(v_set1(-INFINITY), a, v_min(a, b), v_add(a, v_min(v_set1(0.0f), b)));
 }
 
 V_INLINE void combine_all(uint32_t op, const float *a, const float *b, uint32_t spread, float *y,

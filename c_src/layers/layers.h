@@ -19,6 +19,18 @@ extern const lstmc_layer_ops lstmc_layer_concat;
 extern const lstmc_layer_ops lstmc_layer_select;
 extern const lstmc_layer_ops lstmc_layer_reduce;
 extern const lstmc_layer_ops lstmc_layer_fill;
+extern const lstmc_layer_ops lstmc_layer_reduce_time;
+extern const lstmc_layer_ops lstmc_layer_reverse;
+extern const lstmc_layer_ops lstmc_layer_slice_time;
+extern const lstmc_layer_ops lstmc_layer_pad_time;
+extern const lstmc_layer_ops lstmc_layer_repeat;
+extern const lstmc_layer_ops lstmc_layer_flatten;
+extern const lstmc_layer_ops lstmc_layer_unflatten;
+extern const lstmc_layer_ops lstmc_layer_conv1d;
+extern const lstmc_layer_ops lstmc_layer_depthwise_conv1d;
+extern const lstmc_layer_ops lstmc_layer_pool1d;
+extern const lstmc_layer_ops lstmc_layer_softmax_time;
+extern const lstmc_layer_ops lstmc_layer_step_mask;
 
 /* What a layer hands on without computing goes through map with this: it is flushed. */
 static const lstmc_fn lstmc_linear = {LSTMC_FN_LINEAR, 0.0f, 0.0f};

@@ -18,6 +18,18 @@ static const lstmc_layer_ops *const all[] = {
     &lstmc_layer_select,
     &lstmc_layer_reduce,
     &lstmc_layer_fill,
+    &lstmc_layer_reduce_time,
+    &lstmc_layer_reverse,
+    &lstmc_layer_slice_time,
+    &lstmc_layer_pad_time,
+    &lstmc_layer_repeat,
+    &lstmc_layer_flatten,
+    &lstmc_layer_unflatten,
+    &lstmc_layer_conv1d,
+    &lstmc_layer_depthwise_conv1d,
+    &lstmc_layer_pool1d,
+    &lstmc_layer_softmax_time,
+    &lstmc_layer_step_mask,
 };
 /* clang-format on */
 

@@ -90,7 +90,14 @@ def run(
         steps = next((t for t in times if t is not None), g.Steps(None, 1))
         valid = np.array([steps.count(row) for row in rows], int)
         out = LAYERS[type(layer)](layer, *given, lengths=valid)
-        values.update({n: a for n, a in zip(layer.outputs, out, strict=True) if n is not None})
+        for name, a in zip(layer.outputs, out, strict=True):
+            if name is None:
+                continue
+            made = specs[name].time
+            if made is not None and isinstance(layer, sequence.CUT):
+                counts = np.array([made.count(row) for row in rows], int)
+                a = np.where(np.arange(a.shape[1])[:, None] < counts[:, None, None], a, 0.0)
+            values[name] = a
     return {v.name: from_internal(v, values[v.name]) for v in graph.outputs}
 
 

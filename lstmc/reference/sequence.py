@@ -1,4 +1,8 @@
-"""Layers on the steps of a sequence, in float64: row by row, each cut to its valid steps."""
+"""Layers on the steps of a sequence, in float64: row by row, each cut to its valid steps.
+
+``lengths`` are those of the input. Whatever these functions give beyond the valid steps of the
+output becomes zero in :func:`lstmc.reference.run`, which knows them.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,12 @@ import numpy as np
 from lstmc import graph as g
 
 from .functions import REDUCTIONS, Array, fn
+
+#: Their sequences are zero beyond a row's valid steps.
+CUT = (
+    g.Reverse, g.SliceTime, g.PadTime, g.Repeat, g.Conv1D, g.DepthwiseConv1D, g.Pool1D,
+    g.SoftmaxTime, g.StepMask,
+)  # fmt: skip
 
 
 def rows(x: Array, lengths: Array, steps: int, features: int, one: Callable[..., Array]) -> Array:
@@ -84,7 +94,7 @@ def windows(layer: g.Window, row: Array, padding: float) -> tuple[Array, Array]:
         before, after = (small, large) if layer.same == "upper" else (large, small)
     full = np.pad(row, ((before, after), (0, 0)), constant_values=padding)
     real = np.pad(np.ones(len(row), bool), (before, after))
-    starts = range(0, len(full) - layer.extent + 1, layer.stride) if len(row) else range(0)
+    starts = range(0, len(full) - layer.extent + 1, layer.stride)
     at = np.array([[s + j * layer.dilation for j in range(layer.taps)] for s in starts], int)
     at = at.reshape(-1, layer.taps)
     return full[at], real[at]
@@ -100,7 +110,7 @@ def conv1d(layer: g.Conv1D, x: Array, *, lengths: Array) -> tuple[Array]:
 
     def one(row: Array) -> Array:
         taps, _ = windows(layer, row, 0.0)
-        return fn(layer.activation, taps.reshape(len(taps), -1) @ weight.T + bias)
+        return fn(layer.activation, taps.reshape(len(taps), weight.shape[1]) @ weight.T + bias)
 
     return (rows(x, lengths, window_count(layer, x.shape[1]), len(weight), one),)
 

@@ -1,0 +1,302 @@
+/* Conv1D and DepthwiseConv1D.
+ *
+ * Conv1D: y[t][o] = flush(fn(p)), one chain: p = bias; for taps j ascending, in each for channels i
+ * ascending: p = fma(w[o][j, i], flush(x[t stride + j dilation - before][i]), p). Padding is zeros,
+ * multiplied like any other step. DepthwiseConv1D: the same for each channel alone.
+ * Tensors: weight [O, taps * I], tap by tap, or [C, taps]; bias [O] or none; params: window, fn.
+ *
+ * x is flushed first because a causal layer remembers its last steps, flushed as all states are: in a
+ * later call they must be the numbers that they were. Zeros in a fresh state are the padding.
+ *
+ * Windows that lie inside a row, without dilation, are rows of a matrix where they are, if x is dense
+ * and flushed (no input of the model). All others are read from strips: every dilation-th step one
+ * after another, padding and remembered steps included, where windows overlap as they do in x. */
+#include "steps.h"
+
+/* Floats of a strip, where more than one window is in it: it stays in a small L1. */
+#define STRIP_FLOATS 4096u
+
+typedef struct conv {
+    lstmc_window window;
+    const float *weight, *bias; /* bias may be NULL */
+    uint32_t x, y;              /* value ids */
+    uint32_t depthwise;         /* 1: DepthwiseConv1D */
+    uint32_t flushed;           /* x holds no tiny values */
+    uint32_t units, panel;
+    uint32_t full, half;  /* columns in panels of full width, and padded ones in the half panel */
+    uint32_t phases, hop; /* window t + phases starts hop steps of the strip after window t */
+    lstmc_fn fn;
+} conv;
+
+static int check(const lstmc_layer *l, int depthwise) {
+    lstmc_tensor weight, bias;
+    lstmc_window w;
+    lstmc_fn fn;
+    if (!lstmc_layer_counts(l, 1, 1, 2, LSTMC_WINDOW_PARAMS + 3)) return LSTMC_E_INVALID;
+    const int status = lstmc_window_get(l, &w);
+    if (status) return status;
+    if (!lstmc_fn_get(l->params + LSTMC_WINDOW_PARAMS, &fn)) return LSTMC_E_UNSUPPORTED;
+    const lstmc_value x = lstmc_value_get(l->model, l->inputs[0]);
+    /* A window's floats are at most those of its extent: the product fits. */
+    const uint32_t k = depthwise ? w.taps : w.taps * x.features;
+    if (!lstmc_tensor_get(l, 0, &weight) ||
+        !lstmc_tensor_is(&weight, 1, depthwise ? x.features : weight.units, k, weight.panel)) {
+        return LSTMC_E_INVALID;
+    }
+    if (lstmc_tensor_get(l, 1, &bias) &&
+        !lstmc_tensor_is(&bias, 1, weight.units, 1, weight.panel)) {
+        return LSTMC_E_INVALID;
+    }
+    const lstmc_value made = lstmc_window_steps(&w, lstmc_with_features(x, weight.units));
+    return made.has_time == 1 && lstmc_layer_output(l, 0, made) ? LSTMC_OK : LSTMC_E_INVALID;
+}
+
+static int check_conv(const lstmc_layer *l) { return check(l, 0); }
+static int check_depthwise(const lstmc_layer *l) { return check(l, 1); }
+
+static uint32_t common_divisor(uint32_t a, uint32_t b) {
+    while (b) {
+        const uint32_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+static void prepare(const lstmc_layer *l, void *prepared) {
+    conv *c = (conv *)prepared;
+    lstmc_tensor weight, bias;
+    (void)lstmc_window_get(l, &c->window);
+    (void)lstmc_tensor_get(l, 0, &weight);
+    (void)lstmc_fn_get(l->params + LSTMC_WINDOW_PARAMS, &c->fn);
+    c->weight = weight.data;
+    c->bias = lstmc_tensor_get(l, 1, &bias) ? bias.data : NULL;
+    c->x = l->inputs[0];
+    c->y = l->outputs[0];
+    c->depthwise = l->code == 23;
+    c->flushed = c->x >= l->model->input_count;
+    c->units = weight.units;
+    c->panel = weight.panel;
+    c->half = lstmc_padded(weight.units, weight.panel) % weight.panel;
+    c->full = lstmc_padded(weight.units, weight.panel) - c->half;
+    const uint32_t common = common_divisor(c->window.stride, c->window.dilation);
+    c->phases = c->window.dilation / common;
+    c->hop = c->window.stride / common;
+}
+
+/* Steps of a strip with so many windows, of one phase, and how many windows go into one at most. */
+static uint64_t strip_steps(const conv *c, uint32_t windows) {
+    return (uint64_t)(windows - 1) * c->hop + c->window.taps;
+}
+
+static uint32_t strip_windows(const conv *c) {
+    const uint32_t room = STRIP_FLOATS / c->window.features;
+    return room < c->window.taps ? 1 : 1 + (room - c->window.taps) / c->hop;
+}
+
+/* Rows whose windows go into the scratch together, where each row has one. */
+static uint32_t strip_rows(const conv *c) {
+    const uint32_t rows = STRIP_FLOATS / (c->window.taps * c->window.features);
+    return rows ? rows : 1;
+}
+
+/* Scratch: zeros where a bias is absent, then a strip. */
+static size_t scratch_zeros(const conv *c) { return c->bias ? 0 : (size_t)c->full + c->half; }
+
+static void plan(const lstmc_layer *l, uint32_t batch, uint32_t time, lstmc_need *need) {
+    conv c;
+    prepare(l, &c);
+    const lstmc_value y = lstmc_window_steps(&c.window, lstmc_value_get(l->model, l->inputs[0]));
+    const uint32_t steps = lstmc_value_steps(&y, time);
+    uint32_t windows = steps / c.phases + (steps % c.phases != 0), rows = strip_rows(&c);
+    if (windows > strip_windows(&c)) windows = strip_windows(&c);
+    if (rows > batch) rows = batch;
+    size_t strip = (size_t)strip_steps(&c, windows ? windows : 1) * c.window.features;
+    const size_t together = (size_t)rows * c.window.taps * c.window.features;
+    if (together > strip) strip = together;
+    need->scratch = lstmc_size_add(scratch_zeros(&c), strip);
+    need->state = lstmc_size_mul(batch, (size_t)c.window.history * c.window.features);
+}
+
+/* A call on its way. */
+typedef struct frame {
+    const conv *c;
+    const lstmc_node *node;
+    const lstmc_call *call;
+    lstmc_view x, y;
+    const float *init;
+    float *strip;
+} frame;
+
+static float *memory_of(const frame *f, uint32_t b) {
+    return f->node->state + (size_t)b * f->c->window.history * f->c->window.features;
+}
+
+/* Steps start, start + dilation, ... of row b, of which n are valid. */
+static void fill_strip(const frame *f, float *strip, uint32_t b, uint32_t n, int64_t start,
+                       uint32_t steps) {
+    const lstmc_window *w = &f->c->window;
+    const int64_t end = n;
+    for (uint32_t j = 0; j < steps;) {
+        const int64_t t = start + (int64_t)j * w->dilation;
+        float *to = strip + (size_t)j * w->features;
+        if (t >= 0 && t < end) { /* as many as there are */
+            const uint64_t left = ((uint64_t)(end - t) - 1) / w->dilation + 1;
+            const uint32_t some = left < steps - j ? (uint32_t)left : steps - j;
+            lstmc_copy_steps(f->node, lstmc_at(&f->x, b, (uint32_t)t),
+                             w->dilation * f->x.time_stride, to, w->features, w->features, some);
+            j += some;
+            continue;
+        }
+        const float *past =
+            t < 0 && w->history ? memory_of(f, b) + (size_t)(t + w->history) * w->features : NULL;
+        for (uint32_t i = 0; i < w->features; i++) to[i] = past ? past[i] : 0.0f;
+        j++;
+    }
+}
+
+/* rows windows at x, x_stride floats apart, their taps tap_stride. */
+static void multiply(const frame *f, const float *x, size_t x_stride, size_t tap_stride, float *y,
+                     size_t y_stride, uint32_t rows) {
+    const conv *c = f->c;
+    for (uint32_t half = 0; half < 2; half++) {
+        if (!(half ? c->half : c->full)) continue;
+        const lstmc_kernels *kernels = half ? f->node->half : f->node->full;
+        const uint32_t skip = half ? c->full : 0, panel = half ? c->half : c->panel;
+        const uint32_t columns = half || c->units < c->full ? c->units - skip : c->full;
+        const uint32_t k = c->window.taps * (c->depthwise ? 1 : c->window.features);
+        const float *w = c->weight + (size_t)skip * k, *init = f->init + skip;
+        if (c->depthwise) {
+            const lstmc_depthwise_args a = {.w = w,
+                                            .x = x + skip,
+                                            .init = init,
+                                            .y = y + skip,
+                                            .x_stride = x_stride,
+                                            .tap_stride = tap_stride,
+                                            .y_stride = y_stride,
+                                            .rows = rows,
+                                            .taps = c->window.taps,
+                                            .panel = panel,
+                                            .columns = columns,
+                                            .fn = c->fn};
+            kernels->depthwise(&a);
+        } else {
+            const lstmc_matmul_args a = {.w = w,
+                                         .x = x,
+                                         .init = init,
+                                         .y = y + skip,
+                                         .x_stride = x_stride,
+                                         .y_stride = y_stride,
+                                         .rows = rows,
+                                         .k = k,
+                                         .panel = panel,
+                                         .columns = columns,
+                                         .fn = c->fn};
+            kernels->matmul(&a);
+        }
+    }
+}
+
+/* Windows [from, to) of row b by way of strips. */
+static void windows_in_strips(const frame *f, uint32_t b, uint32_t n, uint32_t from, uint32_t to) {
+    const conv *c = f->c;
+    const lstmc_window *w = &c->window;
+    const int64_t before = lstmc_window_before(w, n);
+    const uint32_t most = strip_windows(c);
+    for (uint32_t phase = 0; phase < c->phases && phase < to - from; phase++) {
+        uint32_t left = (to - from - phase - 1) / c->phases + 1;
+        for (uint32_t t = from + phase; left;) {
+            const uint32_t some = left < most ? left : most;
+            fill_strip(f, f->strip, b, n, (int64_t)t * w->stride - before,
+                       (uint32_t)strip_steps(c, some));
+            multiply(f, f->strip, (size_t)c->hop * w->features, w->features, lstmc_at(&f->y, b, t),
+                     c->phases * f->y.time_stride, some);
+            left -= some;
+            if (left) t += some * c->phases;
+        }
+    }
+}
+
+/* Windows [0, count) of row b. */
+static void all_windows(const frame *f, uint32_t b, uint32_t n, uint32_t count) {
+    const conv *c = f->c;
+    const lstmc_window *w = &c->window;
+    const uint32_t before = lstmc_window_before(w, n);
+    uint32_t first = 0, last = 0; /* those that are computed where they are */
+    const int dense = w->taps == 1 || (w->dilation == 1 && f->x.time_stride == w->features);
+    if ((c->depthwise || (c->flushed && dense)) && n >= w->extent) {
+        first = before / w->stride + (before % w->stride != 0);
+        const uint64_t end = ((uint64_t)n - w->extent + before) / w->stride + 1;
+        last = end < count ? (uint32_t)end : count;
+        if (last <= first) first = last = 0;
+    }
+    if (first) windows_in_strips(f, b, n, 0, first);
+    if (last) {
+        multiply(f, lstmc_at(&f->x, b, first * w->stride - before), w->stride * f->x.time_stride,
+                 w->dilation * f->x.time_stride, lstmc_at(&f->y, b, first), f->y.time_stride,
+                 last - first);
+    }
+    if (last < count) windows_in_strips(f, b, n, last, count);
+}
+
+/* One window in every row: those of several rows together. */
+static void one_window(const frame *f) {
+    const conv *c = f->c;
+    const lstmc_window *w = &c->window;
+    const size_t k = (size_t)w->taps * w->features;
+    const uint32_t most = strip_rows(c);
+    for (uint32_t b = 0; b < f->call->batch;) {
+        const uint32_t rows = f->call->batch - b < most ? f->call->batch - b : most;
+        for (uint32_t i = 0; i < rows; i++) {
+            const uint32_t n = lstmc_row_steps(f->call, c->x, b + i);
+            fill_strip(f, f->strip + i * k, b + i, n, -(int64_t)lstmc_window_before(w, n), w->taps);
+        }
+        multiply(f, f->strip, k, w->features, lstmc_at(&f->y, b, 0), f->y.batch_stride, rows);
+        b += rows;
+    }
+}
+
+static void run(lstmc_node *node, const lstmc_call *call) {
+    const conv *c = (const conv *)node->prepared;
+    const size_t zeros = scratch_zeros(c);
+    frame f;
+    f.c = c;
+    f.node = node;
+    f.call = call;
+    f.x = call->views[c->x];
+    f.init = c->bias ? c->bias : call->scratch;
+    f.strip = call->scratch + zeros;
+    for (size_t i = 0; i < zeros; i++) call->scratch[i] = 0.0f;
+    const uint32_t steps = c->y == LSTMC_NONE ? 0 : lstmc_steps(call, c->y);
+    if (steps) f.y = call->views[c->y];
+    if (steps == 1) one_window(&f);
+    for (uint32_t b = 0; b < call->batch; b++) {
+        const uint32_t n = lstmc_row_steps(call, c->x, b);
+        if (steps) {
+            const uint32_t most = lstmc_row_steps(call, c->y, b);
+            uint32_t count = lstmc_window_count(&c->window, n);
+            if (count > most) count = most;
+            if (count && steps > 1) all_windows(&f, b, n, count);
+            lstmc_zero_steps(&f.y, c->units, b, count, steps);
+        }
+        if (c->window.history) {
+            lstmc_window_remember(&c->window, node, &f.x, b, n, memory_of(&f, b));
+        }
+    }
+}
+
+static void state(const lstmc_node *node, uint32_t index, uint32_t max_batch,
+                  lstmc_state_view *view) {
+    const lstmc_window *w = &((const conv *)node->prepared)->window;
+    (void)index;
+    (void)max_batch;
+    view->name = "past";
+    view->features = w->history * w->features;
+    view->data = node->state;
+    view->stride = view->features;
+}
+
+const lstmc_layer_ops lstmc_layer_conv1d = {22,  sizeof(conv),       check_conv, prepare, plan,
+                                            run, lstmc_window_whole, 1,          state};
+const lstmc_layer_ops lstmc_layer_depthwise_conv1d = {
+    23, sizeof(conv), check_depthwise, prepare, plan, run, lstmc_window_whole, 1, state};

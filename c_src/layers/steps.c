@@ -1,0 +1,74 @@
+/* What layers on the steps of a sequence share. */
+#include "steps.h"
+
+#include <string.h>
+
+void lstmc_copy_steps(const lstmc_node *node, const float *x, size_t x_stride, float *y,
+                      size_t y_stride, uint32_t features, uint32_t steps) {
+    if (x_stride == features && y_stride == features) {
+        node->full->map(&lstmc_linear, 1, x, y, (size_t)features * steps);
+        return;
+    }
+    for (uint32_t t = 0; t < steps; t++) {
+        node->full->map(&lstmc_linear, 1, x + t * x_stride, y + t * y_stride, features);
+    }
+}
+
+int lstmc_window_get(const lstmc_layer *l, lstmc_window *w) {
+    w->taps = l->params[0];
+    w->stride = l->params[1];
+    w->dilation = l->params[2];
+    w->before = l->params[3];
+    w->after = l->params[4];
+    w->same = l->params[5];
+    w->features = lstmc_value_get(l->model, l->inputs[0]).features;
+    if (w->same >= LSTMC_SAME_COUNT) return LSTMC_E_UNSUPPORTED;
+    if (!w->taps || !w->stride || !w->dilation || w->taps > LSTMC_MAX_SIZE ||
+        w->stride > LSTMC_MAX_SIZE || w->dilation > LSTMC_MAX_SIZE || w->before > LSTMC_MAX_SIZE ||
+        w->after > LSTMC_MAX_SIZE || (w->same && (w->before || w->after))) {
+        return LSTMC_E_INVALID;
+    }
+    const uint64_t extent = (uint64_t)(w->taps - 1) * w->dilation + 1;
+    if (extent > LSTMC_MAX_SIZE / w->features) return LSTMC_E_INVALID;
+    w->extent = (uint32_t)extent;
+    const int causal = !w->same && w->before == extent - 1 && !w->after && w->stride == 1;
+    w->history = causal ? w->before : 0;
+    return LSTMC_OK;
+}
+
+int lstmc_window_whole(const lstmc_layer *l) {
+    lstmc_window w;
+    (void)lstmc_window_get(l, &w);
+    return w.same || w.before != w.extent - 1 || w.after || w.stride != 1;
+}
+
+lstmc_value lstmc_window_steps(const lstmc_window *w, lstmc_value x) {
+    if (w->same) return lstmc_steps_then(x, (int64_t)w->stride - 1, w->stride);
+    const int64_t add = (int64_t)w->before + w->after - w->extent + w->stride;
+    return lstmc_steps_then(x, add, w->stride);
+}
+
+uint32_t lstmc_window_count(const lstmc_window *w, uint32_t n) {
+    if (w->same) return n / w->stride + (n % w->stride != 0);
+    const uint64_t padded = (uint64_t)n + w->before + w->after;
+    return padded < w->extent ? 0 : (uint32_t)((padded - w->extent) / w->stride + 1);
+}
+
+uint32_t lstmc_window_before(const lstmc_window *w, uint32_t n) {
+    const uint32_t count = lstmc_window_count(w, n);
+    if (!w->same || !count) return w->before;
+    const uint64_t need = (uint64_t)(count - 1) * w->stride + w->extent;
+    const uint32_t total = need > n ? (uint32_t)(need - n) : 0; /* below stride + extent */
+    return w->same == LSTMC_SAME_UPPER ? total / 2 : total - total / 2;
+}
+
+void lstmc_window_remember(const lstmc_window *w, const lstmc_node *node, const lstmc_view *x,
+                           uint32_t b, uint32_t n, float *memory) {
+    const uint32_t keep = n < w->history ? w->history - n : 0;
+    const uint32_t added = w->history - keep;
+    if (!added) return;
+    memmove(memory, memory + (size_t)added * w->features,
+            (size_t)keep * w->features * sizeof *memory);
+    lstmc_copy_steps(node, lstmc_at(x, b, n - added), x->time_stride,
+                     memory + (size_t)keep * w->features, w->features, w->features, added);
+}

@@ -1,0 +1,55 @@
+/* What layers on the steps of a sequence share: copies, windows of steps, remembered steps.
+ *
+ * A row's valid steps are those of the row alone, cut to its length: a layer computes them from the
+ * valid steps of its input, and hands on zeros beyond them. */
+#ifndef LSTMC_STEPS_H
+#define LSTMC_STEPS_H
+
+#include "layers.h"
+
+/* Steps [from, to) of row b become zero. */
+static inline void lstmc_zero_steps(const lstmc_view *y, uint32_t features, uint32_t b,
+                                    uint32_t from, uint32_t to) {
+    for (uint32_t t = from; t < to; t++) {
+        float *at = lstmc_at(y, b, t);
+        for (uint32_t i = 0; i < features; i++) at[i] = 0.0f;
+    }
+}
+
+/* steps steps of features floats, flushed, stride floats apart on either side. */
+void lstmc_copy_steps(const lstmc_node *node, const float *x, size_t x_stride, float *y,
+                      size_t y_stride, uint32_t features, uint32_t steps);
+
+/* A window of taps steps, dilation apart, that moves by stride over a sequence and its padding. */
+typedef struct lstmc_window {
+    uint32_t taps, stride, dilation;
+    uint32_t before, after; /* steps of padding */
+    uint32_t same;          /* LSTMC_SAME_...: they follow from the number of steps instead */
+    uint32_t extent;        /* steps from its first to its last */
+    uint32_t history;       /* steps that a causal layer remembers, extent - 1; 0 if it is not */
+    uint32_t features;      /* of each step */
+} lstmc_window;
+
+enum { LSTMC_SAME_NO, LSTMC_SAME_UPPER, LSTMC_SAME_LOWER, LSTMC_SAME_COUNT };
+enum { LSTMC_WINDOW_PARAMS = 6 };
+
+/* Read a window from the first parameter words of a layer whose input is a sequence: LSTMC_OK,
+ * LSTMC_E_INVALID or LSTMC_E_UNSUPPORTED. */
+int lstmc_window_get(const lstmc_layer *l, lstmc_window *w);
+
+/* ops->whole of a layer with a window. */
+int lstmc_window_whole(const lstmc_layer *l);
+
+/* The value with a step for each window. */
+lstmc_value lstmc_window_steps(const lstmc_window *w, lstmc_value x);
+
+/* The number of windows of a row with n valid steps, and the padding before it. A causal layer takes
+ * what it remembers for padding. */
+uint32_t lstmc_window_count(const lstmc_window *w, uint32_t n);
+uint32_t lstmc_window_before(const lstmc_window *w, uint32_t n);
+
+/* The memory of a causal layer, [history][features], after n more steps of row b. */
+void lstmc_window_remember(const lstmc_window *w, const lstmc_node *node, const lstmc_view *x,
+                           uint32_t b, uint32_t n, float *memory);
+
+#endif
