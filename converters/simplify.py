@@ -7,6 +7,10 @@ these rules bring them together. Each keeps every value of the graph's outputs a
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
 
 from lstmc import graph as g
 
@@ -15,6 +19,7 @@ def simplify(graph: g.Graph) -> g.Graph:
     """Apply all rules, in place; returns the graph."""
     prune(graph)
     last_step_is_state(graph)
+    fold_affine(graph)
     fuse_activations(graph)
     return graph
 
@@ -58,16 +63,54 @@ def last_step_is_state(graph: g.Graph) -> None:
     prune(graph)
 
 
-def fuse_activations(graph: g.Graph) -> None:
-    """Dense, then an activation that alone reads it: one Dense with that activation."""
-    used = readers(graph)
-    makers = {n: layer for layer in graph.layers for n in layer.outputs if n is not None}
-    for layer in [layer for layer in graph.layers if isinstance(layer, g.Activation)]:
-        x = layer.inputs[0]
-        assert x is not None
-        dense = makers.get(x)
-        if not isinstance(dense, g.Dense) or dense.activation != g.LINEAR:
+def fold_affine(graph: g.Graph) -> None:
+    """A linear Dense or convolution, then an Affine that alone reads it: one layer.
+
+    That is what BatchNormalization becomes. The products are rounded once from float64, as closely
+    as float32 weights can say it; where a weight would overflow or lose bits as a subnormal, the
+    Affine stays and is run.
+    """
+    for layer, maker in _pairs(graph, g.Affine):
+        if maker.activation != g.LINEAR:
             continue
-        if used[x] == 1:
-            dense.activation, dense.outputs = layer.activation, layer.outputs
-            graph.layers.remove(layer)
+        units = maker.weight.shape[0]
+        scale = np.ones(units) if layer.scale is None else layer.scale.astype(float)
+        shift = np.zeros(units) if layer.shift is None else layer.shift.astype(float)
+        bias = np.zeros(units) if maker.bias is None else maker.bias.astype(float)
+        exact = maker.weight.astype(float) * scale[:, None], bias * scale + shift
+        with np.errstate(over="ignore", under="ignore"):
+            weight, bias = (a.astype(np.float32) for a in exact)
+        if not all(_faithful(a, b) for a, b in zip(exact, (weight, bias), strict=True)):
+            continue
+        maker.weight, maker.bias, maker.activation = weight, bias, layer.activation
+        _replace(graph, layer, maker)
+
+
+def _faithful(exact: np.ndarray, rounded: np.ndarray) -> bool:
+    """Finite, and every value that is not zero is a normal number."""
+    normal = np.abs(rounded) >= np.finfo(np.float32).tiny
+    return bool(np.all(np.isfinite(rounded) & (normal | (exact == 0))))
+
+
+def fuse_activations(graph: g.Graph) -> None:
+    """A linear layer, then an activation that alone reads it: one layer with that activation."""
+    for layer, maker in _pairs(graph, g.Activation):
+        if maker.activation == g.LINEAR:
+            maker.activation = layer.activation
+            _replace(graph, layer, maker)
+
+
+def _pairs(graph: g.Graph, kind: type[Any]) -> Iterator[tuple[Any, Any]]:
+    """Layers of a kind, each with the layer whose only reader it is, if that has an activation."""
+    for layer in [layer for layer in graph.layers if isinstance(layer, kind)]:
+        x = layer.inputs[0]
+        maker = next((m for m in graph.layers if x in m.outputs), None)
+        linear = (g.Dense, g.Conv1D, g.DepthwiseConv1D)
+        fits = linear if kind is g.Affine else (*linear, g.Affine)
+        if isinstance(maker, fits) and readers(graph)[x] == 1:
+            yield layer, maker
+
+
+def _replace(graph: g.Graph, layer: g.Layer, maker: g.Layer) -> None:
+    maker.outputs = layer.outputs
+    graph.layers.remove(layer)

@@ -296,7 +296,25 @@ static void state(const lstmc_node *node, uint32_t index, uint32_t max_batch,
     view->stride = view->features;
 }
 
-const lstmc_layer_ops lstmc_layer_conv1d = {22,  sizeof(conv),       check_conv, prepare, plan,
-                                            run, lstmc_window_whole, 1,          state};
+const lstmc_layer_ops lstmc_layer_conv1d = {
+    .code = 22,
+    .prepared_size = sizeof(conv),
+    .check = check_conv,
+    .prepare = prepare,
+    .plan = plan,
+    .run = run,
+    .whole = lstmc_window_whole,
+    .state_count = 1,
+    .state = state,
+};
 const lstmc_layer_ops lstmc_layer_depthwise_conv1d = {
-    23, sizeof(conv), check_depthwise, prepare, plan, run, lstmc_window_whole, 1, state};
+    .code = 23,
+    .prepared_size = sizeof(conv),
+    .check = check_depthwise,
+    .prepare = prepare,
+    .plan = plan,
+    .run = run,
+    .whole = lstmc_window_whole,
+    .state_count = 1,
+    .state = state,
+};

@@ -63,6 +63,20 @@ static void run(lstmc_node *node, const lstmc_call *call) {
 }
 
 const lstmc_layer_ops lstmc_layer_flatten = {
-    20, sizeof(flatten), check_flatten, prepare_flatten, lstmc_plan_nothing, run, yes, 0, NULL};
+    .code = 20,
+    .prepared_size = sizeof(flatten),
+    .check = check_flatten,
+    .prepare = prepare_flatten,
+    .plan = lstmc_plan_nothing,
+    .run = run,
+    .whole = yes,
+};
 const lstmc_layer_ops lstmc_layer_unflatten = {
-    21, sizeof(flatten), check_unflatten, prepare_unflatten, lstmc_plan_nothing, run, yes, 0, NULL};
+    .code = 21,
+    .prepared_size = sizeof(flatten),
+    .check = check_unflatten,
+    .prepare = prepare_unflatten,
+    .plan = lstmc_plan_nothing,
+    .run = run,
+    .whole = yes,
+};

@@ -58,7 +58,14 @@ static void run_reverse(lstmc_node *node, const lstmc_call *call) {
 }
 
 const lstmc_layer_ops lstmc_layer_reverse = {
-    16, sizeof(moving), check_reverse, prepare, lstmc_plan_nothing, run_reverse, yes, 0, NULL};
+    .code = 16,
+    .prepared_size = sizeof(moving),
+    .check = check_reverse,
+    .prepare = prepare,
+    .plan = lstmc_plan_nothing,
+    .run = run_reverse,
+    .whole = yes,
+};
 
 /* --------------------------------------------------------------------------------- SliceTime -- */
 
@@ -98,7 +105,14 @@ static void run_slice(lstmc_node *node, const lstmc_call *call) {
 }
 
 const lstmc_layer_ops lstmc_layer_slice_time = {
-    17, sizeof(moving), check_slice, prepare_slice, lstmc_plan_nothing, run_slice, yes, 0, NULL};
+    .code = 17,
+    .prepared_size = sizeof(moving),
+    .check = check_slice,
+    .prepare = prepare_slice,
+    .plan = lstmc_plan_nothing,
+    .run = run_slice,
+    .whole = yes,
+};
 
 /* ----------------------------------------------------------------------------------- PadTime -- */
 
@@ -143,7 +157,14 @@ static void run_pad(lstmc_node *node, const lstmc_call *call) {
 }
 
 const lstmc_layer_ops lstmc_layer_pad_time = {
-    18, sizeof(moving), check_pad, prepare_pad, lstmc_plan_nothing, run_pad, yes, 0, NULL};
+    .code = 18,
+    .prepared_size = sizeof(moving),
+    .check = check_pad,
+    .prepare = prepare_pad,
+    .plan = lstmc_plan_nothing,
+    .run = run_pad,
+    .whole = yes,
+};
 
 /* ------------------------------------------------------------------------------------ Repeat -- */
 
@@ -182,8 +203,14 @@ static void run_repeat(lstmc_node *node, const lstmc_call *call) {
 }
 
 const lstmc_layer_ops lstmc_layer_repeat = {
-    19,  sizeof(moving), check_repeat, prepare, lstmc_plan_nothing, run_repeat, whole_repeat, 0,
-    NULL};
+    .code = 19,
+    .prepared_size = sizeof(moving),
+    .check = check_repeat,
+    .prepare = prepare,
+    .plan = lstmc_plan_nothing,
+    .run = run_repeat,
+    .whole = whole_repeat,
+};
 
 /* ---------------------------------------------------------------------------------- StepMask -- */
 
@@ -208,4 +235,11 @@ static void run_mask(lstmc_node *node, const lstmc_call *call) {
 }
 
 const lstmc_layer_ops lstmc_layer_step_mask = {
-    27, sizeof(moving), check_mask, prepare, lstmc_plan_nothing, run_mask, yes, 0, NULL};
+    .code = 27,
+    .prepared_size = sizeof(moving),
+    .check = check_mask,
+    .prepare = prepare,
+    .plan = lstmc_plan_nothing,
+    .run = run_mask,
+    .whole = yes,
+};

@@ -128,5 +128,14 @@ static void state(const lstmc_node *node, uint32_t index, uint32_t max_batch,
     view->stride = view->features;
 }
 
-const lstmc_layer_ops lstmc_layer_pool1d = {24,  sizeof(pool),       check, prepare, plan,
-                                            run, lstmc_window_whole, 2,     state};
+const lstmc_layer_ops lstmc_layer_pool1d = {
+    .code = 24,
+    .prepared_size = sizeof(pool),
+    .check = check,
+    .prepare = prepare,
+    .plan = plan,
+    .run = run,
+    .whole = lstmc_window_whole,
+    .state_count = 2,
+    .state = state,
+};

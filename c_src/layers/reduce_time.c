@@ -114,7 +114,15 @@ static void state(const lstmc_node *node, uint32_t index, uint32_t max_batch,
 }
 
 const lstmc_layer_ops lstmc_layer_reduce_time = {
-    15, sizeof(reducing), check_reduce, prepare, plan_reduce, run_reduce, NULL, 2, state};
+    .code = 15,
+    .prepared_size = sizeof(reducing),
+    .check = check_reduce,
+    .prepare = prepare,
+    .plan = plan_reduce,
+    .run = run_reduce,
+    .state_count = 2,
+    .state = state,
+};
 
 /* ------------------------------------------------------------------------------- SoftmaxTime -- */
 
@@ -143,12 +151,12 @@ static void run_softmax(lstmc_node *node, const lstmc_call *call) {
     }
 }
 
-const lstmc_layer_ops lstmc_layer_softmax_time = {25,
-                                                  sizeof(reducing),
-                                                  check_softmax,
-                                                  prepare,
-                                                  lstmc_plan_nothing,
-                                                  run_softmax,
-                                                  whole_softmax,
-                                                  0,
-                                                  NULL};
+const lstmc_layer_ops lstmc_layer_softmax_time = {
+    .code = 25,
+    .prepared_size = sizeof(reducing),
+    .check = check_softmax,
+    .prepare = prepare,
+    .plan = lstmc_plan_nothing,
+    .run = run_softmax,
+    .whole = whole_softmax,
+};
