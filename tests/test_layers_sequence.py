@@ -218,8 +218,8 @@ def assert_close(got, want, bound=1e-5):
         assert a.shape == y.shape
         finite = np.isfinite(y)
         np.testing.assert_array_equal(a[~finite], y[~finite], err_msg=name)
-        error = np.abs(a - y, where=finite, out=np.zeros(y.shape))
-        largest = np.abs(y, where=finite, out=np.zeros(y.shape)).max()
+        a, y = np.where(finite, a, 0), np.where(finite, y, 0)
+        error, largest = np.abs(a - y), np.abs(y).max()
         allowed = max(bound * largest, 2.0**-64)  # tiny values are 0 by rule
         assert error.max() <= allowed, (name, error.max(), largest)
 
