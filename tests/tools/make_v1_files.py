@@ -77,7 +77,77 @@ def names() -> tuple[g.Graph, int]:
     return graph, 1
 
 
-MAKERS = {"lstm": lstm, "stack": stack, "functions": functions, "names": names}
+def _cell(net: ExactNet, kind: type[g.Recurrent], name: str, *inputs: str | None, **fields):
+    """A recurrent layer of 9 units on 3 features, all of its outputs wanted."""
+    gates, out = kind.gates, fields.pop("out", 9)
+    if kind is g.LSTM and out != 9:
+        fields["weight_hr"] = net.weight(out, 9)
+    outputs = tuple(f"{name}.{o}" for o in ("y", *kind.states))
+    return kind(
+        name=name, inputs=inputs, outputs=outputs, weight_ih=net.weight(gates * 9, 3),
+        weight_hh=net.weight(gates * 9, out), bias=net.weight(gates * 9), **fields,
+    )  # fmt: skip
+
+
+def _graph(inputs: list[g.Value], layers: list[g.Layer]) -> g.Graph:
+    """Every value that a layer makes is an output."""
+    graph = g.Graph(inputs, [], layers)
+    specs = {v.name: v.spec for v in inputs}
+    for layer in layers:
+        made = layer.infer(*(None if n is None else specs[n] for n in layer.inputs))
+        for name, spec in zip(layer.outputs, made, strict=True):
+            specs[name] = spec
+            axes = (g.TIME, g.BATCH) if spec.time else (g.BATCH,)
+            graph.outputs.append(g.Value(name, (*axes, spec.features)))
+    return graph
+
+
+def recurrent() -> tuple[g.Graph, int]:
+    """Every option of the recurrent layers with which a model still goes step by step."""
+    net = ExactNet()
+    x, m = g.Value("x", (g.BATCH, g.TIME, 3)), g.Value("mask", (g.BATCH, g.TIME), "bool")
+    start = [
+        g.Fill(name=f"{s}0", inputs=("x",), outputs=(f"{s}0",), value=net.weight(9)) for s in "hc"
+    ]
+    layers = [
+        _cell(net, g.LSTM, "peephole", "x", peephole=net.weight(27)),
+        _cell(net, g.LSTM, "full", "x", weight_ch=net.weight(36, 9)),
+        _cell(net, g.LSTM, "article", "x", weight_ch=net.weight(36, 9), output_sees_old=True),
+        _cell(net, g.LSTM, "coupled", "x", "mask", coupled=True, clip=0.5, hold=True),
+        _cell(net, g.LSTM, "projection", "x", "mask", out=4, gate=g.HARD_SIGMOID_KERAS3),
+        *start,
+        _cell(net, g.LSTM, "started", "x", None, "h0", "c0"),
+        _cell(net, g.GRU, "gru", "x", "mask", recurrent_bias=net.weight(9), hold=True),
+        _cell(net, g.GRU, "before", "x", reset_after=False, candidate=g.RELU, clip=1.0),
+        _cell(net, g.GRU, "started gru", "x", "mask", "h0"),
+        _cell(net, g.RNN, "rnn", "x", "mask", activation=g.RELU, clip=2.0),
+    ]
+    return _graph([x, m], layers), 16
+
+
+def directions() -> tuple[g.Graph, int]:
+    """What needs the whole sequence: both directions, states and lengths given, two clocks."""
+    net = ExactNet()
+    inputs = [
+        g.Value("x", (g.BATCH, g.TIME, 3)), g.Value("n", (g.BATCH,), "int64"),
+        g.Value("h0", (g.BATCH, 9)), g.Value("later", (g.BATCH, g.TIME, 3), clock="time1"),
+    ]  # fmt: skip
+    layers = [
+        g.StepMask(name="mask", inputs=("n", "x"), outputs=("mask",)),
+        _cell(net, g.LSTM, "forward", "x", "mask"),
+        _cell(net, g.LSTM, "backward", "x", "mask", "h0", reverse=True),
+        g.Concat(name="both", inputs=("forward.y", "backward.y"), outputs=("both",)),
+        _cell(net, g.GRU, "gru", "x", None, "h0", reverse=True, reset_after=False),
+        _cell(net, g.RNN, "rnn", "x", "mask", "h0", reverse=True, hold=True),
+        _cell(net, g.LSTM, "decoder", "later", None, "forward.h", "forward.c"),
+    ]
+    return _graph(inputs, layers), 4
+
+
+MAKERS = {
+    "lstm": lstm, "stack": stack, "functions": functions, "names": names, "recurrent": recurrent,
+    "directions": directions,
+}  # fmt: skip
 
 
 def main() -> None:
