@@ -240,7 +240,7 @@ def add_layer_norm(a: Growth, x: str) -> Iterable[str]:
 
 
 def add_combine(a: Growth, x: str) -> Iterable[str]:
-    """``bounded``: without what cancels or divides."""
+    """``bounded``: without what cancels, or makes a small value's relative error larger."""
     spec = a.spec(x)
 
     def alike(s: g.Spec) -> bool:
@@ -251,7 +251,7 @@ def add_combine(a: Growth, x: str) -> Iterable[str]:
         inputs.append(a.net.simple(g.Fill, x, value=a.weight(a.pick((1, spec.features)))))
     inputs.insert(int(a.net.rng.integers(len(inputs) + 1)), x)
     ops = ("maximum", "minimum", "multiply", "add", "mean", "subtract", "divide")
-    return [a.net.simple(g.Combine, inputs, op=a.pick(ops[:3] if a.bounded else ops))]
+    return [a.net.simple(g.Combine, inputs, op=a.pick(ops[:2] if a.bounded else ops))]
 
 
 def add_concat(a: Growth, x: str) -> Iterable[str]:

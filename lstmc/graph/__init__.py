@@ -16,7 +16,7 @@ fields carry enough metadata for the file format to store it without knowing it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..errors import ConversionError
 from .base import ClockConflict, Layer, OpenSteps
@@ -116,6 +116,8 @@ class Graph:
             out = layer.infer(*(None if n is None else specs[n] for n in layer.inputs))
             for made, spec in zip(layer.outputs, out, strict=True):
                 if made is not None:
+                    # The core doesn't follow what a fixed value becomes: only Fill makes one.
+                    spec = replace(spec, fixed=isinstance(layer, Fill))
                     define(made, spec, f"layer '{layer.name}'")
         self._check_outputs(specs)
         return specs
