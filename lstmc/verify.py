@@ -76,7 +76,7 @@ def check_against(
         return reference.run(source.graph, x)
 
     checks.append(
-        _compare("oracle", "lstmc/reference.py in float64", model, samples, oracle, limit)
+        _compare("oracle", "lstmc.reference in float64", model, samples, oracle, limit)
     )
     try:
         label, framework = _framework(path, source.graph, options)
