@@ -121,7 +121,7 @@ static void prepare(const lstmc_layer *l, void *prepared) {
 static void plan(const lstmc_layer *l, uint32_t batch, uint32_t time, lstmc_need *need) {
     lstmc_recurrent m;
     prepare(l, &m);
-    lstmc_recurrent_plan(&m, batch, time, need);
+    lstmc_recurrent_plan(l, &m, batch, time, need);
 }
 
 static int whole(const lstmc_layer *l) { return lstmc_recurrent_whole(l, OPTIONS); }

@@ -138,8 +138,10 @@ static size_t scratch_part(const lstmc_recurrent *m, uint32_t batch) {
     return m->fused && batch > 1 ? lstmc_size_mul(batch, (size_t)4 * m->panel) : 0;
 }
 
-void lstmc_recurrent_plan(const lstmc_recurrent *m, uint32_t batch, uint32_t time,
-                          lstmc_need *need) {
+void lstmc_recurrent_plan(const lstmc_layer *l, const lstmc_recurrent *m, uint32_t batch,
+                          uint32_t time, lstmc_need *need) {
+    const lstmc_value x = lstmc_value_get(l->model, m->x);
+    time = lstmc_value_steps(&x, time); /* may be more than those of its clock */
     const size_t states = 2 * (size_t)m->out_padded + (m->cell->states > 1 ? m->padded : 0);
     const size_t buffers = m->fused ? 0 : (size_t)m->cell->buffers * m->padded;
     need->state = lstmc_size_mul(batch, states);
