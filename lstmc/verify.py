@@ -75,9 +75,7 @@ def check_against(
     def oracle(x: Arrays) -> Arrays:
         return reference.run(source.graph, x)
 
-    checks.append(
-        _compare("oracle", "lstmc.reference in float64", model, samples, oracle, limit)
-    )
+    checks.append(_compare("oracle", "lstmc.reference in float64", model, samples, oracle, limit))
     try:
         label, framework = _framework(path, source.graph, options)
     except ImportError as e:

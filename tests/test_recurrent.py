@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from cases import settings
 from helpers import assert_same, predict, target
-from recurrent_nets import cases
+from recurrent_nets import cases, weights
 from test_contract import check_graph
 from test_oracle import assert_close
 
@@ -54,6 +54,26 @@ def test_files_keep_every_option(case):
         assert getattr(again, name) == value
     for (name, _, a), (_, _, b) in zip(case.layer.tensors(), again.tensors(), strict=True):
         np.testing.assert_array_equal(a, b, err_msg=name)
+
+
+@pytest.mark.parametrize(("hidden", "batch"), [(200, 3), (9, 1), (200, 6), (40, 2)])
+@pytest.mark.parametrize("kind", [g.LSTM, g.GRU])
+def test_more_steps_than_the_call_has(kind, hidden, batch):
+    """Padding makes a sequence longer than its clock; memory is planned for that."""
+    rng = np.random.default_rng(hidden)
+    n = kind.gates * hidden
+    layers = [
+        g.PadTime(name="pad", inputs=("x",), outputs=("p",), before=0, after=25),
+        kind(
+            name="layer", inputs=("p",), outputs=("y", *kind.states), weight_ih=weights(rng, n, 5),
+            weight_hh=weights(rng, n, hidden),
+        ),
+    ]  # fmt: skip
+    values = [g.Value("y", (g.BATCH, g.TIME, hidden)), g.Value("h", (g.BATCH, hidden))]
+    layers[1].outputs = layers[1].outputs[:2] + (None,) * (len(kind.states) - 1)
+    graph = g.Graph([g.Value("x", (g.BATCH, g.TIME, 5))], values, layers)
+    inputs = {"x": rng.standard_normal((batch, 3, 5)).astype(np.float32)}
+    assert_close(predict(from_graph(graph), inputs), reference.run(graph, inputs))
 
 
 # ------------------------------------------------------------------ the oracle itself, by PyTorch

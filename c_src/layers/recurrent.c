@@ -138,10 +138,15 @@ static size_t scratch_part(const lstmc_recurrent *m, uint32_t batch) {
     return m->fused && batch > 1 ? lstmc_size_mul(batch, (size_t)4 * m->panel) : 0;
 }
 
+/* Steps of the input where its clock has `time`: padding may have made them more. */
+static uint32_t most_steps(const lstmc_model *model, const lstmc_recurrent *m, uint32_t time) {
+    const lstmc_value x = lstmc_value_get(model, m->x);
+    return lstmc_value_steps(&x, time);
+}
+
 void lstmc_recurrent_plan(const lstmc_layer *l, const lstmc_recurrent *m, uint32_t batch,
                           uint32_t time, lstmc_need *need) {
-    const lstmc_value x = lstmc_value_get(l->model, m->x);
-    time = lstmc_value_steps(&x, time); /* may be more than those of its clock */
+    time = most_steps(l->model, m, time);
     const size_t states = 2 * (size_t)m->out_padded + (m->cell->states > 1 ? m->padded : 0);
     const size_t buffers = m->fused ? 0 : (size_t)m->cell->buffers * m->padded;
     need->state = lstmc_size_mul(batch, states);
@@ -369,7 +374,8 @@ void lstmc_recurrent_run(lstmc_node *node, const lstmc_call *call) {
     r.zeros = call->scratch;
     r.pre = r.ahead = r.part = r.buffer = call->scratch + zeros;
     if (!m->fused || call->batch > 1) { /* a small net's single step should not pay for this */
-        r.part = r.ahead + scratch_ahead(m, call->max_batch, call->max_time);
+        const uint32_t most = most_steps(call->model, m, call->max_time);
+        r.part = r.ahead + scratch_ahead(m, call->max_batch, most);
         r.buffer = r.part + scratch_part(m, call->max_batch);
     }
     r.h[0] = node->state;
