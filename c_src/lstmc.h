@@ -72,15 +72,47 @@ int lstmc_target_available(lstmc_target target);
 /* "auto", "scalar", "sse2", ...; NULL if there is no such target. */
 const char *lstmc_target_name(lstmc_target target);
 
-/* Elementwise functions. x -> */
+/* Elementwise functions. x -> (a is alpha, b is beta; a function without them has zeros there). NaN
+ * gives NaN, but for NOT_EQUAL, and infinity the limit. From AFFINE on results below 2^-126 in
+ * magnitude are +0. docs/NUMERICS.md has the error bounds. */
 typedef enum lstmc_fn_kind {
-    LSTMC_FN_LINEAR = 0,       /* x */
-    LSTMC_FN_SIGMOID = 1,      /* 1 / (1 + exp(-x)) */
-    LSTMC_FN_TANH = 2,         /* tanh(x) */
-    LSTMC_FN_RELU = 3,         /* max(x, 0) */
-    LSTMC_FN_HARD_SIGMOID = 4, /* max(0, min(1, alpha x + beta)) */
-    LSTMC_FN_EXPONENTIAL = 5,  /* exp(x) */
-    LSTMC_FN_COUNT = 6
+    LSTMC_FN_LINEAR = 0,           /* x */
+    LSTMC_FN_SIGMOID = 1,          /* 1 / (1 + exp(-x)) */
+    LSTMC_FN_TANH = 2,             /* tanh(x) */
+    LSTMC_FN_RELU = 3,             /* max(x, 0) */
+    LSTMC_FN_HARD_SIGMOID = 4,     /* max(0, min(1, a x + b)) */
+    LSTMC_FN_EXPONENTIAL = 5,      /* exp(x) */
+    LSTMC_FN_AFFINE = 6,           /* a x + b */
+    LSTMC_FN_LEAKY_RELU = 7,       /* x >= b ? x : a (x - b) */
+    LSTMC_FN_THRESHOLDED_RELU = 8, /* x > a ? x : 0 */
+    LSTMC_FN_SCALED_TANH = 9,      /* a tanh(b x) */
+    LSTMC_FN_ELU = 10,             /* x >= 0 ? x : a (exp(x) - 1) */
+    LSTMC_FN_SOFTSIGN = 11,        /* x / (1 + |x|) */
+    LSTMC_FN_SOFTPLUS = 12,        /* log(1 + exp(x)) */
+    LSTMC_FN_SELU = 13,            /* b (x >= 0 ? x : a (exp(x) - 1)) */
+    LSTMC_FN_GELU = 14,            /* x (1 + erf(x / sqrt(2))) / 2 */
+    LSTMC_FN_GELU_TANH = 15,       /* x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2 */
+    LSTMC_FN_SILU = 16,            /* x / (1 + exp(-a x)) */
+    LSTMC_FN_MISH = 17,            /* x tanh(log(1 + exp(x))) */
+    LSTMC_FN_HARD_SILU = 18,       /* x max(0, min(1, a x + b)) */
+    LSTMC_FN_LOG_SIGMOID = 19,     /* -log(1 + exp(-x)) */
+    LSTMC_FN_CELU = 20,            /* x >= 0 ? x : a (exp(x / a) - 1); a > 0 */
+    LSTMC_FN_TANH_SHRINK = 21,     /* x - tanh(x) */
+    LSTMC_FN_SOFT_SHRINK = 22,     /* |x| > a ? x - a sign(x) : 0; a >= 0 */
+    LSTMC_FN_HARD_SHRINK = 23,     /* |x| > a ? x : 0 */
+    LSTMC_FN_SQUAREPLUS = 24,      /* (x + sqrt(x^2 + a)) / 2; 0 <= a <= 2^60 */
+    LSTMC_FN_SPARSE_PLUS = 25,     /* x <= -1 ? 0 : x >= 1 ? x : (x + 1)^2 / 4 */
+    LSTMC_FN_SPARSE_SIGMOID = 26,  /* max(0, min(1, (x + 1) / 2)) */
+    LSTMC_FN_CLIP = 27,            /* min(b, max(a, x)); both may be infinite */
+    LSTMC_FN_ABS = 28,             /* |x| */
+    LSTMC_FN_SQRT = 29,            /* x^(1/2); subnormal x is 0 */
+    LSTMC_FN_SQUARE = 30,          /* x^2 */
+    LSTMC_FN_RECIPROCAL = 31,      /* 1 / x; subnormal x is 0 */
+    LSTMC_FN_LOG = 32,             /* natural logarithm; subnormal x is 0 */
+    LSTMC_FN_ERF = 33,             /* erf(x) */
+    LSTMC_FN_SIGN = 34,            /* -1, 0 or 1 */
+    LSTMC_FN_NOT_EQUAL = 35,       /* x != a ? 1 : 0, so 1 for NaN */
+    LSTMC_FN_COUNT = 36
 } lstmc_fn_kind;
 
 typedef struct lstmc_fn {

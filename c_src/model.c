@@ -140,11 +140,26 @@ int lstmc_value_fixed(const lstmc_model *model, uint32_t id, lstmc_tensor *value
 }
 
 int lstmc_fn_get(const uint32_t *params, lstmc_fn *fn) {
+    /* How many of alpha and beta each kind takes (PARAMETERS in lstmc/graph/functions.py). */
+    static const unsigned char taken[LSTMC_FN_COUNT] = {
+        0, 0, 0, 0, 2, 0, 2, 2, 1, 2, 1, 0, 0, 2, 0, 0, 1, 0,
+        2, 0, 1, 0, 1, 1, 1, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1,
+    };
     fn->kind = params[0];
     memcpy(&fn->alpha, &params[1], sizeof fn->alpha);
     memcpy(&fn->beta, &params[2], sizeof fn->beta);
-    if (fn->kind != LSTMC_FN_HARD_SIGMOID && (params[1] || params[2])) return 0;
-    return fn->kind < LSTMC_FN_COUNT;
+    if (fn->kind >= LSTMC_FN_COUNT) return 0;
+    for (uint32_t i = 0; i < 2; i++) {
+        const uint32_t bits = params[1 + i], size = bits & 0x7fffffffu;
+        if (i >= taken[fn->kind] ? bits != 0 : size > 0x7f800000u) return 0;
+        if (size == 0x7f800000u && fn->kind != LSTMC_FN_CLIP) return 0;
+    }
+    switch (fn->kind) {
+    case LSTMC_FN_CELU: return fn->alpha > 0.0f;
+    case LSTMC_FN_SOFT_SHRINK: return fn->alpha >= 0.0f;
+    case LSTMC_FN_SQUAREPLUS: return fn->alpha >= 0.0f && fn->alpha <= 1152921504606846976.0f;
+    default: return 1;
+    }
 }
 
 /* Cut `count` records of `words` words off the front of the blob. */

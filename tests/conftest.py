@@ -2,6 +2,8 @@
 
 import os
 import random
+import shlex
+import shutil
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -10,6 +12,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["PYTHONSAFEPATH"] = "1"
 
 import pytest
+from sweeping import Sweep
 
 try:
     import lstmc
@@ -43,3 +46,12 @@ def _same_target():
     """A test that chooses a target leaves the choice as it was."""
     yield
     lstmc.set_target(os.environ.get("LSTMC_TARGET") or "auto")
+
+
+@pytest.fixture(scope="session")
+def sweep(tmp_path_factory):
+    """tests/c/sweep.c, which test_math.py and test_activations.py run."""
+    compiler = shlex.split(os.environ.get("CC", "gcc"))[0]
+    if shutil.which(compiler) is None:
+        pytest.skip(f"no C compiler {compiler}")
+    return Sweep(tmp_path_factory.mktemp("sweep"))

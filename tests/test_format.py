@@ -338,7 +338,7 @@ def test_unknown_layers_and_functions_are_named():
     params = 16 + 8 * 2 + 4 * 2 + 8 + 8 * word(blob, 9) + word(blob, layer + 6) + 1 + 3 + 3
     assert [word(blob, params + i) for i in (0, 3, 6)] == [1, 2, 2]
     for i in (0, 3, 6):
-        for code in (6, 0xFFFFFFFF):
+        for code in (len(g.FN_CODES), 0xFFFFFFFF):
             with pytest.raises(FormatError, match=r"unknown.*layer 0"):
                 lstmc.Model(with_crc(set_word(blob, params + i, code)))
 

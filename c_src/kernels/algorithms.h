@@ -12,12 +12,7 @@
  */
 #include "kernels.h"
 #include "vmath.h"
-
-#if defined(_MSC_VER) && !defined(__clang__)
-#define V_INLINE static __forceinline
-#else
-#define V_INLINE static inline __attribute__((always_inline))
-#endif
+#include "activations.h"
 
 /* X-macros over the rows of a tile and over the vectors of a row. */
 #define ROWS_1(M) M(0)
@@ -34,20 +29,7 @@
 #define T_LOAD_WEIGHT(r, j) const v_f32 w##j = v_load(weight##j + at);
 #define T_MULTIPLY(r, j) a##r##j = v_fma(w##j, x##r, a##r##j);
 
-/* ------------------------------------------------------------------------------- activations -- */
-
-V_INLINE v_f32 v_fn(const lstmc_fn *fn, v_f32 x) {
-    switch (fn->kind) {
-    case LSTMC_FN_SIGMOID: return v_sigmoid(x);
-    case LSTMC_FN_TANH: return v_tanh(x);
-    case LSTMC_FN_RELU: return v_max(v_set1(0.0f), x);
-    case LSTMC_FN_HARD_SIGMOID:
-        x = v_fma(v_set1(fn->alpha), x, v_set1(fn->beta));
-        return v_max(v_set1(0.0f), v_min(v_set1(1.0f), x));
-    case LSTMC_FN_EXPONENTIAL: return v_exp(x);
-    default: return x;
-    }
-}
+/* --------------------------------------------------------------------------------- row by row -- */
 
 static void map(const lstmc_fn *fn, uint32_t flush, const float *x, float *y, size_t n) {
     size_t i = 0;
@@ -70,12 +52,13 @@ V_INLINE void lstm_cell(const lstmc_lstm_args *a, uint32_t plain, v_f32 i, v_f32
     if (plain) {
         cell = v_fma(v_sigmoid(f), cell, v_mul(v_sigmoid(i), v_tanh(g)));
     } else {
-        cell = v_fma(v_fn(&a->gate, f), cell, v_mul(v_fn(&a->gate, i), v_fn(&a->candidate, g)));
+        cell = v_fma(v_fn_quick(&a->gate, f), cell,
+                     v_mul(v_fn_quick(&a->gate, i), v_fn_quick(&a->candidate, g)));
     }
     cell = v_flush(cell);
     v_store(c, cell);
     const v_f32 out = plain ? v_mul(v_sigmoid(o), v_tanh(cell))
-                            : v_mul(v_fn(&a->gate, o), v_fn(&a->output, cell));
+                            : v_mul(v_fn_quick(&a->gate, o), v_fn_quick(&a->output, cell));
     const v_f32 flushed = v_flush(out);
     v_store(h, flushed);
     if (!y) return;
@@ -322,7 +305,7 @@ V_INLINE v_f32 mm_load(const float *p, size_t n) {
 }
 
 V_INLINE void mm_store(const lstmc_matmul_args *a, uint32_t last, v_f32 sum, float *y, size_t n) {
-    if (last && !a->raw) sum = v_flush(v_fn(&a->fn, sum));
+    if (last && !a->raw) sum = v_flush(v_fn_quick(&a->fn, sum));
     if (n >= V_WIDTH) {
         v_store(y, sum);
     } else {
@@ -361,7 +344,7 @@ MM_ROWS(1)
 MM_ROWS(2)
 MM_ROWS(4)
 
-static void matmul(const lstmc_matmul_args *a) {
+V_INLINE void products(const lstmc_matmul_args *a) {
     size_t column = 0;
     while (column < a->columns) {
         const size_t left = (a->columns - column + V_WIDTH - 1) / V_WIDTH;
@@ -386,6 +369,16 @@ static void matmul(const lstmc_matmul_args *a) {
             b.init_stride = a->y_stride;
         } while (!b.last);
         column += vectors * V_WIDTH;
+    }
+}
+
+static void matmul(const lstmc_matmul_args *a) {
+    lstmc_matmul_args sums = *a;
+    const uint32_t apart = !a->raw && !lstmc_fn_is_quick(&a->fn);
+    sums.raw |= apart;
+    products(&sums);
+    for (size_t row = 0; apart && row < a->rows; row++) {
+        map(&a->fn, 1, a->y + row * a->y_stride, a->y + row * a->y_stride, a->columns);
     }
 }
 

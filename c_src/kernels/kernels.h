@@ -32,13 +32,13 @@ typedef struct lstmc_lstm_args {
     size_t state_stride;
     float *y; /* [row][unit], not padded, gets what h gets; or NULL */
     size_t y_stride;
-    lstmc_fn gate, candidate, output;
-    uint32_t plain;     /* 1 if these are sigmoid, tanh, tanh */
-    uint32_t rows;      /* lstm_rows only */
-    uint32_t panel;     /* its width */
-    uint32_t panels;    /* lstm_row only: how many, all of this width */
-    uint32_t units;     /* real units in all of them */
-    uint32_t backwards; /* lstm_row only: take the last panel first */
+    lstmc_fn gate, candidate, output; /* quick ones */
+    uint32_t plain;                   /* 1 if these are sigmoid, tanh, tanh */
+    uint32_t rows;                    /* lstm_rows only */
+    uint32_t panel;                   /* its width */
+    uint32_t panels;                  /* lstm_row only: how many, all of this width */
+    uint32_t units;                   /* real units in all of them */
+    uint32_t backwards;               /* lstm_row only: take the last panel first */
 } lstmc_lstm_args;
 
 /* y[row][n] = fn(init[n] + sum over k of w[n][k] x[row][k]), for all panels of one width.
@@ -175,6 +175,9 @@ typedef struct lstmc_kernels {
                           uint32_t steps, size_t n);
     void (*depthwise)(const lstmc_depthwise_args *args);
 } lstmc_kernels;
+
+/* Whether the kernel lstm_row and its like compute it; lstm_cell and the others compute all. */
+static inline int lstmc_fn_is_quick(const lstmc_fn *fn) { return fn->kind < LSTMC_FN_AFFINE; }
 
 extern const lstmc_kernels lstmc_kernels_scalar;
 #ifdef LSTMC_HAVE_SSE2

@@ -45,3 +45,7 @@ static inline v_f32 v_scale2(v_f32 p, v_f32 t) {
     return _mm256_castsi256_ps(
         _mm256_add_epi32(_mm256_castps_si256(p), _mm256_slli_epi32(_mm256_castps_si256(t), 23)));
 }
+static inline v_f32 v_exponent(v_f32 a) {
+    const __m256i sum = _mm256_add_epi32(_mm256_castps_si256(a), _mm256_set1_epi32(0x4afb0d));
+    return _mm256_cvtepi32_ps(_mm256_srli_epi32(sum, 23));
+}

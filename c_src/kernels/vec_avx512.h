@@ -48,3 +48,7 @@ static inline v_f32 v_scale2(v_f32 p, v_f32 t) {
     const __m512i n = _mm512_maskz_slli_epi32(0xffffu, _mm512_castps_si512(t), 23);
     return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p), n));
 }
+static inline v_f32 v_exponent(v_f32 a) {
+    const __m512i sum = _mm512_add_epi32(_mm512_castps_si512(a), _mm512_set1_epi32(0x4afb0d));
+    return _mm512_maskz_cvtepi32_ps(0xffffu, _mm512_maskz_srli_epi32(0xffffu, sum, 23));
+}

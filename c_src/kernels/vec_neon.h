@@ -58,3 +58,7 @@ static inline v_f32 v_scale2(v_f32 p, v_f32 t) {
     return vreinterpretq_f32_u32(
         vaddq_u32(vreinterpretq_u32_f32(p), vshlq_n_u32(vreinterpretq_u32_f32(t), 23)));
 }
+static inline v_f32 v_exponent(v_f32 a) {
+    return vcvtq_f32_u32(
+        vshrq_n_u32(vaddq_u32(vreinterpretq_u32_f32(a), vdupq_n_u32(0x4afb0du)), 23));
+}

@@ -67,3 +67,7 @@ static inline v_f32 v_xorsign(v_f32 a, v_f32 s) {
 static inline v_f32 v_scale2(v_f32 p, v_f32 t) {
     return v_from_bits(v_bits(p) + (v_bits(t) << 23));
 }
+
+/* For normal a > 0: k + 127 as a float, where a = m * 2^k and m is from sqrt(1/2) to sqrt(2). The
+ * number added is 1 - sqrt(1/2) in bits. */
+static inline v_f32 v_exponent(v_f32 a) { return (float)(int32_t)((v_bits(a) + 0x4afb0du) >> 23); }

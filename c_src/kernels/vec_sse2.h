@@ -70,3 +70,7 @@ static inline v_f32 v_scale2(v_f32 p, v_f32 t) {
     return _mm_castsi128_ps(
         _mm_add_epi32(_mm_castps_si128(p), _mm_slli_epi32(_mm_castps_si128(t), 23)));
 }
+static inline v_f32 v_exponent(v_f32 a) {
+    return _mm_cvtepi32_ps(
+        _mm_srli_epi32(_mm_add_epi32(_mm_castps_si128(a), _mm_set1_epi32(0x4afb0d)), 23));
+}

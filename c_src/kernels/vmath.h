@@ -70,6 +70,23 @@ static inline v_f32 v_exp_tail(v_f32 r, v_f32 r2, float sign) {
     return v_fma(v_fma(v_set1(LSTMC_EXP_C4), r2, c23), r2, c01);
 }
 
+/* e^(x + low) = 2^n (1 + q): returns q, and n in the low bits of t, for v_scale2. */
+static inline v_f32 v_exp_parts(v_f32 x, v_f32 low, v_f32 *t) {
+    *t = v_fma(x, v_set1(LSTMC_LOG2E), v_set1(LSTMC_ROUND));
+    const v_f32 n = v_sub(*t, v_set1(LSTMC_ROUND));
+    const v_f32 high = v_fnma(n, v_set1(LSTMC_LN2_LO), v_fnma(n, v_set1(LSTMC_LN2_HI), x));
+    const v_f32 r = v_add(high, low);
+    const v_f32 r2 = v_mul(r, r);
+    return v_fma(v_exp_tail(r, r2, 1.0f), r2, r);
+}
+
+/* c[0] + c[1] x + ... + c[terms - 1] x^(terms - 1), Horner's way. */
+static inline v_f32 v_poly(v_f32 x, const float *c, int terms) {
+    v_f32 sum = v_set1(c[terms - 1]);
+    for (int i = terms - 2; i >= 0; i--) sum = v_fma(sum, x, v_set1(c[i]));
+    return sum;
+}
+
 /* e^x = 2^n e^r, n = round(x / ln2) (Cody and Waite). 18 operations. */
 static inline v_f32 v_exp(v_f32 x) {
     const v_f32 infinity = v_set1(INFINITY);

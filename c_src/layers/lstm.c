@@ -113,7 +113,9 @@ static void prepare(const lstmc_layer *l, void *prepared) {
     m->peephole = lstmc_tensor_get(l, 3, &t) ? t.data : NULL;
     m->ch = lstmc_tensor_get(l, 4, &t) ? t.data : NULL;
     m->hr = lstmc_tensor_get(l, 5, &t) ? t.data : NULL;
-    m->fused = !m->peephole && !m->ch && !m->hr && !m->coupled && m->clip == 0.0f;
+    m->fused = !m->peephole && !m->ch && !m->hr && !m->coupled && m->clip == 0.0f &&
+               lstmc_fn_is_quick(&m->fn[0]) && lstmc_fn_is_quick(&m->fn[1]) &&
+               lstmc_fn_is_quick(&m->fn[2]);
     m->plain = m->fn[0].kind == LSTMC_FN_SIGMOID && m->fn[1].kind == LSTMC_FN_TANH &&
                m->fn[2].kind == LSTMC_FN_TANH;
 }

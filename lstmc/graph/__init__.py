@@ -27,9 +27,14 @@ from .functions import (
     HARD_SIGMOID_KERAS3,
     HARD_SIGMOID_ONNX,
     HARD_SIGMOID_TORCH,
+    HARD_SILU,
     LINEAR,
+    PARAMETERS,
     RELU,
+    RELU6,
+    SELU,
     SIGMOID,
+    SILU,
     TANH,
     Fn,
 )
@@ -167,10 +172,11 @@ class Graph:
 
 __all__ = [
     "BATCH", "DTYPES", "FLOAT32_MAX", "FN_CODES", "GRU", "HARD_SIGMOID_KERAS2",
-    "HARD_SIGMOID_KERAS3", "HARD_SIGMOID_ONNX", "HARD_SIGMOID_TORCH", "LAYERS", "LINEAR", "LSTM",
-    "RELU", "RNN", "SIGMOID", "TANH", "TIME", "Activation", "Affine", "Axis", "ClockConflict",
-    "Combine", "Concat", "Conv1D", "Dense", "DepthwiseConv1D", "Embedding", "Fill", "Flatten", "Fn",
-    "Graph", "LastStep", "Layer", "LayerNorm", "OpenSteps", "PadTime", "Pool1D", "Recurrent",
-    "Reduce", "ReduceTime", "Repeat", "Reverse", "Select", "SliceTime", "Softmax", "SoftmaxTime",
-    "Spec", "StepMask", "Steps", "Unflatten", "Value", "Window",
+    "HARD_SIGMOID_KERAS3", "HARD_SIGMOID_ONNX", "HARD_SIGMOID_TORCH", "HARD_SILU", "LAYERS",
+    "LINEAR", "LSTM", "PARAMETERS", "RELU", "RELU6", "RNN", "SELU", "SIGMOID", "SILU", "TANH",
+    "TIME", "Activation", "Affine", "Axis", "ClockConflict", "Combine", "Concat", "Conv1D", "Dense",
+    "DepthwiseConv1D", "Embedding", "Fill", "Flatten", "Fn", "Graph", "LastStep", "Layer",
+    "LayerNorm", "OpenSteps", "PadTime", "Pool1D", "Recurrent", "Reduce", "ReduceTime", "Repeat",
+    "Reverse", "Select", "SliceTime", "Softmax", "SoftmaxTime", "Spec", "StepMask", "Steps",
+    "Unflatten", "Value", "Window",
 ]  # fmt: skip

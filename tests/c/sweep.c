@@ -1,10 +1,11 @@
-/* Runs one function of vmath.h over a range of bit patterns on one target and prints a line of
- * JSON: the largest error against float64, where it is, the inputs with the 32 largest errors, and
+/* Runs one function of vmath.h, or one activation, over a range of bit patterns on one target and
+ * prints a line of JSON: the largest error against float64, where it is, the inputs with the 32 largest errors, and
  * a hash of all results (every NaN made 0x7fc00000) by which targets are compared; also the last
  * result.
  *
  *     cc -std=c99 -O2 -DSWEEP_TARGET_AVX2 -Ic_src/kernels tests/c/sweep.c -o sweep -lm
  *     ./sweep tanh START STOP STRIDE [hash|error] [ftz]
+ *     ./sweep elu,0.5 START ...     (an activation; alpha and beta, 0 where left out)
  *     ./sweep fma < triples         (hexadecimal a b c a line; prints fma, soft_fma, SIMD soft_fma)
  *
  * "hash" leaves out the comparison with float64, which costs most of the time. "ftz" has the CPU
@@ -15,6 +16,8 @@
  * then refuses to inline them into functions compiled for less. */
 #include "soft_fma.h"
 #include "soft_sqrt.h"
+
+#include "kernels.h"
 
 #if defined(SWEEP_TARGET_AVX2)
 #define SWEEP_TARGET "avx2"
@@ -49,6 +52,8 @@
 #include SWEEP_VEC
 #include "vmath.h"
 
+#include "activations.h"
+
 #define BLOCK 4096
 
 #define SWEEP(name)                                                                                \
@@ -62,6 +67,12 @@ SWEEP(tanh)
 SWEEP(sigmoid)
 SWEEP(flush)
 SWEEP(sqrt)
+
+static void run_fn(const lstmc_fn *fn, const float *x, float *y, size_t count) {
+    size_t i;
+    for (i = 0; i + V_WIDTH <= count; i += V_WIDTH) v_store(y + i, v_fn(fn, v_load(x + i)));
+    if (i < count) v_store_n(y + i, v_fn(fn, v_load_n(x + i, count - i)), count - i);
+}
 
 static void run_soft_sqrt(const float *x, float *y, size_t count) {
     for (size_t i = 0; i < count; i++) y[i] = lstmc_soft_sqrtf(x[i]);
@@ -78,6 +89,8 @@ static void run_soft_sqrt(const float *x, float *y, size_t count) {
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#include "sweep_exact.h"
 
 #define KEPT 32
 
@@ -97,12 +110,6 @@ static uint32_t to_bits(float x) {
     memcpy(&bits, &x, sizeof bits);
     return bits;
 }
-
-static double exact_exp(double x) { return exp(x); }
-static double exact_tanh(double x) { return tanh(x); }
-/* No cancellation: both terms are positive, so double loses about one of its own ULPs. */
-static double exact_sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
-static double exact_flush(double x) { return fabs(x) < 0x1p-64 ? 0.0 : x; }
 
 /* |got - exact| in units of the last place of float32 at the exact value; 1e30 where a rule about
  * special values is broken. */
@@ -154,13 +161,14 @@ int main(int argc, char **argv) {
         const char *name;
         void (*run)(const float *, float *, size_t);
         double (*exact)(double);
-    } functions[] = {{"exp", run_exp, exact_exp},
-                     {"tanh", run_tanh, exact_tanh},
+    } functions[] = {{"exp", run_exp, exp},
+                     {"tanh", run_tanh, tanh},
                      {"sigmoid", run_sigmoid, exact_sigmoid},
                      {"flush", run_flush, exact_flush},
-                     {"sqrt", run_sqrt, sqrt},
-                     {"soft_sqrt", run_soft_sqrt, sqrt}};
-    const size_t known_functions = sizeof functions / sizeof functions[0];
+                     {"sqrt_ieee", run_sqrt, sqrt},
+                     {"sqrt_soft", run_soft_sqrt, sqrt}};
+    const size_t plain = sizeof functions / sizeof functions[0];
+    lstmc_fn fn = {0, 0.0f, 0.0f};
     static float x[BLOCK], y[BLOCK];
     worst_case kept[KEPT];
     uint64_t next, stop, stride, hash[8], digest = 0, count = 0;
@@ -173,8 +181,8 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: sweep FUNCTION START STOP STRIDE [hash|error] [ftz]\n");
         return 2;
     }
-    while (f < known_functions && strcmp(functions[f].name, argv[1]) != 0) f++;
-    if (f == known_functions) return 2;
+    while (f < plain && strcmp(functions[f].name, argv[1]) != 0) f++;
+    if (f == plain && !parse_activation(argv[1], &fn)) return 2;
     next = strtoull(argv[2], NULL, 0);
     stop = strtoull(argv[3], NULL, 0);
     stride = strtoull(argv[4], NULL, 0);
@@ -199,7 +207,11 @@ int main(int argc, char **argv) {
     while (next < stop) {
         size_t n = 0, k;
         for (; n < BLOCK && next < stop; n++, next += stride) x[n] = from_bits((uint32_t)next);
-        functions[f].run(x, y, n);
+        if (f < plain) {
+            functions[f].run(x, y, n);
+        } else {
+            run_fn(&fn, x, y, n);
+        }
         count += n;
         for (k = 0; k < n; k++) {
             const uint32_t bits = to_bits(y[k]);
@@ -209,7 +221,9 @@ int main(int argc, char **argv) {
         }
         if (compare) {
             for (k = 0; k < n; k++) {
-                const double error = ulp_error(y[k], functions[f].exact((double)x[k]));
+                const double exact = f < plain ? functions[f].exact((double)x[k])
+                                               : exact_activation(&fn, (double)x[k]);
+                const double error = ulp_error(y[k], exact);
                 if (error > kept[KEPT - 1].error)
                     keep_worst(kept, error, to_bits(x[k]), to_bits(y[k]));
             }
@@ -218,7 +232,7 @@ int main(int argc, char **argv) {
     for (i = 0; i < 8; i++) digest = ((digest ^ hash[i]) * 0x100000001b3u) ^ (digest >> 29);
 
     printf("{\"function\": \"%s\", \"target\": \"%s\", \"count\": %llu, \"hash\": \"%016llx\"",
-           functions[f].name, SWEEP_TARGET, (unsigned long long)count, (unsigned long long)digest);
+           argv[1], SWEEP_TARGET, (unsigned long long)count, (unsigned long long)digest);
     printf(", \"last\": \"%08x\"", last);
     if (compare) {
         printf(", \"max_ulp\": %.6f, \"worst\": [", kept[0].error);

@@ -1,10 +1,12 @@
-"""Fit the polynomials of c_src/kernels/vmath.h and print their coefficients as C constants.
+"""Fit the polynomials of c_src/kernels/vmath*.h and print their coefficients as C.
 
     python tests/tools/fit_polynomials.py
 
-Weighted minimax fits (Remez exchange, 40 digits). Coefficients are rounded to float32 one by one,
-lowest degree first, and the rest is fitted again each time, so that the later ones make up for the
-rounding of the earlier ones.
+Coefficients are rounded to float32 one by one, lowest degree first, and the rest is fitted again
+each time, so that the later ones make up for the rounding of the earlier ones. exp and tanh are
+weighted minimax fits (Remez exchange, 40 digits). The others are weighted least squares over
+Chebyshev points: nearly as good, and they don't need the error to alternate, which it can't where
+the variable passes zero once the constant term is fixed.
 """
 
 import struct
@@ -74,12 +76,111 @@ def fit(name, function, weight, low, high, terms):
         abs(weight(x) * (function(x) - sum(mp.mpf(c) * x**d for d, c in enumerate(fixed))))
         for x in mp.linspace(low, high, 2000)
     )
-    lines = []
-    for degree, c in enumerate(fixed):
-        digits, exponent = c.hex().split("p")
-        lines.append(f"#define {name}{degree} {digits.rstrip('0')}p{exponent}f")
+    lines = [f"#define {name}{degree} {literal(c)}" for degree, c in enumerate(fixed)]
     lines.append(f"/* {name}: error {mp.nstr(worst * 2**24, 3)} * 2^-24 */")
     return lines
+
+
+def literal(value):
+    digits, exponent = value.hex().split("p")
+    return f"{digits.rstrip('0').rstrip('.')}p{exponent}f"
+
+
+def fit_squares(name, function, weight, low, high, terms, points=240):
+    """The same by least squares; C lines that define an array."""
+    middle, half = (low + high) / 2, (high - low) / 2
+    grid = [middle - half * mp.cos(mp.pi * (k + mp.mpf(1) / 2) / points) for k in range(points)]
+    weights = [weight(x) for x in grid]
+    rest = [function(x) for x in grid]
+    rows = [[w * x**d for d in range(terms)] for x, w in zip(grid, weights, strict=True)]
+    fixed = []
+    for first in range(terms):
+        columns = range(first, terms)
+        left, right = mp.matrix(len(columns)), mp.matrix(len(columns), 1)
+        for row, w, y in zip(rows, weights, rest, strict=True):
+            for i, a in enumerate(columns):
+                right[i] += row[a] * w * y
+                for j, b in enumerate(columns):
+                    left[i, j] += row[a] * row[b]
+        fixed.append(float32(mp.lu_solve(left, right)[0]))
+        rest = [y - fixed[-1] * x**first for x, y in zip(grid, rest, strict=True)]
+    worst = max(abs(w * y) for w, y in zip(weights, rest, strict=True))
+    return [
+        f"/* error {mp.nstr(worst * 2**24, 3)} * 2^-24 */",
+        f"static const float {name}[{terms}] = {{",
+        *(f"    {literal(c)}," for c in fixed),
+        "};",
+    ]
+
+
+# Near the middle of the interval, where the constant term happens to be close to a float32.
+ERFC_SHIFT, ERFC_CENTRE = 3.0, float.fromhex("0x1.797efap-3")
+
+
+def fit_arrays():
+    """What is in vmath_log.h and vmath_erf.h. The error is always relative to the whole result."""
+    zero, one = mp.mpf(0), mp.mpf(1)
+    root = mp.sqrt(mp.mpf(2))
+    # log(1 + f) = f - f^2 / 2 + f^3 P(f)
+    lines = fit_squares(
+        "lstmc_log_p",
+        lambda f: (mp.log1p(f) - f + f**2 / 2) / f**3,
+        lambda f: f**3 / mp.log1p(f),
+        1 / root - 1,
+        root - 1,
+        9,
+    )
+    # log(1 + w) = w + w^2 P(w)
+    lines += fit_squares(
+        "lstmc_log1p_p",
+        lambda w: (mp.log1p(w) - w) / w**2,
+        lambda w: w**2 / mp.log1p(w),
+        zero,
+        one,
+        10,
+    )
+
+    # x - tanh(x) = x z P(z), z = x^2
+    def shrunk(z):
+        return (1 - mp.tanh(mp.sqrt(z)) / mp.sqrt(z)) / z
+
+    lines += fit_squares("lstmc_shrink_p", shrunk, lambda z: 1 / shrunk(z), zero, one, 8)
+
+    # erf(x) = x + x P(z)
+    def erf_rest(z):
+        return mp.erf(mp.sqrt(z)) / mp.sqrt(z) - 1
+
+    lines += fit_squares(
+        "lstmc_erf_p", erf_rest, lambda z: 1 / (1 + erf_rest(z)), zero, mp.mpf(0.75) ** 2, 6
+    )
+
+    # The normal distribution function: 1/2 + x P(z); relative to its value at -x, the smaller.
+    def phi_rest(z):
+        return mp.erf(mp.sqrt(z) / root) / 2 / mp.sqrt(z)
+
+    lines += fit_squares(
+        "lstmc_phi_p",
+        phi_rest,
+        lambda z: mp.sqrt(z) / (0.5 - mp.sqrt(z) * phi_rest(z)),
+        zero,
+        mp.mpf(0.9375) ** 2,
+        6,
+    )
+
+    # e^(z^2) erfc(z) = u P(u - centre), u = 1 / (z + 3), 0.65 <= z <= 9.4
+    def erfc_scaled(v):
+        u = v + ERFC_CENTRE
+        z = 1 / u - ERFC_SHIFT
+        return mp.exp(z**2) * mp.erfc(z) / u
+
+    return lines + fit_squares(
+        "lstmc_erfc_p",
+        erfc_scaled,
+        lambda v: 1 / erfc_scaled(v),
+        1 / mp.mpf(9.4 + ERFC_SHIFT) - ERFC_CENTRE,
+        1 / mp.mpf(0.65 + ERFC_SHIFT) - ERFC_CENTRE,
+        9,
+    )
 
 
 def fit_all():
@@ -106,4 +207,4 @@ def fit_all():
 
 
 if __name__ == "__main__":
-    print("\n".join(fit_all()))
+    print("\n".join(fit_all() + fit_arrays()))
