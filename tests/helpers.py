@@ -11,7 +11,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -161,6 +161,39 @@ def pointwise_graph() -> g.Graph:
     )
 
 
+def sequence_graph() -> g.Graph:
+    """Every layer on steps, with and without its options; small, for files to be damaged."""
+    net = Net(5)
+    x, n = net.input(3), net.input(1, time=False)
+    net.inputs.append(g.Value("constant", (BATCH, TIME, 2), time=3, clock=None))
+    net.specs["constant"] = net.inputs[-1].spec
+    mask = net.simple(g.StepMask, (n, x))
+    window = {"taps": 3, "stride": 2, "dilation": 2, "before": 3, "after": 1}
+    conv = net.simple(g.Conv1D, x, weight=net.weight(5, 9), bias=net.weight(5), **window)
+    causal = net.simple(g.Conv1D, x, weight=net.weight(2, 6), taps=2, before=1, activation=g.TANH)
+    each = net.simple(g.DepthwiseConv1D, x, weight=net.weight(3, 2), taps=2, same="lower")
+    past = {"weight": net.weight(3, 3), "bias": net.weight(3), "taps": 3, "before": 2}
+    each = net.simple(g.DepthwiseConv1D, each, **past)
+    flat = net.simple(g.Flatten, "constant")
+    last = net.simple(g.LastStep, conv)
+    longer = net.lstm(net.simple(g.PadTime, x, before=20, after=0), 3, outputs="h")["h"]
+    return net.graph(
+        net.simple(g.ReduceTime, (x, mask), op="mean"),
+        net.simple(g.ReduceTime, net.simple(g.Reverse, causal), op="maximum"),
+        net.simple(g.SliceTime, net.simple(g.PadTime, x, before=1, after=4), start=1, drop=2,
+                   step=2),
+        net.simple(g.PadTime, each, before=1, after=0, value=-2.5),
+        net.simple(g.Repeat, (net.simple(g.Fill, x, value=net.weight(2)), conv)),
+        net.simple(g.Repeat, last, count=3),
+        net.simple(g.Unflatten, flat, count=2),
+        net.simple(g.Pool1D, x, op="maximum", **window),
+        net.simple(g.Pool1D, x, op="mean", taps=4, before=3),
+        net.simple(g.Pool1D, x, op="mean", taps=2, same="upper", count_padding=True),
+        net.simple(g.SoftmaxTime, x),
+        longer,
+    )  # fmt: skip
+
+
 class Growth:
     """A random graph while it grows: what may be drawn for its next layer.
 
@@ -170,6 +203,7 @@ class Growth:
     def __init__(self, net: Net, bounded: bool) -> None:
         self.net = net
         self.bounded = bounded
+        self.whole = self.chance(0.4)  # layers that need the whole sequence, too
         self.ends: list[str] = []
         self.functions = FUNCTIONS[:-1] if bounded else FUNCTIONS
 
@@ -277,19 +311,102 @@ def add_fill(a: Growth, x: str) -> Iterable[str]:
     return [x, a.net.simple(g.Fill, x, value=a.weight(a.size()))]
 
 
+def add_reduce_time(a: Growth, x: str) -> Iterable[str]:
+    """``bounded``: no maximum of nothing, which is infinite."""
+    ops = ("sum", "mean", "maximum", "minimum")
+    op, inputs = a.pick(ops[:2] if a.bounded else ops), [x]
+    if a.chance(0.5):
+        inputs.append(a.net.simple(g.Activation, a.net.dense(x, 1), activation=g.RELU))
+    return [x, a.net.simple(g.ReduceTime, inputs, op=op)]
+
+
+def window_fields(a: Growth, x: str) -> dict[str, Any]:
+    """Fields of a Window, causal unless the graph may be whole; a window of any number of steps."""
+    taps, dilation = int(a.net.rng.integers(1, 6)), int(a.net.rng.integers(1, 4))
+    past = (taps - 1) * dilation
+    if not a.whole or a.chance(0.3):
+        return {"taps": taps, "dilation": dilation, "before": past}
+    fields = {"taps": taps, "dilation": dilation, "stride": int(a.net.rng.integers(1, 4))}
+    if a.chance(0.5):
+        return fields | {"same": a.pick(("upper", "lower"))}
+    before = int(a.net.rng.integers(past + 3))
+    return fields | {"before": before, "after": max(past - before, 0) + int(a.net.rng.integers(3))}
+
+
+def add_conv(a: Growth, x: str) -> Iterable[str]:
+    fields, n = window_fields(a, x), a.spec(x).features
+    kind, units, k = g.Conv1D, a.size(), fields["taps"] * n
+    if a.chance(0.4):
+        kind, units, k = g.DepthwiseConv1D, n, fields["taps"]
+    bias = a.weight(units, present=0.7)
+    activation = a.pick(a.functions)
+    weight = a.net.weight(units, k)
+    return [a.net.simple(kind, x, weight=weight, bias=bias, activation=activation, **fields)]
+
+
+def add_pool(a: Growth, x: str) -> Iterable[str]:
+    fields = window_fields(a, x)
+    op, padding = a.pick(("maximum", "mean")), a.chance(0.3)
+    causal = {"taps", "dilation", "before"} == fields.keys()
+    if a.bounded and not causal:
+        op = "mean"  # a maximum of padding alone is infinite
+    return [a.net.simple(g.Pool1D, x, op=op, count_padding=padding, **fields)]
+
+
+def add_fixed_repeat(a: Growth, x: str) -> Iterable[str]:
+    value = a.net.simple(g.Fill, x, value=a.weight(a.size()))
+    return [x, a.net.simple(g.Repeat, (value, x))]
+
+
+def add_move(a: Growth, x: str) -> Iterable[str]:
+    """Steps in another order, fewer or more: one at least, whatever the number was."""
+    before, after, step = (int(a.net.rng.integers(4)) for _ in range(3))
+    padded = a.net.simple(g.PadTime, x, before=before, after=after, value=a.pick((0.0, 0.75)))
+    turned = a.net.simple(g.Reverse, padded)
+    start = int(a.net.rng.integers(before + after + 1))
+    drop = int(a.net.rng.integers(before + after + 1 - start))
+    return [a.net.simple(g.SliceTime, turned, start=start, drop=drop, step=step + 1)]
+
+
+def add_spread(a: Growth, x: str) -> Iterable[str]:
+    """A value of the whole row at every step, or at some."""
+    last = a.net.simple(g.LastStep, x)
+    if a.chance(0.5):
+        return [a.net.simple(g.Repeat, (last, x))]
+    count = int(a.net.rng.integers(1, 6))
+    if a.chance(0.5):
+        return [a.net.simple(g.Repeat, last, count=count)]
+    return [a.net.simple(g.Unflatten, a.net.dense(last, count * a.size()), count=count)]
+
+
+def add_softmax_time(a: Growth, x: str) -> Iterable[str]:
+    return [a.net.simple(g.SoftmaxTime, x)]
+
+
+def add_flatten(a: Growth, x: str) -> Iterable[str]:
+    """Constant steps as features; others turned round, so that there is a layer in any case."""
+    steps = a.spec(x).time
+    return [a.net.simple(g.Reverse if steps is None or steps.clock else g.Flatten, x)]
+
+
 class Kind(NamedTuple):
-    """A layer that random graphs have: how often, and whether its input must have time."""
+    """A layer that random graphs have: how often, whether its input must have time, and whether it
+    needs the whole sequence."""
 
     add: Callable[[Growth, str], Iterable[str]]  # behind value x; gives the new ends
     weight: int
     timed: bool = False
+    whole: bool = False
 
 
 KINDS = (
     Kind(add_lstm, 12, timed=True), Kind(add_last, 2, timed=True), Kind(add_dense, 4),
     Kind(add_activation, 2), Kind(add_softmax, 2), Kind(add_affine, 1), Kind(add_layer_norm, 1),
     Kind(add_combine, 2), Kind(add_concat, 1), Kind(add_select, 1), Kind(add_reduce, 1),
-    Kind(add_fill, 1),
+    Kind(add_fill, 1), Kind(add_reduce_time, 1, timed=True), Kind(add_conv, 3, timed=True),
+    Kind(add_pool, 1, timed=True), Kind(add_fixed_repeat, 1, timed=True),
+    Kind(add_move, 2, timed=True, whole=True), Kind(add_spread, 2, timed=True, whole=True),
+    Kind(add_softmax_time, 1, timed=True, whole=True), Kind(add_flatten, 2, timed=True, whole=True),
 )  # fmt: skip
 
 
@@ -309,7 +426,9 @@ def random_graph(seed: int, *, bounded: bool = False, sequential: bool = True) -
         a.ends = [x]
         for depth in range(int(net.rng.integers(1, 5))):
             x = a.ends.pop(int(net.rng.integers(len(a.ends))))
-            kinds = [k for k in KINDS if net.specs[x].time or not k.timed]
+            kinds = [
+                k for k in KINDS if (net.specs[x].time or not k.timed) and (a.whole or not k.whole)
+            ]
             weights = np.array([k.weight for k in kinds], float)
             if depth == 0:
                 weights *= [3 if k.add is add_lstm else 1 for k in kinds]

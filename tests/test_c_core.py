@@ -22,6 +22,7 @@ from helpers import (
     compile_c,
     compile_objects,
     pointwise_graph,
+    sequence_graph,
 )
 from helpers import run_program as run
 from test_format import V1_FILES
@@ -35,9 +36,11 @@ def write_models():
     models = {DATA / name: V1_FILES[name][1] for name in sorted(V1_FILES)}
     directory = tempfile.TemporaryDirectory()
     atexit.register(directory.cleanup)
-    for panel in (16, 2):
-        model = from_graph(pointwise_graph(), panel)
-        path = Path(directory.name) / f"pointwise{panel}.lstmc"
+    made = [("pointwise", pointwise_graph(), 16), ("pointwise", pointwise_graph(), 2)]
+    made += [("sequence", sequence_graph(), 16), ("sequence", sequence_graph(), 2)]
+    for name, graph, panel in made:
+        model = from_graph(graph, panel)
+        path = Path(directory.name) / f"{name}{panel}.lstmc"
         model.save(path)
         models[path] = list(model.golden.digests.values())
     return models

@@ -41,6 +41,7 @@ from hypothesis import strategies as st
 import lstmc
 from lstmc import functional as fn
 from lstmc import graph as g
+from lstmc import reference
 from lstmc.model import from_graph, index_inputs
 
 TARGETS = lstmc.targets()
@@ -121,27 +122,37 @@ def check_graph(graph, seed, batch, time, scale=1.0, inputs=None):
             assert model._run_golden(golden) == golden.digests
 
 
-def recurrent_sequences(graph):
-    """Names of outputs that a recurrent layer writes itself: zero beyond a row's length."""
-    return {layer.outputs[0] for layer in graph.layers if isinstance(layer, g.Recurrent)}
+def zero_sequences(graph):
+    """Names of outputs that a layer writes as +0 beyond a row's valid steps."""
+    kinds = (g.Recurrent, *reference.sequence.CUT)
+    return {layer.outputs[0] for layer in graph.layers if isinstance(layer, kinds)}
 
 
 def check_lengths(model, inputs, batch, time, rng, what):
     """A row with length n is the row alone for n steps; beyond, a recurrent layer gives +0."""
     graph = model.graph
+    specs = graph.infer()
     lengths = rng.integers(0, time + 1, batch)
     lengths[rng.integers(batch)] = 0
     got = predict(model, inputs, lengths)
-    zero_sequences = recurrent_sequences(graph)
+    zero = zero_sequences(graph)
     for b, n in enumerate(int(n) for n in lengths):
         row = take(graph.outputs, got, BATCH, [b])
+        valid = row.copy()
         for v in graph.outputs:
-            if v.name in zero_sequences:
-                beyond = take([v], row, TIME, range(n, time))[v.name]
+            if not specs[v.name].time:
+                continue
+            count = specs[v.name].time.count(dict.fromkeys(graph.clocks, n))
+            steps = row[v.name].shape[v.axes.index(TIME)]
+            valid |= take([v], row, TIME, range(count))
+            beyond = take([v], row, TIME, range(count, steps))[v.name]
+            if v.name in zero:
                 assert not bits(beyond).any(), (what, v.name, "not +0 beyond the length")
         if n == 0:
             fixed = {f.outputs[0]: f.value for f in graph.layers if isinstance(f, g.Fill)}
             for layer in (f for f in graph.layers if isinstance(f, g.Recurrent)):
+                if specs[layer.inputs[0]].time.count(dict.fromkeys(graph.clocks, 0)):
+                    continue  # padding is not nothing
                 for i, o in enumerate(layer.outputs[1:]):
                     if o in row:  # the state of an empty row
                         first = fixed.get(layer.optional(2 + i), np.zeros(row[o].size))
@@ -150,7 +161,7 @@ def check_lengths(model, inputs, batch, time, rng, what):
         alone = predict(
             model, take(graph.inputs, take(graph.inputs, inputs, BATCH, [b]), TIME, range(n))
         )
-        assert_same(take(graph.outputs, row, TIME, range(n)), alone, f"{what}, length {n}")
+        assert_same(valid, alone, f"{what}, length {n}")
 
 
 def table():
