@@ -239,6 +239,48 @@ def add_lstm(a: Growth, x: str) -> Iterable[str]:
     ).values()  # fmt: skip
 
 
+def add_recurrent(a: Growth, x: str) -> Iterable[str]:
+    """GRU, RNN, and the LSTM with options; backwards and from a value's state in whole graphs."""
+    kind, size = a.pick((g.LSTM, g.GRU, g.RNN)), a.size()
+    gates = (g.SIGMOID, g.HARD_SIGMOID_ONNX)
+    candidate = a.pick((g.TANH, g.SIGMOID) if a.bounded else a.functions)
+    fields: dict[str, object] = {"clip": a.pick((0.0, 0.5)), "hold": a.chance(0.3)}
+    out = size
+    if kind is g.LSTM:
+        out = a.size() if a.chance(0.3) else size
+        fields |= {"gate": a.pick(gates), "candidate": candidate, "coupled": a.chance(0.3)}
+        fields["output_sees_old"] = a.chance(0.3)
+        fields["peephole"] = a.weight(3 * size, present=0.3)
+        if fields["peephole"] is None:
+            fields["weight_ch"] = a.weight(4 * size, size, present=0.3)
+        if out != size:
+            fields["weight_hr"] = a.net.weight(out, size)
+    elif kind is g.GRU:
+        fields |= {"gate": a.pick(gates), "candidate": candidate, "reset_after": a.chance(0.5)}
+        if fields["reset_after"]:
+            fields["recurrent_bias"] = a.weight(size, present=0.5)
+    else:
+        fields["activation"] = candidate
+    inputs: list[str | None] = [x]
+    if a.chance(0.3):  # steps that don't count
+        inputs.append(
+            a.net.simple(g.Reduce, a.net.simple(g.Activation, x, activation=g.RELU), op="minimum")
+        )
+    if a.whole and a.chance(0.5):
+        fields["reverse"] = a.chance(0.5)
+        starts = [n for n, s in a.net.specs.items() if s == g.Spec(out)]
+        if starts:
+            inputs += [None] * (2 - len(inputs)) + [a.pick(starts)]
+    ends = [o if a.chance(0.6) else None for o in ("s", *kind.states)]
+    ends[0] = ends[0] or (None if any(ends) else "s")
+    n, rows = len(a.net.layers), kind.gates * size
+    a.net.add(
+        kind, inputs, ends, weight_ih=a.net.weight(rows, a.spec(x).features),
+        weight_hh=a.net.weight(rows, out), bias=a.weight(rows, present=0.7), **fields,
+    )  # fmt: skip
+    return [f"v{n}{o}" for o in ends if o]
+
+
 def add_dense(a: Growth, x: str) -> Iterable[str]:
     bias = a.chance(0.7)
     return [a.net.dense(x, a.size(), bias=bias, activation=a.pick(a.functions))]
@@ -400,7 +442,8 @@ class Kind(NamedTuple):
 
 
 KINDS = (
-    Kind(add_lstm, 12, timed=True), Kind(add_last, 2, timed=True), Kind(add_dense, 4),
+    Kind(add_lstm, 12, timed=True), Kind(add_recurrent, 8, timed=True),
+    Kind(add_last, 2, timed=True), Kind(add_dense, 4),
     Kind(add_activation, 2), Kind(add_softmax, 2), Kind(add_affine, 1), Kind(add_layer_norm, 1),
     Kind(add_combine, 2), Kind(add_concat, 1), Kind(add_select, 1), Kind(add_reduce, 1),
     Kind(add_fill, 1), Kind(add_reduce_time, 1, timed=True), Kind(add_conv, 3, timed=True),
