@@ -8,6 +8,7 @@ PYTHON ?= python3
 VENV ?= .venv
 TESTS ?= tests
 ARGS ?=
+CASES ?= 10000
 
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --quiet --disable-pip-version-check install --constraint tests/requirements.txt
@@ -17,7 +18,7 @@ SOURCES := $(shell find c_src lstmc converters -type f \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench wheel clean list
+.PHONY: help demo test conformance lint format bench wheel clean list
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -27,6 +28,9 @@ demo: $(VENV)/built ## build lstmc into .venv and forecast Seattle's weather wit
 
 test: $(VENV)/built $(VENV)/tested-with ## every test, C and Python, against the live frameworks
 	@$(VENV)/bin/pytest $(TESTS) $(ARGS)
+
+conformance: $(VENV)/built $(VENV)/tested-with ## CASES=10000 random cases of each kind, with a new seed (hours)
+	@LSTMC_CASES=$(CASES) $(VENV)/bin/pytest tests/test_random_*.py tests/test_recurrent.py $(ARGS)
 
 lint: $(VENV)/linted-with ## ruff, mypy and clang-format, changing nothing
 	@$(VENV)/bin/ruff check --quiet .
