@@ -73,8 +73,8 @@ int lstmc_target_available(lstmc_target target);
 const char *lstmc_target_name(lstmc_target target);
 
 /* Elementwise functions. x -> (a is alpha, b is beta; a function without them has zeros there). NaN
- * gives NaN, but for NOT_EQUAL, and infinity the limit. From AFFINE on results below 2^-126 in
- * magnitude are +0. docs/NUMERICS.md has the error bounds. */
+ * gives NaN, but for NOT_EQUAL, and infinity the limit. From AFFINE on a subnormal x counts as zero
+ * (not for SIGN and NOT_EQUAL), and so do results: +0. docs/NUMERICS.md has the error bounds. */
 typedef enum lstmc_fn_kind {
     LSTMC_FN_LINEAR = 0,           /* x */
     LSTMC_FN_SIGMOID = 1,          /* 1 / (1 + exp(-x)) */
@@ -83,7 +83,7 @@ typedef enum lstmc_fn_kind {
     LSTMC_FN_HARD_SIGMOID = 4,     /* max(0, min(1, a x + b)) */
     LSTMC_FN_EXPONENTIAL = 5,      /* exp(x) */
     LSTMC_FN_AFFINE = 6,           /* a x + b */
-    LSTMC_FN_LEAKY_RELU = 7,       /* x >= b ? x : a (x - b) */
+    LSTMC_FN_LEAKY_RELU = 7,       /* x > b ? x : a (x - b) */
     LSTMC_FN_THRESHOLDED_RELU = 8, /* x > a ? x : 0 */
     LSTMC_FN_SCALED_TANH = 9,      /* a tanh(b x) */
     LSTMC_FN_ELU = 10,             /* x >= 0 ? x : a (exp(x) - 1) */
@@ -105,10 +105,10 @@ typedef enum lstmc_fn_kind {
     LSTMC_FN_SPARSE_SIGMOID = 26,  /* max(0, min(1, (x + 1) / 2)) */
     LSTMC_FN_CLIP = 27,            /* min(b, max(a, x)); both may be infinite */
     LSTMC_FN_ABS = 28,             /* |x| */
-    LSTMC_FN_SQRT = 29,            /* x^(1/2); subnormal x is 0 */
+    LSTMC_FN_SQRT = 29,            /* x^(1/2) */
     LSTMC_FN_SQUARE = 30,          /* x^2 */
-    LSTMC_FN_RECIPROCAL = 31,      /* 1 / x; subnormal x is 0 */
-    LSTMC_FN_LOG = 32,             /* natural logarithm; subnormal x is 0 */
+    LSTMC_FN_RECIPROCAL = 31,      /* 1 / x */
+    LSTMC_FN_LOG = 32,             /* natural logarithm */
     LSTMC_FN_ERF = 33,             /* erf(x) */
     LSTMC_FN_SIGN = 34,            /* -1, 0 or 1 */
     LSTMC_FN_NOT_EQUAL = 35,       /* x != a ? 1 : 0, so 1 for NaN */

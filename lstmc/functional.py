@@ -118,7 +118,7 @@ def hard_silu(
 
 
 def leaky_relu(x: ArrayLike, alpha: float = 0.01, beta: float = 0.0) -> np.ndarray:
-    """x for x >= beta, else alpha (x - beta)."""
+    """x for x > beta, else alpha (x - beta)."""
     return apply(Fn("leaky_relu", alpha, beta), x)
 
 

@@ -61,16 +61,19 @@ static inline v_f32 v_sparse_plus(v_f32 x) {
     return v_if_lt(v_set1(-1.0f), x, middle, v_zero_or_nan(x));
 }
 
-V_APART v_f32 v_fn_other(const lstmc_fn *fn, v_f32 x) {
+/* A subnormal argument counts as 0, except where numbers are told apart (sign, not_equal): so the
+ * result is the same where the machine takes it as 0. */
+V_APART v_f32 v_fn_other(const lstmc_fn *fn, v_f32 given) {
     const v_f32 zero = v_set1(0.0f), one = v_set1(1.0f), infinity = v_set1(INFINITY);
     const v_f32 alpha = v_set1(fn->alpha), beta = v_set1(fn->beta);
-    const v_f32 size = v_abs(x), tiny = v_set1(0x1p-126f);
+    const v_f32 size = v_abs(given), tiny = v_set1(0x1p-126f);
+    const v_f32 x = v_if_lt(size, tiny, zero, given);
     v_f32 y = x;
     switch (fn->kind) {
     case LSTMC_FN_AFFINE: y = v_fma(alpha, fn->alpha != 0.0f ? x : v_finite(x), beta); break;
     case LSTMC_FN_LEAKY_RELU:
-        y = fn->alpha != 0.0f ? v_mul(alpha, v_sub(x, beta)) : zero;
-        y = v_if_lt(x, beta, y, x);
+        y = fn->alpha != 0.0f ? v_mul(alpha, v_sub(x, beta)) : v_zero_or_nan(x);
+        y = v_if_lt(beta, x, x, y);
         break;
     case LSTMC_FN_THRESHOLDED_RELU: y = v_if_lt(alpha, x, x, v_zero_or_nan(x)); break;
     case LSTMC_FN_SCALED_TANH:
@@ -109,16 +112,20 @@ V_APART v_f32 v_fn_other(const lstmc_fn *fn, v_f32 x) {
         break;
     case LSTMC_FN_CLIP: y = v_min(beta, v_max(alpha, x)); break;
     case LSTMC_FN_ABS: y = size; break;
-    case LSTMC_FN_SQRT: y = v_if_lt(size, tiny, zero, v_sqrt(x)); break;
+    case LSTMC_FN_SQRT: y = v_sqrt(x); break;
     case LSTMC_FN_SQUARE: y = v_mul(x, x); break;
-    case LSTMC_FN_RECIPROCAL: y = v_if_lt(size, tiny, v_xorsign(infinity, x), v_div(one, x)); break;
+    case LSTMC_FN_RECIPROCAL:
+        y = v_if_lt(size, tiny, v_xorsign(infinity, given), v_div(one, x));
+        break;
     case LSTMC_FN_LOG: y = v_log(x); break;
     case LSTMC_FN_ERF: y = v_erf(x); break;
-    case LSTMC_FN_SIGN: y = v_if_lt(x, zero, v_set1(-1.0f), v_if_lt(zero, x, one, x)); break;
+    case LSTMC_FN_SIGN:
+        y = v_if_lt(given, zero, v_set1(-1.0f), v_if_lt(zero, given, one, given));
+        break;
     case LSTMC_FN_NOT_EQUAL:
         /* What is neither below nor above nor infinite is alpha, or NaN. */
         y = v_if_lt(size, infinity, zero, one);
-        y = v_if_lt(x, alpha, one, v_if_lt(alpha, x, one, y));
+        y = v_if_lt(given, alpha, one, v_if_lt(alpha, given, one, y));
         break;
     default: break;
     }

@@ -33,28 +33,32 @@ static const float lstmc_erfc_p[9] = {
 #define LSTMC_GELU_C 0x1.2444f2p-4f
 #define LSTMC_GELU_C_LOW 0x1.49b16ap-29f
 
-/* (1 + q) e^(z^2) erfc(z), where z + 3 = sum + rest. What u lost joins q; a relative error in u counts
- * 0.75 + 7.2 u times, near enough. */
-static inline v_f32 v_erfc_times(v_f32 sum, v_f32 rest, v_f32 q) {
+/* (1 + q) e^(z^2) erfc(z), where z + 3 = sum + rest; *low gets what the result lost. So does the sum of
+ * the polynomial, and u: a relative error in it counts 0.75 + 7.2 u times, near enough. */
+static inline v_f32 v_erfc_times(v_f32 sum, v_f32 rest, v_f32 q, v_f32 *low) {
     const v_f32 one = v_set1(1.0f);
     const v_f32 u = v_div(one, sum);
     const v_f32 lost = v_fnma(rest, u, v_fnma(sum, u, one)); /* relative */
     const v_f32 factor = v_fma(v_fma(v_set1(7.2f), u, v_set1(0.75f)), lost, q);
-    const v_f32 p = v_poly(v_sub(u, v_set1(LSTMC_ERFC_CENTRE)), lstmc_erfc_p, 9);
-    const v_f32 y = v_mul(u, p);
-    const v_f32 y_low = v_fma(u, p, v_neg(y));
-    return v_add(y, v_fma(y, factor, y_low));
+    const v_f32 v = v_sub(u, v_set1(LSTMC_ERFC_CENTRE)), first = v_set1(lstmc_erfc_p[0]);
+    const v_f32 slope = v_poly(v, lstmc_erfc_p + 1, 8);
+    const v_f32 p = v_fma(v, slope, first), p_low = v_fma(v, slope, v_sub(first, p));
+    const v_f32 y = v_mul(u, p), y_low = v_fma(u, p_low, v_fma(u, p, v_neg(y)));
+    const v_f32 more = v_fma(y, factor, y_low);
+    const v_f32 result = v_fma(y, one, more);
+    *low = v_add(v_fma(y, one, v_neg(result)), more);
+    return result;
 }
 
 static inline v_f32 v_erf(v_f32 x) {
     const v_f32 one = v_set1(1.0f), size = v_abs(x), z = v_mul(x, x);
-    v_f32 t;
+    v_f32 t, low;
     const v_f32 inner = v_fma(size, v_poly(z, lstmc_erf_p, 6), size);
     /* From 3.92 on the result is 1. The square in two parts: its error is that of the result. */
     const v_f32 a = v_min(v_set1(4.0f), size);
     const v_f32 square = v_mul(a, a);
     const v_f32 q = v_exp_parts(v_neg(square), v_fnma(a, a, square), &t);
-    const v_f32 complement = v_erfc_times(v_add(a, v_set1(3.0f)), v_set1(0.0f), q);
+    const v_f32 complement = v_erfc_times(v_add(a, v_set1(3.0f)), v_set1(0.0f), q, &low);
     const v_f32 outer = v_fnma(v_scale2(one, t), complement, one);
     return v_xorsign(v_if_lt(size, v_set1(LSTMC_ERF_SPLIT), inner, outer), x);
 }
@@ -63,7 +67,7 @@ static inline v_f32 v_erf(v_f32 x) {
  * +0 for x < -13.2: the result is subnormal there. */
 static inline v_f32 v_gelu(v_f32 x) {
     const v_f32 zero = v_set1(0.0f), half = v_set1(0.5f), size = v_abs(x);
-    v_f32 t;
+    v_f32 t, low;
     const v_f32 z = v_mul(x, x);
     const v_f32 inner = v_mul(x, v_fma(x, v_poly(z, lstmc_phi_p, 6), half));
 
@@ -73,13 +77,14 @@ static inline v_f32 v_gelu(v_f32 x) {
     const v_f32 root = v_set1(0x1.6a09e6p-1f), three = v_set1(3.0f);
     const v_f32 sum = v_fma(a, root, three);
     const v_f32 rest = v_fma(a, v_set1(0x1.9fcef4p-27f), v_fma(a, root, v_sub(three, sum)));
-    const v_f32 w = v_mul(half, v_erfc_times(sum, rest, q));
+    const v_f32 w = v_erfc_times(sum, rest, q, &low), xh = v_mul(half, x);
     const v_f32 s = v_scale2(v_set1(1.0f), t);
-    const v_f32 above = v_mul(x, v_fnma(s, w, v_set1(1.0f)));
-    const v_f32 below = v_mul(v_mul(x, w), s);
+    const v_f32 above = v_mul(x, v_fnma(v_mul(half, s), w, v_set1(1.0f)));
+    const v_f32 y = v_mul(xh, w), y_low = v_fma(xh, low, v_fma(xh, w, v_neg(y)));
+    const v_f32 below = v_mul(v_fma(y, v_set1(1.0f), y_low), s);
     const v_f32 outer = v_if_lt(x, zero, below, above);
-    const v_f32 y = v_if_lt(size, v_set1(LSTMC_PHI_SPLIT), inner, outer);
-    return v_if_lt(x, v_set1(-13.2f), zero, y);
+    const v_f32 all = v_if_lt(size, v_set1(LSTMC_PHI_SPLIT), inner, outer);
+    return v_if_lt(x, v_set1(-13.2f), zero, all);
 }
 
 /* x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) = x sigmoid(c x (x^2 + 1 / 0.044715)),

@@ -72,8 +72,15 @@ static inline v_f32 v_tanh_shrink(v_f32 x) {
     const v_f32 e = v_fma(s, q, v_add(s, one));
     const v_f32 outer = v_add(v_sub(size, one), v_div(v_set1(2.0f), e));
 
-    const v_f32 z = v_mul(x, x);
-    const v_f32 inner = v_mul(v_mul(z, size), v_poly(z, lstmc_shrink_p, 8));
+    /* x^3 and the sum of the polynomial as pairs, scaled so that no second part is subnormal. */
+    const v_f32 b = v_mul(size, v_set1(0x1p40f)), b2 = v_mul(b, b), b3 = v_mul(b2, b);
+    const v_f32 b3_low = v_fma(v_fma(b, b, v_neg(b2)), b, v_fma(b2, b, v_neg(b3)));
+    const v_f32 z = v_mul(x, x), first = v_set1(lstmc_shrink_p[0]);
+    const v_f32 slope = v_poly(z, lstmc_shrink_p + 1, 7);
+    const v_f32 p = v_fma(z, slope, first), p_low = v_fma(z, slope, v_sub(first, p));
+    const v_f32 y = v_mul(b3, p);
+    const v_f32 y_low = v_fma(b3, p_low, v_fma(b3_low, p, v_fma(b3, p, v_neg(y))));
+    const v_f32 inner = v_mul(v_fma(y, one, y_low), v_set1(0x1p-120f));
     return v_xorsign(v_if_lt(size, one, inner, outer), x);
 }
 
@@ -122,7 +129,7 @@ static inline v_f32 v_mish(v_f32 x) {
 
     const v_f32 twice = v_add(w, w);
     const v_f32 h = v_div(v_mul(twice, w), v_fma(twice, w, v_fma(two, w, one)));
-    const v_f32 above = v_fnma(x, h, x);
+    const v_f32 above = v_if_lt(x, v_set1(30.0f), v_fnma(x, h, x), x); /* not infinity times 0 */
     const v_f32 g = v_div(v_fma(w, w, w), v_fma(w, v_add(w, two), two));
     const v_f32 small = v_mul(x, first);
     const v_f32 below = v_mul(v_fma(small, v_fnma(p, g, q), small), second);

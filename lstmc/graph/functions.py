@@ -59,7 +59,7 @@ class Fn:
                       1/6, 0.5
     exponential       exp(x)
     affine            a x + b
-    leaky_relu        x >= b ? x : a (x - b); b = 0 unless given
+    leaky_relu        x > b ? x : a (x - b), as Keras computes it; b = 0 unless given
     thresholded_relu  x > a ? x : 0
     scaled_tanh       a tanh(b x)
     elu               x >= 0 ? x : a (exp(x) - 1)
@@ -90,7 +90,8 @@ class Fn:
     not_equal         x != a ? 1 : 0, so 1 for NaN
     ================  ============================================================================
 
-    Everywhere else NaN gives NaN. At infinity each has its limit.
+    Everywhere else NaN gives NaN. At infinity each has its limit. In the core, from affine on,
+    subnormal x count as zero (but for sign and not_equal) and subnormal results are +0.
 
     Raises ConversionError for an unknown kind, and for parameters that are missing, not taken or
     out of range.
@@ -120,10 +121,10 @@ class Fn:
         self._check_range()
 
     def _check_range(self) -> None:
-        most = np.inf if self.kind == "clip" else FLOAT32_MAX
-        a = float(np.float32(self.alpha)) if abs(self.alpha) <= FLOAT32_MAX else self.alpha
+        sizes = abs(self.alpha), abs(self.beta)
+        a = float(np.float32(self.alpha)) if sizes[0] <= FLOAT32_MAX else self.alpha
         wrong = (
-            not (abs(self.alpha) <= most and abs(self.beta) <= most)
+            not all(v <= FLOAT32_MAX or (v == np.inf and self.kind == "clip") for v in sizes)
             or (self.kind == "celu" and not a > 0)
             or (self.kind == "soft_shrink" and not a >= 0)
             or (self.kind == "squareplus" and not 0 <= a <= 2.0**60)

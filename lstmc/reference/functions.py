@@ -72,7 +72,7 @@ _FUNCTIONS: dict[str, Callable[[Array, float, float], Array]] = {
     "hard_sigmoid": lambda x, a, b: np.clip(a * x + b, 0, 1),
     "exponential": lambda x, a, b: np.exp(x),
     "affine": lambda x, a, b: a * x + b if a else 0 * np.sign(x) + b,
-    "leaky_relu": lambda x, a, b: np.where(x < b, a * (x - b) if a else 0.0, x),
+    "leaky_relu": lambda x, a, b: np.where(x > b, x, a * (x - b) if a else 0 * np.sign(x)),
     "thresholded_relu": lambda x, a, b: np.where(x > a, x, 0 * np.sign(x)),
     "scaled_tanh": lambda x, a, b: a * np.tanh(b * x if b else 0 * np.sign(x)),
     "elu": lambda x, a, b: _elu(x, a),
@@ -107,6 +107,6 @@ _FUNCTIONS: dict[str, Callable[[Array, float, float], Array]] = {
 def fn(f: g.Fn, x: Array) -> Array:
     """An elementwise function of :class:`lstmc.graph.Fn`; alpha and beta are rounded to float32.
 
-    Subnormal numbers are numbers here; in the core sqrt, log and reciprocal take them as zero."""
+    Subnormal numbers are numbers here; in the core they count as zero in most functions."""
     with np.errstate(all="ignore"):
         return _FUNCTIONS[f.kind](x, float(np.float32(f.alpha)), float(np.float32(f.beta)))

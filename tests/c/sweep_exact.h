@@ -41,11 +41,14 @@ static double exact_squareplus(double b, double x) {
 
 static double exact_clamp(double x) { return isnan(x) ? x : fmax(0.0, fmin(1.0, x)); }
 
-/* Subnormal numbers count as zero where a function would tell them from it. */
-static double exact_seen(double x) { return fabs(x) < 0x1p-126 ? copysign(0.0, x) : x; }
+/* Subnormal numbers count as zero. */
+static double exact_seen(double x) {
+    return fabs((double)(float)x) < 0x1p-126 ? copysign(0.0, x) : x;
+}
 
 static double exact_activation(const lstmc_fn *fn, double x) {
     const double a = (double)fn->alpha, b = (double)fn->beta;
+    if (fn->kind >= LSTMC_FN_AFFINE && fn->kind < LSTMC_FN_SIGN) x = exact_seen(x);
     switch (fn->kind) {
     case LSTMC_FN_SIGMOID: return exact_sigmoid(x);
     case LSTMC_FN_TANH: return tanh(x);
@@ -53,9 +56,9 @@ static double exact_activation(const lstmc_fn *fn, double x) {
     case LSTMC_FN_HARD_SIGMOID: return exact_clamp(a * x + b);
     case LSTMC_FN_EXPONENTIAL: return exp(x);
     case LSTMC_FN_AFFINE: return exact_times(a, x) + b;
-    case LSTMC_FN_LEAKY_RELU: return x < b ? exact_times(a, x - b) : x;
+    case LSTMC_FN_LEAKY_RELU: return x > b ? x : exact_times(a, x - b);
     case LSTMC_FN_THRESHOLDED_RELU: return x > a ? x : exact_zero(x);
-    case LSTMC_FN_SCALED_TANH: return a * tanh(exact_seen((double)(float)exact_times(b, x)));
+    case LSTMC_FN_SCALED_TANH: return a * tanh(exact_seen(exact_times(b, x)));
     case LSTMC_FN_ELU: return exact_elu(a, x);
     case LSTMC_FN_SOFTSIGN: return isinf(x) ? copysign(1.0, x) : x / (1.0 + fabs(x));
     case LSTMC_FN_SOFTPLUS: return exact_softplus(x);
@@ -75,10 +78,10 @@ static double exact_activation(const lstmc_fn *fn, double x) {
     case LSTMC_FN_SPARSE_SIGMOID: return exact_clamp((x + 1.0) / 2.0);
     case LSTMC_FN_CLIP: return isnan(x) ? x : fmin(b, fmax(a, x));
     case LSTMC_FN_ABS: return fabs(x);
-    case LSTMC_FN_SQRT: return sqrt(exact_seen(x));
+    case LSTMC_FN_SQRT: return sqrt(x);
     case LSTMC_FN_SQUARE: return x * x;
-    case LSTMC_FN_RECIPROCAL: return 1.0 / exact_seen(x);
-    case LSTMC_FN_LOG: return log(exact_seen(x));
+    case LSTMC_FN_RECIPROCAL: return 1.0 / x;
+    case LSTMC_FN_LOG: return log(x);
     case LSTMC_FN_ERF: return erf(x);
     case LSTMC_FN_SIGN: return isnan(x) ? x : (double)(x > 0.0) - (double)(x < 0.0);
     case LSTMC_FN_NOT_EQUAL: return x != a ? 1.0 : 0.0;
