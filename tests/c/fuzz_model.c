@@ -63,9 +63,9 @@ static void run_model(const lstmc_model *m) {
     for (uint32_t i = 0; i < count; i++) {
         if (lstmc_model_io(m, i, info + i)) abort();
         (void)strlen(info[i].name);
-        floats += info[i].features;
+        floats += (uint64_t)info[i].features * lstmc_model_steps(m, i, time);
     }
-    if (floats * batch * time > MOST_FLOATS) return;
+    if (floats * batch > MOST_FLOATS) return;
     void *arena = get_memory(size);
     memset(arena, 0xff, size);
     lstmc_session *session;
@@ -74,16 +74,19 @@ static void run_model(const lstmc_model *m) {
     lstmc_array arrays[64];
     memset(arrays, 0, sizeof arrays);
     for (uint32_t i = 0; i < count; i++) {
-        const size_t n = (size_t)info[i].features * now * (info[i].has_time ? time : 1);
+        const size_t n = (size_t)info[i].features * now * lstmc_model_steps(m, i, time);
         float *data = (float *)get_memory(n * sizeof(float));
         for (size_t j = 0; j < n; j++) data[j] = (float)(int)(below(2001) - 1000) / 256.0f;
         arrays[i].data = data;
         arrays[i].batch_stride = arrays[i].time_stride = 0;
     }
     for (uint32_t b = 0; b < batch; b++) lengths[b] = (int32_t)below(time + 3) - 1;
-    if (lstmc_run(session, arrays, arrays + m->input_count, now, time, NULL)) abort();
-    if (lstmc_run(session, arrays, arrays + m->input_count, now, time, lengths)) abort();
-    if (lstmc_run(session, arrays, arrays + m->input_count, 1, 1, NULL)) abort();
+    lstmc_array *outputs = arrays + m->input_count;
+    const int status = lstmc_run(session, arrays, outputs, now, time, NULL);
+    if (status && status != LSTMC_E_SHAPE) abort();
+    if (lstmc_run(session, arrays, outputs, now, time, lengths) != status) abort();
+    const int one = lstmc_run(session, arrays, outputs, 1, 1, NULL);
+    if (one && one != LSTMC_E_SHAPE) abort();
     for (uint32_t i = 0; i < lstmc_state_count(session); i++) {
         lstmc_state_info state;
         if (lstmc_state_describe(session, i, &state)) abort();
@@ -96,7 +99,7 @@ static void run_model(const lstmc_model *m) {
     lstmc_reset(session);
     for (uint32_t i = 0; i < count; i++) free(arrays[i].data);
     free(arena);
-    ran++;
+    if (!status) ran++; /* the others have a value that so few steps leave nothing of */
 }
 
 static void attempt(uint32_t *blob, size_t size) {

@@ -43,7 +43,7 @@ static inline const char *base_name(const char *path) {
     return slash ? slash + 1 : path;
 }
 
-/* An input or output as a whole: rows times steps, dense, in the order of the model's axes. */
+/* An input or output as a whole: rows times its own steps, dense, in the order of the model's axes. */
 typedef struct io_array {
     lstmc_io_info info;
     float *data;
@@ -57,7 +57,7 @@ static inline void lay_out_array(io_array *a, uint32_t batch, uint32_t time) {
         if (a->info.dims[d] == LSTMC_BATCH) {
             a->batch_stride = stride;
             stride *= batch;
-        } else if (a->info.dims[d] == LSTMC_TIME) {
+        } else if (a->info.dims[d] > LSTMC_TIME - 256) { /* of any clock */
             a->time_stride = stride;
             stride *= time;
         }
@@ -80,7 +80,7 @@ static inline int open_sample(sample *s, const lstmc_model *m) {
     for (uint32_t i = 0; i < s->inputs + s->outputs; i++) {
         io_array *a = s->all + i;
         if (lstmc_model_io(m, i, &a->info)) return 0;
-        lay_out_array(a, s->batch, s->time);
+        lay_out_array(a, s->batch, lstmc_model_steps(m, i, s->time));
         a->data = (float *)get_memory(a->floats * sizeof(float));
         if (i < s->inputs) {
             if (!a->info.golden) return 0;
