@@ -11,8 +11,9 @@ static const char *const way_names[WAYS] = {"whole", "steps", "chunks", "rows"};
 
 static int run_way(const lstmc_model *m, sample *s, lstmc_target target, int way) {
     int status;
-    uint32_t has_time = !lstmc_model_whole(m) && m->clock_count < 2; /* time may be cut */
-    for (uint32_t i = 0; i < s->inputs; i++) has_time &= s->all[i].info.has_time && !s->all[i].info.clock;
+    uint32_t has_time = !lstmc_model_whole(m); /* time may be cut */
+    for (uint32_t i = 0; i < s->inputs; i++)
+        has_time &= s->all[i].info.has_time && !s->all[i].info.clock;
     for (uint32_t b0 = 0; b0 < s->batch; b0 += way == ROWS ? 1 : s->batch) {
         const uint32_t rows = way == ROWS ? 1 : s->batch;
         lstmc_session *session = make_session(m, rows, s->time, target, &status);
