@@ -328,6 +328,33 @@ def test_weights_are_flushed_like_all_that_is_handed_on(name):
             assert bits(value.ravel()).tolist() == bits(F32([0, 0, 0, 1, 2.0**-64])).tolist()
 
 
+def test_values_around_every_threshold():
+    """Of 2^-64, below which nothing is handed on, and of 2^-50, below which a variance sees
+    nothing; functions that are tiny of arguments that are not."""
+    net = Net(5)
+    x = net.input(17, time=False)
+    two = net.simple(g.Concat, (x, x))
+    names = [two, net.simple(g.Select, x, index=(3, 16, 0, 3))]
+    names += [net.simple(g.Reduce, x, op=op) for op in ("sum", "mean", "maximum", "minimum")]
+    names += [net.simple(g.Combine, (x, x), op=op) for op in sorted(OPERATORS)]
+    for f in (g.LINEAR, g.SIGMOID, g.TANH, g.Fn("exponential")):
+        names += [net.simple(g.Affine, x, scale=net.weight(17), activation=f)]
+    for epsilon in (0.0, 1e-38, 1e-30, 1e-20):
+        for rms in (False, True):
+            names += [net.simple(g.LayerNorm, x, epsilon=epsilon, rms=rms)]
+    names += [net.simple(g.Softmax, x, log=log) for log in (False, True)]
+    graph = net.graph(*names, order="bf")
+    rng = np.random.default_rng(1)
+    sizes = np.exp2(-rng.uniform(40, 70, (60, 1)) - rng.uniform(0, 6, (60, 17)))
+    values = np.concatenate([sizes * rng.choice([1, -1], sizes.shape), sizes,
+                             -rng.uniform(20, 200, (30, 17))]).astype(F32)  # fmt: skip
+    want = by_rule(graph, {x: values})
+    model = from_graph(graph)
+    for name in TARGETS:
+        with target(name):
+            assert_same(predict(model, {x: values}), want, name)
+
+
 def log_softmax(x):
     net = Net(1)
     graph = net.graph(net.simple(g.Softmax, net.input(x.shape[-1], time=False), log=True))
@@ -396,6 +423,9 @@ def whole_cases():
     def moved(net, x):
         return net.simple(g.Activation, fill(net, x), activation=g.TANH)
 
+    def weighed(net, x):
+        return net.dense(last(net, x), 3)
+
     return {
         "both with time": (case(combined(itself, itself)), False),
         "none with time": (case(combined(last, last)), False),
@@ -404,6 +434,7 @@ def whole_cases():
         "fixed, and none with time": (case(combined(last, fill)), False),
         "the last step": (case(combined(itself, last)), True),
         "the last step first": (case(combined(last, fill, itself)), True),
+        "of a layer with weights": (case(combined(itself, weighed)), True),
         "made of a fixed value": (case(combined(itself, moved)), True),
     }
 
@@ -557,6 +588,58 @@ def test_records_that_make_no_sense_are_refused(layer, group, offset, value, say
     assert word(blob, at) != value
     with pytest.raises(FormatError, match=says):
         _core.Model(aligned(with_crc(set_word(blob, at, value))))
+
+
+@pytest.mark.parametrize(
+    ("layer", "gates", "k", "made"),
+    [("embedding", 2, 5, 12), ("embedding", 1, 10, 12), ("fill", 3, 1, 2), ("fill", 1, 3, 2)],
+)
+def test_weights_of_another_shape(layer, gates, k, made):
+    """As many floats as before, of 2 units now; the rest of the file agrees with that."""
+    blob = ONE_OF_EACH[layer]
+    at = places(blob)
+    output_io, pool = 16 + 8, at["tensor_records"] + 8 * word(blob, 9)
+    features = pool + word(blob, output_io + 4) + word(blob, output_io + 3) - 1
+    for place, value in (
+        (at["tensor_records"] + 3, gates), (at["tensor_records"] + 4, k),
+        (at["tensor_records"] + 5, 2), (at["values"] + 4 + 1, made), (features, made),
+    ):  # fmt: skip
+        blob = set_word(blob, place, value)
+    damaged = aligned(with_crc(blob))
+    if (layer, gates) == ("embedding", 1):
+        _core.Model(damaged)  # ten entries of two units: that is a table, too
+        return
+    with pytest.raises(FormatError, match="invalid"):
+        _core.Model(damaged)
+
+
+@pytest.mark.parametrize("kind", [g.Combine, g.Concat])
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("other", ["clock", "constant", "none"])
+def test_what_goes_together_has_the_same_steps(kind, other, first):
+    """A value with other steps where the file had one with the same."""
+    more = {
+        "clock": g.Value("z", (BATCH, TIME, 6), clock="other"),
+        "constant": g.Value("z", (BATCH, TIME, 6), time=4, clock=None),
+        "none": g.Value("z", (BATCH, 6)),
+    }[other]
+    inputs = [g.Value("x", (BATCH, TIME, 6)), more]
+    options = {"op": "add"} if kind is g.Combine else {}
+    layers = [
+        g.Activation(name="a", inputs=("z",), outputs=("b",), activation=g.TANH),
+        kind(name="k", inputs=("x", "x"), outputs=("y",), **options),
+    ]
+    outputs = [g.Value("y", (BATCH, TIME, 6 if kind is g.Combine else 12))]
+    blob = format.dumps(g.Graph(inputs, outputs, layers))
+    _core.Model(aligned(blob))
+    at = places(blob)["inputs"] + (not first)
+    assert word(blob, at) == 0
+    damaged = aligned(with_crc(set_word(blob, at, 1)))
+    if other == "none" and kind is g.Combine:
+        assert not _core.Model(damaged).cuttable
+        return
+    with pytest.raises(FormatError, match="invalid"):
+        _core.Model(damaged)
 
 
 @pytest.mark.parametrize("layer", ONE_OF_EACH)

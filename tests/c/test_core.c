@@ -1,5 +1,5 @@
-/* test_core DIRECTORY: the C interface, function by function, with the files v1_*.lstmc of the
- * directory. Prints what fails; status 1 then. */
+/* test_core DIRECTORY [MODEL...]: the C interface, function by function, with the files v1_*.lstmc
+ * of the directory, and runs of other models. Prints what fails; status 1 then. */
 #include "model_file.h"
 
 #include <math.h>
@@ -22,7 +22,7 @@ static const char *directory;
 static void *read_model(const char *name, size_t *size) {
     char path[4096];
     snprintf(path, sizeof path, "%s/v1_%s.lstmc", directory, name);
-    return read_file(path, size);
+    return read_file(strchr(name, '/') ? name : path, size);
 }
 
 static void open_model(lstmc_model *m, sample *s, const char *name) {
@@ -577,8 +577,8 @@ static void test_tools(void) {
 
 int main(int argc, char **argv) {
     static const char *const files[] = {"lstm", "stack", "functions", "names"};
-    if (argc != 2) {
-        fprintf(stderr, "usage: test_core DIRECTORY\n");
+    if (argc < 2) {
+        fprintf(stderr, "usage: test_core DIRECTORY [MODEL...]\n");
         return 2;
     }
     directory = argv[1];
@@ -590,6 +590,10 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         test_runs_stay_in_their_memory(files[i]);
         test_strides(files[i]);
+    }
+    for (int i = 2; i < argc; i++) {
+        test_runs_stay_in_their_memory(argv[i]);
+        test_strides(argv[i]);
     }
     test_rows_left_out();
     test_lengths();
