@@ -1,9 +1,15 @@
 """ONNX models (opset 7 and newer) to graphs.
 
-This module walks the nodes in order and names inputs and outputs; :mod:`.onnx_file` reads and
-checks the file, :mod:`.onnx_values` follows axes, :mod:`.onnx_ops` holds the operators,
-:mod:`.onnx_fold` what is constant. onnx itself parses, checks and evaluates.
-Source: https://onnx.ai/onnx/repo-docs/IR.html.
+This module walks the nodes in order and names inputs and outputs. onnx itself parses, checks and
+evaluates what is constant. Source: https://onnx.ai/onnx/repo-docs/IR.html.
+
+    onnx_file.py    reads and checks files      onnx_recurrent.py  LSTM, GRU, RNN
+    onnx_fold.py    constant expressions        onnx_functions.py  activation functions
+    onnx_values.py  what a tensor can be        onnx_matrix.py     MatMul, Gemm
+    onnx_axes.py    what its axes mean          onnx_pointwise.py  arithmetic, norms, reductions
+    onnx_layers.py  builder, broadcasting       onnx_moves.py      parts, joining, padding
+    onnx_ops.py     the registry of operators   onnx_shapes.py     axes renamed; shapes
+    onnx_conv.py    convolution, pooling
 """
 
 from __future__ import annotations
@@ -20,21 +26,15 @@ from lstmc import graph as g
 from lstmc.errors import ConversionError, FormatError
 from lstmc.graph import BATCH, TIME
 
-from . import onnx_fold, onnx_ops
+from . import onnx_fold, onnx_ops, onnx_shapes
+from .clocks import own_clocks, settle
+from .onnx_axes import PREFERENCES, LabelConflict, guess_input
 from .onnx_file import DOMAINS, check, opset_of, read, reason, to_array
-from .onnx_values import (
-    FEATURES,
-    Const,
-    Dim,
-    Joined,
-    Kind,
-    Node,
-    Refused,
-    Tracked,
-    axis_size,
-    check_order,
-)
+from .onnx_layers import Builder, in_order, steps_as_features
+from .onnx_values import FEATURES, Const, Dim, Kind, Node, Refused, Tracked, axis_size
 from .simplify import readers, simplify
+
+Labels = dict[tuple[str, int], str]  # what an axis of an input is known to be
 
 
 def convert(source: Any, *, constants: Mapping[str, Any] | None = None, **unknown: Any) -> g.Graph:
@@ -62,13 +62,41 @@ def convert(source: Any, *, constants: Mapping[str, Any] | None = None, **unknow
     try:
         model = source if path is None else read(path)
         check(model, what)
-        graph = Conversion(model, constants or {}).graph()
+        graph = best(model, constants or {})
     except UnicodeDecodeError as e:  # names are read when they are needed, not when parsing
         raise FormatError(f"{what} is not a valid ONNX model: a name is not UTF-8") from e
     if path is not None:
         graph.provenance["file"] = path.name
-    graph.infer()
     return graph
+
+
+def best(model: Any, constants: Mapping[str, Any]) -> g.Graph:
+    """The model under the first reading of its inputs' axes that lstmc can represent.
+
+    Any reading gives the same results. Where one fails that was a guess, the next is tried; the
+    first error is the one to show.
+    """
+    first: ConversionError | None = None
+    for preference in PREFERENCES:
+        known: Labels = {}
+        while True:
+            conversion = Conversion(model, constants, known, preference)
+            try:
+                graph = conversion.graph()
+                settle(graph)
+                return graph
+            except LabelConflict as e:
+                if e.source in known:
+                    first = first or e
+                    break
+                known[e.source] = e.label
+            except ConversionError as e:
+                first = first or e
+                break
+        if not conversion.builder.guessed:
+            break
+    assert first is not None
+    raise first
 
 
 # ------------------------------------------------------------------------------------ conversion
@@ -77,11 +105,15 @@ def convert(source: Any, *, constants: Mapping[str, Any] | None = None, **unknow
 class Conversion:
     """One model on its way: tensors by name, layers in a builder."""
 
-    def __init__(self, model: Any, constants: Mapping[str, Any]) -> None:
+    def __init__(
+        self, model: Any, constants: Mapping[str, Any], known: Labels, preference: str
+    ) -> None:
         self.model = model
+        self.known = known
         self.opset = opset_of(model)
         self.functions = {(f.domain, f.name) for f in model.functions}
-        self.builder = onnx_ops.Builder()
+        visible = {v.name for v in (*model.graph.input, *model.graph.output)}
+        self.builder = Builder(visible, preference)
         self.folded = 0
         self.tensors: dict[str, Kind] = {}
         self.initializers = {t.name: t for t in model.graph.initializer}
@@ -103,6 +135,7 @@ class Conversion:
         inputs = [self.input_value(name, value) for name, value in self.inputs.items()]
         outputs = self.name_outputs(results)
         graph = g.Graph(inputs, outputs, self.builder.layers, self.provenance())
+        own_clocks(graph)
         simplify(graph)
         used = readers(graph)
         for v in inputs:
@@ -140,7 +173,7 @@ class Conversion:
             if name in constants:
                 self.tensors[name] = Const(name, bound(value, constants[name]))
             elif name not in self.initializers:  # before IR 4 every initializer is an input too
-                kind = tracked_input(value)
+                kind = tracked_input(value, self.known)
                 self.tensors[name] = kind
                 if isinstance(kind, Tracked):
                     inputs[name] = kind
@@ -163,6 +196,8 @@ class Conversion:
 
     def visit(self, proto: Any) -> None:
         """Say what a node's outputs are. What can't be is an error once something needs it."""
+        if any(isinstance(n, bytes) for n in (*proto.input, *proto.output, proto.name)):
+            raise FormatError("not a valid ONNX model: a name is not UTF-8")
         inputs = [self.tensor(n) if n else None for n in proto.input]
         node = Node(
             name=proto.name or next(n for n in proto.output if n),
@@ -209,7 +244,7 @@ class Conversion:
             with np.errstate(all="ignore"):
                 size = onnx_fold.SIZES[node.op](arrays, node.attrs)
                 if size < 0 or self.folded + size > onnx_fold.LIMIT:
-                    if node.op == "ConstantOfShape" or onnx_ops.zeros(node) is not None:
+                    if node.op == "ConstantOfShape" or onnx_shapes.zeros(node) is not None:
                         return None  # an initial state, perhaps: zeros need not be made
                     raise node.error(
                         f"constant expressions make over {onnx_fold.LIMIT} elements; simplify "
@@ -235,42 +270,37 @@ class Conversion:
         kind = self.tensor(value.name)
         if isinstance(kind, Refused):
             raise kind.error
-        if isinstance(kind, Joined):
-            raise ConversionError(
-                f"output '{value.name}' joins several values, which is not supported yet; make "
-                "each of them an output"
-            )
         node = Node(f"output {value.name}", "output", self.opset, [kind], [value.name], [], {})
         if not isinstance(kind, Tracked):
             raise ConversionError(f"output '{value.name}' does not depend on the model's inputs")
+        if kind.dtype != "float32":
+            raise ConversionError(
+                f"output '{value.name}' is {kind.dtype}, only float32 is supported; Cast it in the "
+                "model"
+            )
         node.outputs = [value.name + "/last"]
-        kind = onnx_ops.settle(self.builder, node, kind, final=True)
+        b = self.builder
+        kind = onnx_shapes.settle(b, node, kind, final=True)
+        for axis in kind.axes:
+            labels = {d.label for d in axis if not d.is_one()}
+            if labels == {TIME, FEATURES}:
+                kind = steps_as_features(b, node, kind)
         rank = len(value.type.tensor_type.shape.dim)
         if value.type.tensor_type.HasField("shape") and rank != len(kind.axes):
             raise ConversionError(
                 f"output '{value.name}' is declared with rank {rank} but has {len(kind.axes)} axes"
             )
-        return kind
+        return in_order(b, node, kind)
 
     def input_value(self, name: str, value: Tracked) -> g.Value:
         """Decide what no operator decided and lay the input out."""
-        dims = [axis[0] for axis in value.axes]
-        open_ = [d for d in dims if d.label is None]
-        outer = [d for d in open_ if d.outer or d.size is None]
-        for label in (BATCH, TIME):
-            if any(d.label == label for d in dims):
-                continue
-            first = dims[:1] if label == BATCH and dims[:1] and dims[0] in open_ else outer
-            for dim in first[:1]:
-                dim.label = label
-            outer = [d for d in outer if d.label is None]
+        guess_input(value.axes[0][0].family, self.builder.preference)
+        outer = [d for d in value.dims if d.label is None]
         if outer:
             raise ConversionError(
-                f"input '{name}': more axes than batch, time and features; {len(dims)} axes, and "
-                f"{len(outer)} more than two are of open size or not features"
+                f"input '{name}': more axes than batch, time and features; {len(value.dims)} axes, "
+                f"and {len(outer)} more than two are of open size or not features"
             )
-        for dim in open_:
-            dim.label = dim.label or FEATURES
         return layout(f"input '{name}'", name, value)
 
     def name_outputs(self, results: list[tuple[str, Tracked]]) -> list[g.Value]:
@@ -280,19 +310,16 @@ class Conversion:
         name is itself one that users see, a linear layer makes a second value.
         """
         b = self.builder
-        fixed = set(self.inputs) | {name for name, _ in results}
+        fixed = set(self.inputs)
         renamed: dict[str, str] = {}
         outputs = []
         for name, x in results:
             where = f"output '{name}'"
             node = Node(name, "output", self.opset, [x], [name], [name], {})
-            features = [d for axis in x.axes for d in axis if d.label == FEATURES]
-            check_order(node, x, features)
-            if x.name != name:
-                if x.name in fixed or x.name in renamed:
-                    b.add(g.Activation, node, (x.name,), activation=g.LINEAR)
-                else:
-                    renamed[x.name] = name
+            if x.name in fixed or x.name in renamed:
+                renamed[b.add(g.Activation, node, x.name, activation=g.LINEAR)] = name
+            else:
+                renamed[x.name] = name
             outputs.append(layout(where, name, x))
         for layer in b.layers:
             layer.rename(renamed)
@@ -302,28 +329,34 @@ class Conversion:
 # --------------------------------------------------------------------------------------- helpers
 
 
-def tracked_input(value: Any) -> Kind:
+def tracked_input(value: Any, known: Labels) -> Kind:
     """An input as its declaration has it; dims get their meaning from what reads them."""
     import onnx
 
     kind = value.type.WhichOneof("value")
     tensor = value.type.tensor_type
+    types = onnx.TensorProto.DataType
+    numbers = tensor.elem_type in types.values()
+    dtype = types.Name(tensor.elem_type).lower() if numbers else f"type {tensor.elem_type}"
+    dtype = {"float": "float32", "double": "float64"}.get(dtype, dtype)
     if kind != "tensor_type":
         text = f"input '{value.name}' is of {kind or 'no type'}, only tensors are supported"
-    elif tensor.elem_type != onnx.TensorProto.FLOAT:
-        names = onnx.TensorProto.DataType
-        known = tensor.elem_type in names.values()
-        dtype = names.Name(tensor.elem_type).lower() if known else f"type {tensor.elem_type}"
+    elif dtype not in g.DTYPES:
         text = (
-            f"input '{value.name}' is {dtype}, only float32 is supported; a fixed value can be "
-            "given as constants={name: array}"
+            f"input '{value.name}' is {dtype}; supported are {', '.join(g.DTYPES)}; a fixed value "
+            "can be given as constants={name: array}"
         )
     elif not tensor.HasField("shape") or not tensor.shape.dim:
         text = f"input '{value.name}' declares no shape; set its rank in the model"
     else:
-        sizes = [d.dim_value if d.HasField("dim_value") else 0 for d in tensor.shape.dim]
-        dims = tuple(Dim(n if n > 0 else None) for n in sizes)
-        return Tracked(value.name, tuple((d,) for d in dims), dims)
+        dims = []
+        for i, d in enumerate(tensor.shape.dim):
+            size = d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None
+            source = (value.name, i)
+            dims.append(Dim(size, known.get(source), source=source, called=d.dim_param))
+        for dim in dims:
+            dim.family = tuple(dims)
+        return Tracked(value.name, tuple((d,) for d in dims), tuple(dims), dtype)
     return Refused(ConversionError(text))
 
 
@@ -374,7 +407,7 @@ def layout(where: str, name: str, x: Tracked) -> g.Value:
         raise ConversionError(
             f"{where} has no batch axis; lstmc's models always have one (export with a batch of 1)"
         )
-    return g.Value(name, tuple(axes), time=time)
+    return g.Value(name, tuple(axes), x.dtype, time)
 
 
 def all_finite(array: np.ndarray) -> bool:

@@ -1,0 +1,379 @@
+"""From ONNX's nodes to layers: the builder, and what brings values into the form a layer takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lstmc import graph as g
+from lstmc.graph import BATCH, TIME
+
+from .onnx_axes import LabelConflict, bind, guess_input, unify
+from .onnx_values import FEATURES, NEXT, Axis, Const, Dim, Kind, Node, Tracked, axis_size
+from .weights import float32
+
+
+class Builder:
+    """Collects layers; knows which one writes each value."""
+
+    def __init__(self, reserved: set[str] | None = None, preference: str = "open") -> None:
+        self.layers: list[g.Layer] = []
+        self.makers: dict[str, g.Layer] = {}
+        self.names: set[str] = set()
+        self.values: set[str] = set(reserved or ())
+        self.preference = preference
+        self.guessed = False
+        self.masks: dict[tuple[str, str], str] = {}  # StepMasks by lengths and sequence
+        self.timed: dict[Dim, Tracked] = {}  # a value with each time dim that Shape has read
+
+    @staticmethod
+    def _unique(name: str, used: set[str], join: str) -> str:
+        candidate, n = name, 2
+        while candidate in used:
+            candidate, n = f"{name}{join}{n}", n + 1
+        used.add(candidate)
+        return candidate
+
+    def add(
+        self,
+        kind: type[g.Layer],
+        node: Node,
+        *inputs: str | None,
+        outputs: Any = None,
+        **fields: Any,
+    ) -> str:
+        """Append a layer for a node; returns the name of its first output.
+
+        outputs: the ONNX names to derive the values' names from, None for one that isn't needed.
+        """
+        made = tuple(
+            n if n is None else self._unique(n, self.values, "/")
+            for n in outputs or (node.outputs[0] if node.outputs else node.name,)
+        )
+        name = self._unique(node.name, self.names, "_")
+        layer = kind(name=name, inputs=inputs, outputs=made, **fields)
+        self.layers.append(layer)
+        self.makers.update({n: layer for n in made if n is not None})
+        return next((n for n in made if n is not None), "")
+
+    def decide(self, *values: Tracked) -> None:
+        """Guess what the axes mean that nothing has decided."""
+        for value in values:
+            for dim in value.dims:
+                if dim.label is None:
+                    self.guessed = True
+                    guess_input(dim.family or (dim,), self.preference)
+
+    def select(self, node: Node, name: str, index: np.ndarray, size: int) -> str:
+        """Features of a value of ``size``, picked; all of them as they are is the value itself.
+
+        A part of a Concat is the part itself.
+        """
+        index = np.asarray(index).reshape(-1)
+        if np.array_equal(index, np.arange(size)):
+            return name
+        maker = self.makers.get(name)
+        if isinstance(maker, g.Select):
+            whole = np.asarray(maker.index)[index]
+            return self._pick(node, maker.inputs[0] or "", whole)
+        return self._pick(node, name, index)
+
+    def _pick(self, node: Node, name: str, index: np.ndarray) -> str:
+        maker = self.makers.get(name)
+        if isinstance(maker, g.Concat):
+            start = 0
+            for part in maker.inputs:
+                assert part is not None
+                size = self.features(part)
+                if size is None:
+                    break
+                if index.min() >= start and index.max() < start + size:
+                    return self.select(node, part, index - start, size)
+                start += size
+        return self.add(g.Select, node, name, index=tuple(int(i) for i in index))
+
+    def features(self, name: str) -> int | None:
+        """How many a value has, where its maker says it."""
+        maker = self.makers.get(name)
+        if isinstance(maker, g.Recurrent):
+            return (maker.output_size, *maker.state_sizes)[maker.outputs.index(name)]
+        if isinstance(maker, g.Select):
+            return len(maker.index)
+        if isinstance(maker, g.Dense):
+            return maker.weight.shape[0]
+        if isinstance(maker, g.Concat):
+            total = 0
+            for part in maker.inputs:
+                size = self.features(part or "")
+                if size is None:
+                    return None
+                total += size
+            return total
+        return None
+
+
+Handler = Callable[[Builder, Node], list[Kind]]
+
+
+def weight(const: Const) -> np.ndarray:
+    """A constant as float32, exactly; bfloat16 and float8 widen without loss."""
+    array = const.array
+    if array.dtype.name.startswith(("bfloat16", "float8")):
+        array = array.astype(np.float32)
+    return float32(const.name, array)
+
+
+def product(node: Node, dims: list[Dim]) -> int:
+    size = axis_size(tuple(dims))
+    if size is None:
+        raise node.error("needs features of a fixed number, and the model leaves it open")
+    return size
+
+
+def arranged(b: Builder, node: Node, x: Tracked, wanted: list[Dim]) -> Tracked:
+    """x with its features in the order of ``wanted``, which holds all of them that aren't of size
+    1; data move only where they must."""
+    have = [d for d in x.order if d.label == FEATURES and not d.is_one()]
+    want = [d for d in wanted if d.label == FEATURES and not d.is_one()]
+    if have == want:
+        return x
+    assert set(have) == set(want), (node.name, have, want)
+    places = np.arange(product(node, have)).reshape([d.size or 0 for d in have])
+    index = places.transpose([have.index(d) for d in want])
+    name = b.select(node, x.name, index, places.size)
+    return Tracked(name, x.axes, tuple(wanted), x.dtype)
+
+
+def in_order(b: Builder, node: Node, x: Tracked) -> Tracked:
+    """x with its features in the order of its axes; every axis has a meaning then."""
+    b.decide(x)
+    return arranged(b, node, x, x.labelled(FEATURES))
+
+
+def replaced(x: Tracked, name: str, old: Dim, new: Axis, order: Axis) -> Tracked:
+    """x with a dim replaced, now made by another layer."""
+    axes = tuple(tuple(e for d in axis for e in (new if d is old else (d,))) for axis in x.axes)
+    return Tracked(name, axes, order, x.dtype)
+
+
+def last_step(b: Builder, node: Node, x: Tracked, dim: Dim, axes: tuple[Axis, ...]) -> Tracked:
+    """The last time step of x, time being ``dim``; ``axes`` are the result's."""
+    bind(node, dim, TIME)
+    name = b.add(g.LastStep, node, x.name)
+    return Tracked(name, axes, tuple(d for d in x.order if d is not dim), x.dtype)
+
+
+def steps_as_features(b: Builder, node: Node, x: Tracked) -> Tracked:
+    """x, which has time, without: all steps, one after another, as features."""
+    (time,) = x.labelled(TIME)
+    if time.is_one():
+        axes = tuple(tuple(d for d in axis if d is not time) for axis in x.axes)
+        return last_step(b, node, x, time, axes)
+    if time.size is None:
+        error = node.error(
+            "reads time as features, which takes a fixed number of steps; the model leaves it open"
+        )
+        if time.guess and time.source is not None:
+            raise LabelConflict(str(error), time.source, FEATURES)
+        raise error
+    name = b.add(g.Flatten, node, x.name)
+    steps = Dim(time.size, FEATURES)
+    order = (steps, *(d for d in x.order if d.label == FEATURES))
+    return replaced(x, name, time, (steps,), order)
+
+
+def take_features(b: Builder, node: Node, x: Tracked, where: list[int]) -> Tracked:
+    """x, all features of which are on the axes ``where``, in the order of those."""
+
+    def inner() -> list[Dim]:
+        return [d for i in where for d in x.axes[i]]
+
+    if any(d.label is None and d.outer for d in inner()):
+        b.decide(x)
+    for dim in inner():
+        if dim.label != TIME:
+            bind(node, dim, FEATURES)
+    if any(d.label == TIME for d in inner()):
+        x = steps_as_features(b, node, x)
+    for dim in (d for i, axis in enumerate(x.axes) if i not in where for d in axis):
+        if dim.label == FEATURES and not dim.is_one():
+            error = node.error(
+                "works on a part of the features only, the rest being on another axis; "
+                "lstmc keeps all features of a step together"
+            )
+            if dim.guess and dim.source is not None:
+                raise LabelConflict(str(error), dim.source, TIME)
+            raise error
+        dim.outer = dim.outer or not (dim.label or dim.is_one())
+    return arranged(b, node, x, inner())
+
+
+def features(b: Builder, node: Node, x: Tracked, axis: int, size: int) -> Tracked:
+    """x, all features of which are on one axis, ``size`` of them."""
+    x = take_features(b, node, x, [axis])
+    dims = x.axes[axis]
+    if len(dims) == 1 and dims[0].size is None:
+        dims[0].size = size
+    if axis_size(dims) != size:
+        raise node.error(f"gets {axis_size(dims)} features, its weights take {size}")
+    return x
+
+
+def as_time(b: Builder, node: Node, x: Tracked, axis: int) -> Tracked:
+    """x with time on an axis; features of a value without time become its steps."""
+    dims = x.axes[axis]
+    if len(dims) == 1 and (dims[0].label in (None, TIME) or dims[0].guess):
+        bind(node, dims[0], TIME)
+        return x
+    b.decide(x)
+    if x.labelled(TIME) or any(d.label != FEATURES for d in dims):
+        how = "is made of several" if dims else "is not one that the model's inputs have"
+        if len(dims) == 1:
+            bind(node, dims[0], TIME)  # says what it is
+        raise node.error(f"the axis it reads as time {how}; {NEXT}")
+    rest = [d for d in x.labelled(FEATURES) if d not in dims]
+    x = arranged(b, node, x, [*dims, *rest])
+    time = Dim(product(node, list(dims)), TIME)
+    name = b.add(g.Unflatten, node, x.name, count=time.size)
+    axes = (*x.axes[:axis], (time,), *x.axes[axis + 1 :])
+    return Tracked(name, axes, tuple(rest), x.dtype)
+
+
+def fill(b: Builder, node: Node, like: Tracked, value: np.ndarray, timed: bool = False) -> str:
+    """A constant as a value, where there is one that it goes with; with its steps if ``timed``."""
+    name = b.add(g.Fill, node, like.name, value=np.asarray(value, np.float32).reshape(-1))
+    return b.add(g.Repeat, node, name, like.name) if timed else name
+
+
+# ------------------------------------------------------------------------------------ broadcasting
+
+
+class Aligned:
+    """Operands brought together by numpy's broadcasting.
+
+    ``parts`` are values by name, with all features or one, or arrays of constants of all features;
+    ``axes`` and ``order`` are the result's.
+    """
+
+    def __init__(self, b: Builder, node: Node, operands: list[Kind]) -> None:
+        self.b, self.node = b, node
+        self.alone = False  # a part has one feature, which goes with all of the others
+        for i, x in enumerate(operands):
+            if not isinstance(x, Tracked | Const):
+                node.value(i)  # says what it is
+        rank = max(len(x.axes) if isinstance(x, Tracked) else x.array.ndim for x in operands)  # type: ignore[union-attr]
+        values = {
+            i: x.moved(((),) * (rank - len(x.axes)) + x.axes)
+            for i, x in enumerate(operands)
+            if isinstance(x, Tracked)
+        }
+        arrays = {
+            i: weight(x).reshape((1,) * (rank - x.array.ndim) + x.array.shape)
+            for i, x in enumerate(operands)
+            if isinstance(x, Const)
+        }
+        if any(0 in a.shape for a in arrays.values()):
+            raise node.error("one of its constants is empty")
+        axes = [self._axis(at, values, arrays) for at in range(rank)]
+        b.decide(*values.values())
+        self.axes = tuple(axes)
+        where = [i for i, axis in enumerate(axes) if any(d.label == FEATURES for d in axis)]
+        self.order: Axis = tuple(d for i in where for d in axes[i])
+        sizes = [product(node, list(axes[i])) for i in where]
+        self.features = math.prod(sizes)
+        self.like = next(iter(values.values()))
+        self.parts: list[str | np.ndarray] = []
+        for i in range(len(operands)):
+            if i in values:
+                self.parts.append(self._spread(values[i], where, sizes))
+            else:
+                some = arrays[i].reshape([arrays[i].shape[j] for j in where])
+                self.parts.append(np.broadcast_to(some, sizes).reshape(-1).copy())
+
+    def _axis(self, at: int, values: dict[int, Tracked], arrays: dict[int, np.ndarray]) -> Axis:
+        """One axis of the result; says what its dims are."""
+        node, b = self.node, self.b
+        base: Axis = next((x.axes[at] for x in values.values() if axis_size(x.axes[at]) != 1), ())
+        if not base:  # all of size 1: dims of one, if any, are those of the result
+            base = next((x.axes[at] for x in values.values() if x.axes[at]), ())
+        for i, x in values.items():
+            axis = x.axes[at]
+            if axis is base or not axis:
+                continue
+            if axis_size(axis) == 1 and axis_size(base) != 1:
+                values[i] = self._single(x, at)
+            elif len(axis) == len(base):
+                for one, other in zip(base, axis, strict=True):
+                    if one.label is None and other.label is None:
+                        b.decide(next(iter(values.values())))
+                        b.decide(Tracked("", (base,), base))
+                    unify(node, one, other)
+            else:
+                for dim in (*base, *axis):
+                    bind(node, dim, FEATURES)
+                if axis_size(axis) != axis_size(base):
+                    raise node.error(
+                        f"joins axes of {axis_size(base)} and {axis_size(axis)}, which don't fit"
+                    )
+        for size in {a.shape[at] for a in arrays.values()} - {1}:
+            if not base:
+                base = (Dim(size, FEATURES),)
+            for dim in base:
+                bind(node, dim, FEATURES)
+            if len(base) == 1 and base[0].size is None:
+                base[0].size = size
+            if axis_size(base) == 1:
+                base = (Dim(size, FEATURES),)
+            if axis_size(base) != size:
+                raise node.error(f"joins axes of {axis_size(base)} and {size}, which don't fit")
+        return base
+
+    def _single(self, x: Tracked, at: int) -> Tracked:
+        """x, of size 1 on an axis where another value isn't: as a value without that axis."""
+        axes = (*x.axes[:at], (), *x.axes[at + 1 :])
+        time = [d for d in x.axes[at] if d.label == TIME]
+        for dim in x.axes[at]:
+            if dim.label == BATCH:
+                raise self.node.error("repeats a value over the batch; give it the batch's size")
+            if dim not in time:
+                bind(self.node, dim, FEATURES)
+        return last_step(self.b, self.node, x, time[0], axes) if time else x.moved(axes)
+
+    def _spread(self, x: Tracked, where: list[int], sizes: list[int]) -> str:
+        """x's value with the result's features, or with one."""
+        x = in_order(self.b, self.node, x)
+        own = [product(self.node, [d for d in x.axes[i] if d.label == FEATURES]) for i in where]
+        places = np.arange(math.prod(own)).reshape(own)
+        if places.size == 1:
+            self.alone = True
+            return x.name
+        index = np.broadcast_to(places, sizes)
+        return self.b.select(self.node, x.name, index, places.size)
+
+    def names(self) -> list[str]:
+        """All parts as values, constants made such."""
+        if all(isinstance(p, np.ndarray) for p in self.parts):
+            raise self.node.error("has no input that is computed")
+        return [
+            p if isinstance(p, str) else fill(self.b, self.node, self.like, p) for p in self.parts
+        ]
+
+    def combine(self, op: str) -> Tracked:
+        names = self.names()
+        if len(names) == 1:
+            return self.result(names[0])
+        return self.result(self.b.add(g.Combine, self.node, *names, op=op))
+
+    def affine(self, scale: np.ndarray | None, shift: np.ndarray | None) -> Tracked:
+        """The one part that is computed, scaled and shifted by arrays of all features."""
+        (name,) = [p for p in self.parts if isinstance(p, str)]
+        if self.alone and self.features > 1:
+            name = self.b.select(self.node, name, np.zeros(self.features, int), 1)
+        return self.result(self.b.add(g.Affine, self.node, name, scale=scale, shift=shift))
+
+    def result(self, name: str) -> Tracked:
+        """What a layer has made of the parts."""
+        return Tracked(name, self.axes, self.order)

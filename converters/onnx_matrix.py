@@ -1,0 +1,104 @@
+"""ONNX's matrix products with a constant as Dense."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lstmc import graph as g
+
+from .onnx_layers import Aligned, Builder, features, weight
+from .onnx_values import FEATURES, NEXT, Const, Dim, Kind, Node, Tracked
+from .weights import float32
+
+TWO = (
+    f"multiplies two computed matrices, as attention does; {NEXT}. A weight that is an input of "
+    "the model can be given as constants={name: array}"
+)
+
+
+def dense(b: Builder, node: Node, x: Tracked, axis: int, matrix: np.ndarray) -> Tracked:
+    """A Dense over one axis of x; matrix [units, features]."""
+    if 0 in matrix.shape:
+        raise node.error(f"its weight has shape {list(matrix.shape)}")
+    x = features(b, node, x, axis, matrix.shape[1])
+    name = b.add(g.Dense, node, x.name, weight=matrix)
+    units = (Dim(matrix.shape[0], FEATURES),)
+    return Tracked(name, (*x.axes[:axis], units, *x.axes[axis + 1 :]), units)
+
+
+def matmul(b: Builder, node: Node) -> list[Kind]:
+    """MatMul-1, -9, -13 (numpy.matmul) with a constant matrix on either side."""
+    if isinstance(node.input(0), Tracked) and isinstance(node.input(1), Tracked):
+        raise node.error(TWO)
+    left = isinstance(node.input(0), Const)
+    x = node.value(1 if left else 0)
+    const = node.const(0 if left else 1, "matrix")
+    matrix = weight(const)
+    rank = len(x.axes)
+    if matrix.ndim > 2 and matrix.ndim <= rank and set(matrix.shape[:-2]) == {1}:
+        matrix = matrix.reshape(matrix.shape[-2:])  # broadcast over the leading axes
+    if matrix.ndim != 2 or rank < (2 if left else 1):
+        raise node.error(
+            f"multiplies a constant of shape {list(const.array.shape)} and a value of rank {rank}; "
+            "a constant matrix of rank 2 is expected"
+        )
+    if left:
+        return [dense(b, node, x, rank - 2, matrix)]
+    return [dense(b, node, x, rank - 1, matrix.T)]
+
+
+def gemm(b: Builder, node: Node) -> list[Kind]:
+    """Gemm-7 to -13: Y = alpha A' B' + beta C, A or B constant."""
+    alpha, beta = node.number("alpha", 1.0), node.number("beta", 1.0)
+    transposed = node.attr("transA", 0), node.attr("transB", 0)
+    if isinstance(node.input(0), Tracked) and isinstance(node.input(1), Tracked):
+        raise node.error(TWO)
+    side = 0 if isinstance(node.input(0), Const) else 1  # that of the constant
+    const, x = node.const(side, "matrix"), node.value(1 - side)
+    matrix = weight(const)
+    if matrix.ndim != 2 or len(x.axes) != 2:
+        raise node.error(
+            f"takes matrices, got a constant of rank {matrix.ndim}, a value of rank {len(x.axes)}"
+        )
+    if transposed[side]:
+        matrix = matrix.T
+    if transposed[1 - side]:
+        x = x.moved(x.axes[::-1])
+    matrix = matrix if side == 0 else matrix.T
+    with np.errstate(over="ignore"):
+        matrix = float32(f"{const.name}, times alpha", matrix * np.float32(alpha))
+    y = dense(b, node, x, side, matrix)  # the features are rows of B or columns of A
+    if node.has(2) and beta:
+        c = node.input(2)
+        if isinstance(c, Const):
+            with np.errstate(over="ignore"):
+                scaled = float32(f"{c.name}, times beta", weight(c) * np.float32(beta))
+            return [add(b, node, [y, Const(c.name, scaled)])]
+        if beta != 1:
+            raise node.error(f"adds a computed value times beta={beta:g}; {NEXT}")
+        return [add(b, node, [y, node.value(2)])]
+    return [y]
+
+
+def add(b: Builder, node: Node, operands: list[Kind]) -> Tracked:
+    """The sum; a constant that is added to what a Dense gives becomes a bias.
+
+    Makes a second Dense that gives the sum: the first one goes if nobody reads it.
+    """
+    a = Aligned(b, node, operands)
+    arrays = [p for p in a.parts if isinstance(p, np.ndarray)]
+    names = [p for p in a.parts if isinstance(p, str)]
+    if len(names) != 1 or len(arrays) != 1:
+        return a.combine("add")
+    maker = b.makers.get(names[0])
+    if (
+        not isinstance(maker, g.Dense)
+        or maker.activation != g.LINEAR
+        or maker.weight.shape[0] != a.features
+    ):
+        return a.affine(None, arrays[0])
+    bias = arrays[0]
+    if maker.bias is not None:
+        with np.errstate(over="ignore"):
+            bias = float32(f"{node.name}, the sum of two biases", maker.bias + bias)
+    return a.result(b.add(g.Dense, node, *maker.inputs, weight=maker.weight, bias=bias))

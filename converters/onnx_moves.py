@@ -1,0 +1,508 @@
+"""ONNX's operators that take parts of values, join, repeat, pad or turn them round."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lstmc import graph as g
+from lstmc.graph import BATCH, TIME
+
+from .onnx_axes import MEANINGS, bind, same_axis, unify
+from .onnx_layers import Builder, arranged, fill, in_order, last_step, product, weight
+from .onnx_values import (
+    FEATURES,
+    NEXT,
+    Axis,
+    Const,
+    Dim,
+    Kind,
+    Node,
+    Sizes,
+    Spread,
+    Tracked,
+    axis_size,
+)
+
+END = 2**31 - 1  # what exporters write for "to the end", or more
+
+
+# --------------------------------------------------------------------------------- parts of values
+
+
+def meaning(b: Builder, node: Node, x: Tracked, axis: int, last: bool = False) -> str:
+    """What an axis is, decided now: "features", "time"; an axis of size 1 without a dim is the
+    former. ``last``: its last place alone is wanted, which is most often a time step."""
+    dims = x.axes[axis]
+    if last and len(dims) == 1 and dims[0].label is None and not x.labelled(TIME):
+        b.guessed = True
+        bind(node, dims[0], TIME, guess=True)
+    b.decide(x)
+    labels = {d.label for d in dims}
+    if labels <= {FEATURES}:
+        return FEATURES
+    if labels == {TIME} and len(dims) == 1:
+        return TIME
+    if labels == {BATCH}:
+        raise node.error("takes a part of the batch, which lstmc keeps whole")
+    raise node.error(f"takes a part of an axis made of {' and '.join(map(str, labels))}; {NEXT}")
+
+
+def picked(
+    b: Builder, node: Node, x: Tracked, axis: int, index: np.ndarray, keep: tuple[Axis, ...]
+) -> Tracked:
+    """Places of an axis of features; ``keep`` are the axes that stand in its place."""
+    x = in_order(b, node, x)
+    dims = x.axes[axis]
+    before = [d for i in range(axis) for d in x.axes[i] if d.label == FEATURES]
+    after = [d for i in range(axis + 1, len(x.axes)) for d in x.axes[i] if d.label == FEATURES]
+    outer, n, inner = (product(node, list(p)) for p in (before, dims, after))
+    places = np.arange(outer * n * inner).reshape(outer, n, inner)[:, index.reshape(-1)]
+    name = b.select(node, x.name, places, outer * n * inner)
+    new = [d for a in keep for d in a]
+    return Tracked(
+        name, (*x.axes[:axis], *keep, *x.axes[axis + 1 :]), (*before, *new, *after), x.dtype
+    )
+
+
+def step(b: Builder, node: Node, x: Tracked, axis: int, n: int, keep: tuple[Axis, ...]) -> Tracked:
+    """One step of a sequence: the n-th, or from the end where n is negative."""
+    (time,) = x.axes[axis]
+    axes = (*x.axes[:axis], *keep, *x.axes[axis + 1 :])
+    if time.size is not None:
+        n = node.axis(n, time.size) - time.size
+    name = x.name
+    if n > 0:
+        name = b.add(g.SliceTime, node, name, start=n, drop=0)
+    if n >= 0:  # the first step is the last of the sequence turned round
+        name = b.add(g.Reverse, node, name)
+    elif n < -1:
+        name = b.add(g.SliceTime, node, name, start=0, drop=-1 - n)
+    return last_step(b, node, Tracked(name, x.axes, x.order, x.dtype), time, axes)
+
+
+def steps(
+    b: Builder, node: Node, x: Tracked, axis: int, start: int, stop: int, stride: int
+) -> Tracked:
+    """x[start:stop:stride] of a sequence."""
+    (time,) = x.axes[axis]
+    size = time.size
+    if stride < 0:
+        whole = stride == -1 and start in (-1, END) and stop <= -END
+        if size is not None:
+            whole = range(size)[clamped(start, stop, stride, size)] == range(size)[::-1]
+        if not whole:
+            raise node.error(f"takes [{start}:{stop}:{stride}] of time; {NEXT}")
+        return Tracked(b.add(g.Reverse, node, x.name), x.axes, x.order, x.dtype)
+    if size is None:
+        if start == -1 and stop >= END:
+            return step(b, node, x, axis, -1, ((),))
+        if start < 0 or 0 <= stop < END:
+            raise node.error(
+                f"takes [{start}:{'' if stop >= END else stop}] of a sequence of any length; steps "
+                "can be counted from the other end only where the time axis has a fixed size"
+            )
+        drop = 0 if stop >= END else -stop
+        made = None
+    else:
+        places = range(size)[start:stop]
+        start, drop, made = places.start, size - places.stop, len(places[::stride])
+        if not made:
+            raise node.error(f"takes [{start}:{stop}] of {size} steps, which is nothing")
+        if made == 1:
+            return step(b, node, x, axis, places[0], ((),))
+        if made == size:
+            return x
+    if start == drop == 0 and stride == 1:
+        return x
+    name = b.add(g.SliceTime, node, x.name, start=start, drop=drop, step=stride)
+    new = Dim(made, TIME)
+    axes = (*x.axes[:axis], (new,), *x.axes[axis + 1 :])
+    return Tracked(name, axes, tuple(new if d is time else d for d in x.order), x.dtype)
+
+
+def slice_(b: Builder, node: Node) -> list[Kind]:
+    """Slice-1 (attributes), -10, -11, -13 (inputs)."""
+    kind = node.input(0)
+    starts, ends = node.ints(1, "starts") or [], node.ints(2, "ends") or []
+    axes = node.ints(3, "axes", list(range(len(starts)))) or []
+    strides = node.ints(4, "steps", [1] * len(starts)) or []
+    if not len(starts) == len(ends) == len(axes) == len(strides) or 0 in strides:
+        raise node.error("its starts, ends, axes and steps differ in length, or a step is 0")
+    if isinstance(kind, Sizes):
+        if kind.scalar or len(starts) != 1:
+            raise node.error("slices a shape in more than one dimension")
+        return [Sizes(kind.items[starts[0] : ends[0] : strides[0]])]
+    x = node.value(0, any_type=True)
+    axes = [node.axis(a, len(x.axes)) for a in axes]
+    if len(set(axes)) != len(axes):
+        raise node.error(f"axes {axes} repeat")
+    for axis, start, stop, stride in zip(axes, starts, ends, strides, strict=True):
+        if (start == 0 and stop >= END and stride == 1) or not x.axes[axis]:
+            if not x.axes[axis] and len(range(1)[start:stop:stride]) != 1:
+                raise node.error("takes nothing of an axis of size 1")
+            continue
+        size = axis_size(x.axes[axis])
+        if size is not None and stride == 1 and range(size)[start:stop] == range(size):
+            continue
+        last = start == -1 and stop >= END
+        if size is not None and stride == 1:
+            last = range(size)[start:stop] == range(size - 1, size)
+        if meaning(b, node, x, axis, last) == TIME:
+            x = steps(b, node, x, axis, start, stop, stride)
+            continue
+        n = product(node, list(x.axes[axis]))
+        index = np.arange(n)[clamped(start, stop, stride, n)]
+        if not index.size:
+            raise node.error(f"takes [{start}:{stop}:{stride}] of {n} features, which is nothing")
+        x = picked(b, node, x, axis, index, ((Dim(index.size, FEATURES),),))
+    return [x]
+
+
+def clamped(start: int, stop: int, stride: int, size: int) -> slice:
+    """ONNX's slice as Python's: a stop below -size means "to the beginning" backwards."""
+    return slice(start, None if stride < 0 and stop < -size else stop, stride)
+
+
+def gather(b: Builder, node: Node) -> list[Kind]:
+    """Gather-1, -11, -13: rows of a table; sizes of a shape; features; a step."""
+    kind = node.input(0)
+    axis = node.attr("axis", 0)
+    if isinstance(kind, Const):
+        return [embedding(b, node, kind, axis)]
+    index = node.const(1, "indices").array
+    if index.dtype.kind not in "iu":
+        raise node.error(f"its indices are {index.dtype}, expected integers")
+    if isinstance(kind, Sizes):
+        if kind.scalar or index.ndim > 1:
+            raise node.error("gathers sizes into a matrix")
+        taken = [kind.items[node.axis(i, len(kind.items))] for i in index.reshape(-1).tolist()]
+        return [Sizes(tuple(taken), scalar=index.ndim == 0)]
+    x = node.value(0, any_type=True)
+    axis = node.axis(axis, len(x.axes))
+    if not index.size:
+        raise node.error("picks nothing")
+    places = index.reshape(-1).tolist()
+    size = axis_size(x.axes[axis])
+    last = places == [-1] or (size is not None and places == [size - 1])
+    if not x.axes[axis] or (size == 1 and all(d.label is None for d in x.axes[axis])):
+        last = False  # an axis of size 1, which may be anything
+    if meaning(b, node, x, axis, last) == TIME:
+        if len(places) > 1:
+            raise node.error(f"picks {len(places)} steps; {NEXT}, Slice is")
+        return [step(b, node, x, axis, places[0], ((),) * index.ndim)]
+    n = product(node, list(x.axes[axis]))
+    positive = np.array([node.axis(i, n) for i in places])
+    keep = tuple((Dim(m, FEATURES),) if m > 1 else () for m in index.shape)
+    return [picked(b, node, x, axis, positive, keep)]
+
+
+def embedding(b: Builder, node: Node, table: Const, axis: int) -> Tracked:
+    """Rows of a constant table [N, ...], by indices that are computed."""
+    array = weight(table)
+    x = node.value(1, any_type=True)
+    if x.dtype not in ("int32", "int64"):
+        raise node.error(f"its indices are {x.dtype}, expected integers")
+    if node.axis(axis, max(array.ndim, 1)) != 0 or array.ndim < 1 or not array.size:
+        raise node.error(
+            f"picks on axis {axis} of a constant of shape {list(array.shape)}; only its rows can "
+            "be picked"
+        )
+    x = in_order(b, node, x)
+    rows = array.reshape(len(array), -1)
+    name = b.add(g.Embedding, node, x.name, weight=rows.T)
+    dims = tuple(Dim(n, FEATURES) for n in array.shape[1:])
+    order = (*x.labelled(FEATURES), *dims)
+    return Tracked(name, (*x.axes, *((d,) for d in dims)), order)
+
+
+def split(b: Builder, node: Node) -> list[Kind]:
+    """Split-2, -11 (attribute split), -13 on (input split), -18 (num_outputs)."""
+    x = node.value(0, any_type=True)
+    axis = node.axis(node.attr("axis", 0), len(x.axes))
+    count = node.attr("num_outputs", len(node.outputs))
+    sizes = node.ints(1, "split")
+    what = meaning(b, node, x, axis)
+    total = axis_size(x.axes[axis])
+    if total is None:
+        raise node.error("splits an axis that the model leaves open")
+    if sizes is None:
+        each = -(-total // max(count, 1))
+        sizes = [min(each, total - i * each) for i in range(count)]
+    if sum(sizes) != total or min(sizes, default=0) < 1 or len(sizes) != len(node.outputs):
+        raise node.error(f"splits {total} into {sizes} for {len(node.outputs)} outputs")
+    made: list[Kind] = []
+    start = 0
+    for n in sizes:
+        if what == TIME:
+            made.append(steps(b, node, x, axis, start, start + n, 1))
+        else:
+            keep = ((Dim(n, FEATURES),),)
+            made.append(picked(b, node, x, axis, np.arange(start, start + n), keep))
+        start += n
+    return made
+
+
+# ------------------------------------------------------------------------------------------ joining
+
+
+def concat(b: Builder, node: Node) -> list[Kind]:
+    """Concat-4 on: of sizes, or of values on an axis of features (or a new one)."""
+    axis = node.attr("axis")
+    parts = [node.input(i) for i in range(len(node.inputs))]
+    values = [p for p in parts if isinstance(p, Tracked)]
+    if not values:
+        return [sizes_joined(node, parts, axis)]
+    if any(not isinstance(p, Tracked | Const) for p in parts):
+        raise node.error(f"joins a computed value and zeros or a shape; {NEXT}")
+    if len({v.dtype for v in values}) != 1:
+        raise node.error(f"joins values of types {sorted({v.dtype for v in values})}")
+    rank = len(values[0].axes)
+    if any(len(v.axes) != rank for v in values):
+        raise node.error("joins values of different rank")
+    at = node.axis(axis, rank)
+    for value in values:
+        for dim in value.axes[at]:
+            if dim.label in (BATCH, TIME) and not dim.guess:
+                raise node.error(
+                    f"joins values on the axis of {MEANINGS[dim.label]}; only features can be "
+                    "joined"
+                )
+            bind(node, dim, FEATURES)
+    matched(b, node, values, at)
+    first = in_order(b, node, values[0])
+    others = [d for i, a in enumerate(first.axes) if i != at for d in a if d.label == FEATURES]
+    inner = product(node, others)
+    timed = bool(first.labelled(TIME))
+    names, total = [], 0
+    for part in parts:
+        if isinstance(part, Const):
+            name, size = constant_part(b, node, part, first, at, timed)
+        else:
+            assert isinstance(part, Tracked)
+            rest = [d for i, a in enumerate(part.axes) if i != at for d in a]
+            x = arranged(b, node, part, [*part.axes[at], *rest])
+            name, size = x.name, product(node, list(part.axes[at]))
+        names.append(name)
+        total += size
+    name = b.add(g.Concat, node, *names) if len(names) > 1 else names[0]
+    new = Dim(total, FEATURES)
+    axes = (*first.axes[:at], (new,), *first.axes[at + 1 :])
+    if inner == 0:
+        raise node.error("joins values without features")
+    return [Tracked(name, axes, (new, *others), first.dtype)]
+
+
+def matched(b: Builder, node: Node, values: list[Tracked], at: int) -> None:
+    """Values to be joined on axis ``at`` agree on the others."""
+    first = values[0]
+    for value in values[1:]:
+        for i, (one, other) in enumerate(zip(first.axes, value.axes, strict=True)):
+            if i == at or same_axis(one, other):
+                continue
+            if len(one) == len(other):
+                for d, e in zip(one, other, strict=True):
+                    if d.label is None and e.label is None:
+                        b.decide(first)
+                    unify(node, d, e)
+            elif axis_size(one) is None or axis_size(one) != axis_size(other):
+                raise node.error(f"joins axes of {axis_size(one)} and {axis_size(other)}")
+            else:
+                for dim in (*one, *other):
+                    bind(node, dim, FEATURES)
+    b.decide(*values)
+
+
+def constant_part(
+    b: Builder, node: Node, part: Const, first: Tracked, at: int, timed: bool
+) -> tuple[str, int]:
+    """A constant that is joined to values, the same in every row and step."""
+    array = weight(part)
+    if array.ndim != len(first.axes) or not array.size:
+        raise node.error(f"joins a constant of shape {list(array.shape)} to values of other rank")
+    array = np.moveaxis(array, at, 0)
+    for i, axis in enumerate([first.axes[at], *first.axes[:at], *first.axes[at + 1 :]]):
+        if i and any(d.label != FEATURES for d in axis):
+            if np.any(array != array.take([0], axis=i)):
+                raise node.error("joins a constant that differs from row to row or step to step")
+            if array.shape[i] != axis_size(axis):
+                raise node.error("joins a constant to an axis of another or open size")
+            array = array.take([0], axis=i)
+        elif i and array.shape[i] != axis_size(axis):
+            raise node.error(f"joins axes of {axis_size(axis)} and {array.shape[i]}")
+    return fill(b, node, first, array, timed), len(array)
+
+
+def sizes_joined(node: Node, parts: list[Kind], axis: int) -> Sizes:
+    items: list[int | Axis] = []
+    for kind in parts:
+        if isinstance(kind, Const) and kind.array.ndim == 1 and kind.array.dtype.kind in "iu":
+            items += kind.array.tolist()
+        elif isinstance(kind, Sizes) and not kind.scalar:
+            items += kind.items
+        else:
+            raise node.error(f"joins constants and zeros; {NEXT}")
+    if axis not in (0, -1):
+        raise node.error(f"joins sizes on axis {axis}")
+    return Sizes(tuple(items))
+
+
+# ------------------------------------------------------------------------------- repeating, padding
+
+
+def expand(b: Builder, node: Node) -> list[Kind]:
+    """Expand-8, -13, with numpy's broadcasting to both sides."""
+    target = node.input(1)
+    items: list[Any] = (
+        list(target.items) if isinstance(target, Sizes) else list(node.ints(1, "shape") or [])
+    )
+    kind = node.input(0)
+    if isinstance(kind, Const):
+        return [spread(node, kind, items)]
+    x = node.value(0)
+    rank = max(len(items), len(x.axes))
+    items = [1] * (rank - len(items)) + items
+    x = x.moved(((),) * (rank - len(x.axes)) + x.axes)
+    for i, item in enumerate(items):
+        x = repeated(b, node, x, i, item)
+    return [x]
+
+
+def tile(b: Builder, node: Node) -> list[Kind]:
+    """Tile-6, -13: of axes of size 1, or of features."""
+    x = node.value(0)
+    counts = node.ints(1, "repeats") or []
+    if len(counts) != len(x.axes) or any(n < 1 for n in counts):
+        raise node.error(f"repeats {counts} times, its input has rank {len(x.axes)}")
+    for i, n in enumerate(counts):
+        if n == 1:
+            continue
+        if axis_size(x.axes[i]) == 1:
+            x = repeated(b, node, x, i, n)
+        elif meaning(b, node, x, i) == FEATURES:
+            size = product(node, list(x.axes[i]))
+            index = np.tile(np.arange(size), n)
+            x = picked(b, node, x, i, index, ((Dim(size * n, FEATURES),),))
+        else:
+            raise node.error(f"repeats a sequence; {NEXT}")
+    return [x]
+
+
+def repeated(b: Builder, node: Node, x: Tracked, at: int, item: int | Axis) -> Tracked:
+    """An axis of size 1 repeated, as steps if there are none yet, else as features."""
+    axis = x.axes[at]
+    if item == 1 or (isinstance(item, tuple) and (same_axis(axis, item) or not item)):
+        return x
+    size = item if isinstance(item, int) else axis_size(item)
+    if isinstance(size, int) and size < 1:
+        raise node.error(f"repeats to a size of {size}")
+    if axis_size(axis) != 1:
+        if size == axis_size(axis) and size is not None:
+            return x
+        raise node.error(
+            f"repeats an axis of size {axis_size(axis)} to {size}; only one of size 1 can be"
+        )
+    for dim in axis:
+        if dim.label in (BATCH, TIME) and not dim.guess:
+            raise node.error(f"repeats {MEANINGS[dim.label]}; {NEXT}")
+        bind(node, dim, FEATURES)
+    b.decide(x)
+    if not x.labelled(TIME):
+        like = None
+        if isinstance(item, tuple):
+            (time,) = item if len(item) == 1 else (Dim(None),)
+            source = b.timed.get(time.root())
+            if source is None or time.label not in (None, TIME):
+                raise node.error(f"repeats to the size of an axis that is not time; {NEXT}")
+            bind(node, time, TIME)
+            like = source.name
+        else:
+            time = Dim(item, TIME)
+        if like is None:
+            name = b.add(g.Repeat, node, x.name, count=size)
+        else:
+            name = b.add(g.Repeat, node, x.name, like)
+        axes = (*x.axes[:at], (time,), *x.axes[at + 1 :])
+        return Tracked(name, axes, x.order)
+    if size is None:
+        raise node.error(f"repeats features to an open size; {NEXT}")
+    index = np.zeros(size, int)
+    return picked(b, node, x, at, index, ((Dim(size, FEATURES),),))
+
+
+def spread(node: Node, kind: Const, items: list[Any]) -> Kind:
+    """A constant repeated to the size of the batch: an initial state that was trained."""
+    shape = (1,) * (len(items) - kind.array.ndim) + kind.array.shape
+    items = [1] * (len(shape) - len(items)) + items
+    array = kind.array.reshape(shape)
+    for n, item in zip(shape, items, strict=True):
+        size = item if isinstance(item, int) else axis_size(item)
+        if n != 1 and size not in (n, 1):
+            raise node.error(f"repeats a constant of shape {list(shape)} to {items}; {NEXT}")
+        if n == 1 and isinstance(item, int) and item > 1:
+            raise node.error(f"repeats a constant on several axes; {NEXT}")
+    return Spread(kind.name, array)
+
+
+def pad(b: Builder, node: Node) -> list[Kind]:
+    """Pad-2 (attributes), -11 on (inputs): with a constant, on time or features."""
+    mode = node.attr("mode", "constant")
+    if mode != "constant":
+        raise node.error(f"attribute mode={mode}; {NEXT}, constant is")
+    x = node.value(0)
+    rank = len(x.axes)
+    pads = node.ints(1, "pads") or []
+    axes = node.ints(3, "axes", list(range(rank))) or []
+    value = node.attr("value", 0.0)
+    if node.has(2):
+        value = node.scalar(2, "value")
+    if len(pads) != 2 * len(axes) or not np.isfinite(np.float32(value)):
+        raise node.error(f"pads {pads} with {value:g} on {len(axes)} axes")
+    for i, axis in enumerate(axes):
+        before, after = pads[i], pads[i + len(axes)]
+        if before < 0 or after < 0:
+            raise node.error(f"pads {before} and {after}, which takes away; {NEXT}, Slice is")
+        if before or after:
+            x = padded(b, node, x, node.axis(axis, rank), before, after, value)
+    return [x]
+
+
+def padded(
+    b: Builder, node: Node, x: Tracked, axis: int, before: int, after: int, value: float
+) -> Tracked:
+    if meaning(b, node, x, axis) == TIME:
+        (time,) = x.axes[axis]
+        name = b.add(g.PadTime, node, x.name, before=before, after=after, value=value)
+        new = Dim(None if time.size is None else time.size + before + after, TIME)
+        axes = (*x.axes[:axis], (new,), *x.axes[axis + 1 :])
+        return Tracked(name, axes, tuple(new if d is time else d for d in x.order))
+    rest = [d for i, a in enumerate(x.axes) if i != axis for d in a if d.label == FEATURES]
+    n, inner = product(node, list(x.axes[axis])), product(node, rest)
+    x = arranged(b, node, x, [*x.axes[axis], *rest])
+    timed = bool(x.labelled(TIME))
+
+    def constant(count: int) -> list[str]:
+        return [fill(b, node, x, np.full(count * inner, value), timed)] if count else []
+
+    name = b.add(g.Concat, node, *constant(before), x.name, *constant(after))
+    new = Dim(before + n + after, FEATURES)
+    axes = (*x.axes[:axis], (new,), *x.axes[axis + 1 :])
+    return Tracked(name, axes, (new, *rest))
+
+
+def reverse_sequence(b: Builder, node: Node) -> list[Kind]:
+    """ReverseSequence-10 of whole sequences."""
+    x = node.value(0)
+    lengths = node.const(1, "sequence_lens").array
+    time, batch = node.attr("time_axis", 0), node.attr("batch_axis", 1)
+    if {time, batch} != {0, 1} or len(x.axes) < 2:
+        raise node.error(f"has time_axis={time} and batch_axis={batch}")
+    for axis, label in ((batch, BATCH), (time, TIME)):
+        if len(x.axes[axis]) != 1:
+            raise node.error(f"the axis it reads as {MEANINGS[label]} is no axis of the inputs")
+        bind(node, x.axes[axis][0], label)
+    size = x.axes[time][0].size
+    if size is None or np.any(lengths != size):
+        raise node.error("reverses a part of the steps; only whole sequences can be turned round")
+    return [Tracked(b.add(g.Reverse, node, x.name), x.axes, x.order)]

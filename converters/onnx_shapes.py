@@ -1,0 +1,186 @@
+"""ONNX's operators that rename axes and move no data, and those that compute with shapes."""
+
+from __future__ import annotations
+
+from lstmc.graph import BATCH, TIME
+
+from .onnx_axes import bind, regroup
+from .onnx_layers import Builder, last_step
+from .onnx_values import (
+    FEATURES,
+    NEXT,
+    Axis,
+    Const,
+    Kind,
+    Node,
+    Sizes,
+    Tracked,
+    Zeros,
+    axis_size,
+    is_zeros,
+)
+
+
+def identity(b: Builder, node: Node) -> list[Kind]:
+    return [node.input(0)]
+
+
+def dropout(b: Builder, node: Node) -> list[Kind]:
+    """Dropout-7 to -22: the identity at inference. From 12 on input 2 may ask for training."""
+    node.only_outputs(1)
+    node.attr("ratio")
+    node.attr("seed")
+    if node.has(2) and node.const(2, "training_mode").array.any():
+        raise node.error("training_mode is true; export the model for inference (model.eval())")
+    return [node.input(0)]
+
+
+def transpose(b: Builder, node: Node) -> list[Kind]:
+    x = node.value(0, any_type=True)
+    perm = node.attr("perm", list(range(len(x.axes)))[::-1])
+    if sorted(perm) != list(range(len(x.axes))):
+        raise node.error(f"attribute perm={perm} doesn't fit a tensor of rank {len(x.axes)}")
+    return [x.moved(tuple(x.axes[i] for i in perm))]
+
+
+def squeeze(b: Builder, node: Node) -> list[Kind]:
+    """Squeeze-1, -11 (attribute axes), -13 on (input axes).
+
+    A time axis of size 1 that is dropped means its last step.
+    """
+    axes = node.ints(1, "axes")
+    kind = node.input(0)
+    if isinstance(kind, Sizes):
+        if len(kind.items) != 1:
+            raise node.error(f"squeezes {len(kind.items)} sizes to none")
+        return [Sizes(kind.items, scalar=True)]
+    x = node.value(0, any_type=True)
+    sizes = [axis_size(a) for a in x.axes]
+    if axes is None:
+        if None in sizes:
+            raise node.error(
+                "has no axes given, and an axis of the value is of open size: what it drops "
+                "depends on the data. Name the axes in the model"
+            )
+        axes = [i for i, n in enumerate(sizes) if n == 1]
+    axes = [node.axis(a, len(x.axes)) for a in axes]
+    dropped = [d for i in axes for d in x.axes[i]]
+    for i in axes:
+        if sizes[i] != 1:
+            raise node.error(f"drops axis {i}, which is not known to be of size 1")
+    kept = tuple(a for i, a in enumerate(x.axes) if i not in axes)
+    time = [d for d in dropped if d.label == TIME]
+    for dim in dropped:
+        if dim.label == BATCH and not dim.guess:
+            raise node.error("drops the batch axis, which lstmc always keeps")
+        if dim not in time:
+            bind(node, dim, FEATURES)
+    return [last_step(b, node, x, time[0], kept) if time else x.moved(kept)]
+
+
+def unsqueeze(b: Builder, node: Node) -> list[Kind]:
+    """Unsqueeze-1, -11 (attribute axes), -13 on (input axes)."""
+    new = node.ints(1, "axes") or []
+    kind = node.input(0)
+    if isinstance(kind, Sizes):
+        if not kind.scalar or new not in ([0], [-1]):
+            raise node.error(f"makes a matrix of sizes; {NEXT}")
+        return [Sizes(kind.items)]
+    x = node.value(0, any_type=True)
+    rank = len(x.axes) + len(new)
+    new = [node.axis(a, rank) for a in new]
+    if len(set(new)) != len(new):
+        raise node.error(f"axes {new} repeat")
+    old = iter(x.axes)
+    return [x.moved(tuple(() if i in new else next(old) for i in range(rank)))]
+
+
+def reshape(b: Builder, node: Node) -> list[Kind]:
+    """Reshape-5 to -25: 0 copies an axis unless allowzero."""
+    if node.attr("allowzero", 0):
+        raise node.error("attribute allowzero=1 is not supported")
+    shape = node.input(1)
+    if isinstance(node.input(0), Sizes):
+        raise node.error(f"reshapes the result of Shape; {NEXT}")
+    x = node.value(0, any_type=True)
+    items: list[int | Axis]
+    if isinstance(shape, Sizes):
+        items = list(shape.items)
+    else:
+        items = list(node.ints(1, "shape") or [])
+    if any(isinstance(n, int) and n < -1 for n in items):
+        raise node.error(f"its shape {items} holds a negative size")
+    for i, item in enumerate(items):
+        if item == 0:
+            items[i] = x.axes[node.axis(i, len(x.axes))]
+    return [settle(b, node, regroup(node, x, items))]
+
+
+def settle(b: Builder, node: Node, x: Tracked, final: bool = False) -> Tracked:
+    """A reshape may merge a time axis of size 1 into the features: that is its last step.
+
+    Merged with the batch only, it may well be split off again.
+    """
+    for i, axis in enumerate(x.axes):
+        time = [d for d in axis if d.label == TIME and d.is_one()]
+        if time and (final or any(d.label == FEATURES for d in axis)) and len(axis) > 1:
+            rest = tuple(d for d in axis if d is not time[0])
+            return last_step(b, node, x, time[0], (*x.axes[:i], rest, *x.axes[i + 1 :]))
+    return x
+
+
+def flatten(b: Builder, node: Node) -> list[Kind]:
+    """Flatten-1 to -25: to a matrix, split before ``axis``."""
+    x = node.value(0, any_type=True)
+    axis = node.attr("axis", 1)
+    axis = axis if axis == len(x.axes) else node.axis(axis, len(x.axes))
+    parts = x.axes[:axis], x.axes[axis:]
+    return [settle(b, node, x.moved(tuple(tuple(d for a in p for d in a) for p in parts)))]
+
+
+def shape(b: Builder, node: Node) -> list[Kind]:
+    """Shape-1 to -25; start and end from 15 on."""
+    start, end = node.attr("start", 0), node.attr("end")
+    kind = node.input(0)
+    if isinstance(kind, Sizes):
+        sizes = Sizes(() if kind.scalar else (len(kind.items),))
+    else:
+        x = node.value(0, any_type=True)
+        for dim in x.dims:
+            b.timed.setdefault(dim.root(), x)
+        sizes = Sizes(tuple(x.axes))
+    # features and axes of size 1 are the same whatever the input
+    fixed = (
+        axis_size(a) if not isinstance(a, int) and all(d.label == FEATURES for d in a) else a
+        for a in sizes.items[start:end]
+    )
+    return [Sizes(tuple(1 if a is None else a for a in fixed))]
+
+
+def constant_of_shape(b: Builder, node: Node) -> list[Kind]:
+    """ConstantOfShape-9 on: zero (the default) of any shape."""
+    value = node.attr("value")
+    if value is None or is_zeros(Const("", value)):
+        return [Zeros()]
+    raise node.error(
+        "its shape depends on the inputs or is huge, and its value is not 0.0; only zero is known"
+    )
+
+
+# Whatever the shape, these make zeros of zeros: an initial state of any batch size.
+KEEP_ZEROS = {
+    *("Cast", "Concat", "Expand", "Gather", "Identity", "Reshape"),
+    *("Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"),
+}
+
+
+def zeros(node: Node) -> list[Kind] | None:
+    """The outputs of a node that only moves zeros, None if it isn't one.
+
+    Attributes and further inputs say where the zeros go, so they need not be understood.
+    """
+    sources = node.inputs if node.op == "Concat" else node.inputs[:1]
+    if node.op not in KEEP_ZEROS or not sources or not all(is_zeros(k) for k in sources):
+        return None
+    node.seen.update(node.attrs)
+    return [Zeros() for _ in node.outputs]
