@@ -28,12 +28,13 @@ from lstmc.graph import BATCH, TIME
 
 from . import onnx_fold, onnx_ops, onnx_shapes
 from .clocks import own_clocks, settle
-from .onnx_axes import PREFERENCES, LabelConflict, guess_input
+from .onnx_axes import PREFERENCES, LabelConflict, Preference, bare, guess_input, not_batch
 from .onnx_file import DOMAINS, check, opset_of, read, reason, to_array
 from .onnx_layers import Builder, in_order, steps_as_features
 from .onnx_values import FEATURES, Const, Dim, Kind, Node, Refused, Tracked, axis_size
 from .simplify import readers, simplify
 
+PRODUCT = "one of its axes is a product of the batch and others; reshape it back in the model"
 Labels = dict[tuple[str, int], str]  # what an axis of an input is known to be
 
 
@@ -77,6 +78,7 @@ def best(model: Any, constants: Mapping[str, Any]) -> g.Graph:
     first error is the one to show.
     """
     first: ConversionError | None = None
+    guessed = False
     for preference in PREFERENCES:
         known: Labels = {}
         while True:
@@ -86,6 +88,7 @@ def best(model: Any, constants: Mapping[str, Any]) -> g.Graph:
                 settle(graph)
                 return graph
             except LabelConflict as e:
+                guessed = True
                 if e.source in known:
                     first = first or e
                     break
@@ -93,7 +96,7 @@ def best(model: Any, constants: Mapping[str, Any]) -> g.Graph:
             except ConversionError as e:
                 first = first or e
                 break
-        if not conversion.builder.guessed:
+        if not guessed and not conversion.builder.guessed:
             break
     assert first is not None
     raise first
@@ -106,7 +109,7 @@ class Conversion:
     """One model on its way: tensors by name, layers in a builder."""
 
     def __init__(
-        self, model: Any, constants: Mapping[str, Any], known: Labels, preference: str
+        self, model: Any, constants: Mapping[str, Any], known: Labels, preference: Preference
     ) -> None:
         self.model = model
         self.known = known
@@ -280,11 +283,14 @@ class Conversion:
             )
         node.outputs = [value.name + "/last"]
         b = self.builder
+        b.decide(kind)
         kind = onnx_shapes.settle(b, node, kind, final=True)
+        kind = kind.moved(tuple(bare(axis) for axis in kind.axes))
         for axis in kind.axes:
-            labels = {d.label for d in axis if not d.is_one()}
-            if labels == {TIME, FEATURES}:
+            if {d.label for d in axis} == {TIME, FEATURES}:
                 kind = steps_as_features(b, node, kind)
+            elif len(axis) > 1:
+                not_batch(node, list(axis), PRODUCT)
         rank = len(value.type.tensor_type.shape.dim)
         if value.type.tensor_type.HasField("shape") and rank != len(kind.axes):
             raise ConversionError(

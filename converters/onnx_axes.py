@@ -18,9 +18,13 @@ from .onnx_values import FEATURES, NEXT, Axis, Dim, Node, Tracked, axis_size
 
 MEANINGS = {BATCH: "the batch", TIME: "time", FEATURES: "the features"}
 
-# How the axes of an input that nothing decides are guessed; the next one is tried where a model
-# can't be converted with the one before. "open": the batch first, time where the size is open.
-PREFERENCES = ("open", "batch time", "time batch")
+# How the axes of an input that nothing decides are guessed: which is the batch, and which is time;
+# None: by what the model says of its sizes, the batch first and time where the size is open. The
+# next one is tried where a model can't be converted with the one before.
+Preference = tuple[int | None, int | None]
+PREFERENCES: tuple[Preference, ...] = (
+    (None, None), (0, 1), (1, 0), (0, 2), (1, 2), (2, 0), (2, 1), (1, None), (2, None),
+)  # fmt: skip
 
 # Names that models give to sizes.
 CALLED = {
@@ -52,15 +56,31 @@ def bind(node: Node, dim: Dim, label: str, guess: bool = False) -> None:
     dim.label = label
 
 
+def not_batch(node: Node, dims: list[Dim], text: str) -> None:
+    """Refuse the batch among dims of which a part or all is taken; one that was guessed is time."""
+    for dim in dims:
+        if dim.label == BATCH:
+            if dim.guess and dim.source is not None:
+                raise LabelConflict(str(node.error(text)), dim.source, TIME)
+            raise node.error(text)
+
+
+def bare(axis: Axis) -> Axis:
+    """An axis without features of size 1 beside others: what it is called goes by the others."""
+    others = tuple(d for d in axis if not (d.is_one() and d.label == FEATURES))
+    return others or axis[:1]
+
+
 def as_batch(node: Node, axis: Axis) -> None:
     """Make a whole axis the batch."""
+    axis = bare(axis)
     if len(axis) != 1:
         how = "is made of several" if axis else "is not one that the model's inputs have"
         raise node.error(f"the axis it reads as the batch {how}; {NEXT}")
     bind(node, axis[0], BATCH)
 
 
-def guess_input(dims: tuple[Dim, ...], preference: str) -> None:
+def guess_input(dims: tuple[Dim, ...], preference: Preference) -> None:
     """Give the dims of an input that nothing has decided their usual meaning."""
 
     def give(dim: Dim, label: str) -> None:
@@ -69,25 +89,22 @@ def guess_input(dims: tuple[Dim, ...], preference: str) -> None:
     def free() -> list[Dim]:
         return [d for d in dims if d.label is None]
 
-    def has(label: str) -> bool:
-        return any(d.label == label for d in dims)
+    def lacks(label: str) -> bool:
+        return all(d.label != label for d in dims)
 
-    for label, names in CALLED.items():
-        called = [d for d in free() if d.called.lower() in names]
-        if called and not has(label) and preference == "open":
+    for label, axis in zip((BATCH, TIME), preference, strict=True):
+        called = [d for d in free() if d.called.lower() in CALLED[label]]
+        if axis is not None:
+            called = [d for d in dims[axis : axis + 1] if d.label is None]
+        if called and lacks(label):
             give(called[0], label)
-    if preference == "time batch" and not has(TIME) and len(free()) > 2:
-        give(free()[0], TIME)
-    if not has(BATCH):
+    if lacks(BATCH):
         outer = [d for d in free() if d.outer or d.size is None]
         at = dims[:1] if dims[0].label is None else outer or tuple(free())
         for dim in at[:1]:
             give(dim, BATCH)
-    if not has(TIME):
-        outer = [d for d in free() if d.outer or d.size is None]
-        if preference != "open" and len(free()) > 1:
-            outer += [d for d in free() if not d.is_one()]
-        for dim in outer[:1]:
+    if lacks(TIME):
+        for dim in [d for d in free() if d.outer or d.size is None][:1]:
             give(dim, TIME)
     for dim in free():
         if not dim.outer and dim.size is not None:

@@ -11,7 +11,7 @@ import numpy as np
 from lstmc import graph as g
 from lstmc.graph import BATCH, TIME
 
-from .onnx_axes import LabelConflict, bind, guess_input, unify
+from .onnx_axes import LabelConflict, Preference, bare, bind, guess_input, unify
 from .onnx_values import FEATURES, NEXT, Axis, Const, Dim, Kind, Node, Tracked, axis_size
 from .weights import float32
 
@@ -19,7 +19,9 @@ from .weights import float32
 class Builder:
     """Collects layers; knows which one writes each value."""
 
-    def __init__(self, reserved: set[str] | None = None, preference: str = "open") -> None:
+    def __init__(
+        self, reserved: set[str] | None = None, preference: Preference = (None, None)
+    ) -> None:
         self.layers: list[g.Layer] = []
         self.makers: dict[str, g.Layer] = {}
         self.names: set[str] = set()
@@ -51,7 +53,7 @@ class Builder:
         """
         made = tuple(
             n if n is None else self._unique(n, self.values, "/")
-            for n in outputs or (node.outputs[0] if node.outputs else node.name,)
+            for n in outputs or (next((n for n in node.outputs if n), node.name),)
         )
         name = self._unique(node.name, self.names, "_")
         layer = kind(name=name, inputs=inputs, outputs=made, **fields)
@@ -224,7 +226,8 @@ def features(b: Builder, node: Node, x: Tracked, axis: int, size: int) -> Tracke
 
 def as_time(b: Builder, node: Node, x: Tracked, axis: int) -> Tracked:
     """x with time on an axis; features of a value without time become its steps."""
-    dims = x.axes[axis]
+    dims = bare(x.axes[axis])
+    x = x.moved((*x.axes[:axis], dims, *x.axes[axis + 1 :]))
     if len(dims) == 1 and (dims[0].label in (None, TIME) or dims[0].guess):
         bind(node, dims[0], TIME)
         return x

@@ -9,7 +9,7 @@ import numpy as np
 from lstmc import graph as g
 from lstmc.graph import BATCH, TIME
 
-from .onnx_axes import MEANINGS, bind, same_axis, unify
+from .onnx_axes import MEANINGS, bind, not_batch, same_axis, unify
 from .onnx_layers import Builder, arranged, fill, in_order, last_step, product, weight
 from .onnx_values import (
     FEATURES,
@@ -44,8 +44,7 @@ def meaning(b: Builder, node: Node, x: Tracked, axis: int, last: bool = False) -
         return FEATURES
     if labels == {TIME} and len(dims) == 1:
         return TIME
-    if labels == {BATCH}:
-        raise node.error("takes a part of the batch, which lstmc keeps whole")
+    not_batch(node, list(dims), "takes a part of the batch, which lstmc keeps whole")
     raise node.error(f"takes a part of an axis made of {' and '.join(map(str, labels))}; {NEXT}")
 
 
@@ -263,8 +262,13 @@ def concat(b: Builder, node: Node) -> list[Kind]:
         raise node.error("joins values of different rank")
     at = node.axis(axis, rank)
     for value in values:
+        not_batch(
+            node,
+            list(value.axes[at]),
+            "joins values on the axis of the batch; only features can be joined",
+        )
         for dim in value.axes[at]:
-            if dim.label in (BATCH, TIME) and not dim.guess:
+            if dim.label == TIME and not dim.guess:
                 raise node.error(
                     f"joins values on the axis of {MEANINGS[dim.label]}; only features can be "
                     "joined"

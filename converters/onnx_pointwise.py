@@ -6,8 +6,9 @@ from __future__ import annotations
 import numpy as np
 
 from lstmc import graph as g
-from lstmc.graph import BATCH, TIME
+from lstmc.graph import TIME
 
+from .onnx_axes import not_batch
 from .onnx_functions import OPERATORS, function
 from .onnx_layers import (
     Aligned,
@@ -235,8 +236,7 @@ def reduced(b: Builder, node: Node, x: Tracked, axes: list[int], op: str, keep: 
     """x reduced over axes of features, of time, or both."""
     b.decide(x)
     inner = [d for i in axes for d in x.axes[i]]
-    if any(d.label == BATCH for d in inner):
-        raise node.error("reduces over the batch, which lstmc keeps row by row")
+    not_batch(node, inner, "reduces over the batch, which lstmc keeps row by row")
     rest = [d for i, axis in enumerate(x.axes) if i not in axes for d in axis]
     gone = [d for d in inner if d.label == FEATURES and not d.is_one()]
     left = [d for d in rest if d.label == FEATURES and not d.is_one()]
@@ -292,24 +292,20 @@ def softmax(b: Builder, node: Node) -> list[Kind]:
     rank, log = len(x.axes), node.op == "LogSoftmax"
     axis = node.axis(node.attr("axis", -1 if node.opset >= 13 else 1), rank)
     where = [axis] if node.opset >= 13 else list(range(axis, rank))
+    b.decide(x)
     dims = [d for i in where for d in x.axes[i]]
-    if any(d.label == TIME for d in dims) and all(d.label in (TIME, FEATURES) for d in dims):
+    not_batch(node, dims, "is over the batch, which lstmc keeps row by row")
+    if any(d.label == TIME and not d.is_one() for d in dims):
         if len([d for d in dims if not d.is_one()]) > 1:
             raise node.error("is over time and features at once")
         if log:
             raise node.error(f"is over time; {NEXT}, Softmax is")
         name = b.add(g.SoftmaxTime, node, x.name)
         return [Tracked(name, x.axes, x.order)]
-    outside = [d for i, a in enumerate(x.axes) if i not in where for d in a if not d.is_one()]
-    if any(d.label == FEATURES for d in outside):
-        b.decide(x)
-        if any(d.label != FEATURES for d in dims):
-            raise node.error("is over the batch")
-        x = arranged(b, node, x, [*(d for d in outside if d.label == FEATURES), *dims])
-        size = product(node, dims)
-    else:
-        x = take_features(b, node, x, where)
-        size = 0
+    own = [d for d in dims if d.label == FEATURES]
+    outside = [d for d in x.labelled(FEATURES) if d not in own]
+    x = arranged(b, node, x, [*outside, *own])
+    size = product(node, own) if any(not d.is_one() for d in outside) else 0
     name = b.add(g.Softmax, node, x.name, size=size, log=log)
     return [Tracked(name, x.axes, x.order)]
 
