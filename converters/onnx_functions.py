@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
 from lstmc import graph as g
+from lstmc.errors import ConversionError
 from lstmc.graph import FLOAT32_MAX
 
-from .onnx_values import NEXT, Node
+from .onnx_values import Node
 
 # LSTM-22, "Activation functions", with the defaults of alpha and beta ("same as of corresponding
 # ONNX operators"; Affine and ScaledTanh are no operators, so theirs must be given). A function has
@@ -30,13 +29,12 @@ CELL: dict[str, tuple[str, tuple[float | None, ...]]] = {
 
 
 def function(node: Node, kind: str, *parameters: float) -> g.Fn:
-    """An Fn; ConversionError for parameters that aren't finite."""
-    if not all(abs(p) <= FLOAT32_MAX for p in parameters):
-        values = " and ".join(f"{p:g}" for p in parameters)
-        raise node.error(f"function {kind} with parameters {values}, which must be finite")
-    if kind == "affine" and parameters == (1.0, 0.0):
-        return g.LINEAR
-    return g.Fn(kind, *parameters)
+    """An Fn, which refuses parameters that are out of range."""
+    try:
+        fn = g.Fn(kind, *parameters)
+    except ConversionError as e:
+        raise node.error(str(e)) from e
+    return g.LINEAR if kind == "affine" and parameters == (1.0, 0.0) else fn
 
 
 def activations(node: Node, default: list[str]) -> list[g.Fn]:
@@ -117,9 +115,7 @@ def clip(node: Node) -> g.Fn:
         value = node.attr(name)
         if value is None and node.has(i):
             value = node.scalar(i, name)
-        bounds.append(usual if value is None else float(np.clip(value, -FLOAT32_MAX, FLOAT32_MAX)))
-    if np.isnan(bounds).any() or bounds[0] > bounds[1]:
-        raise node.error(f"clips to {bounds[0]:g} .. {bounds[1]:g}; {NEXT}")
+        bounds.append(usual if value is None else float(value))
     return function(node, "clip", *bounds)
 
 

@@ -375,6 +375,11 @@ class Aligned:
         (name,) = [p for p in self.parts if isinstance(p, str)]
         if self.alone and self.features > 1:
             name = self.b.select(self.node, name, np.zeros(self.features, int), 1)
+        scales = np.ones(1, np.float32) if scale is None else scale
+        shifts = np.zeros(1, np.float32) if shift is None else shift
+        if np.all(scales == scales[0]) and np.all(shifts == shifts[0]):
+            fn = g.Fn("affine", float(scales[0]), float(shifts[0]))
+            return self.result(self.b.add(g.Activation, self.node, name, activation=fn))
         return self.result(self.b.add(g.Affine, self.node, name, scale=scale, shift=shift))
 
     def result(self, name: str) -> Tracked:

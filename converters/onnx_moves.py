@@ -35,9 +35,11 @@ def meaning(b: Builder, node: Node, x: Tracked, axis: int, last: bool = False) -
     """What an axis is, decided now: "features", "time"; an axis of size 1 without a dim is the
     former. ``last``: its last place alone is wanted, which is most often a time step."""
     dims = x.axes[axis]
-    if last and len(dims) == 1 and dims[0].label is None and not x.labelled(TIME):
-        b.guessed = True
-        bind(node, dims[0], TIME, guess=True)
+    if last and b.preference == (None, None) and not x.labelled(TIME):
+        others = [d for d in x.dims if d not in dims and d.size is None and d.label is None]
+        if len(dims) == 1 and dims[0].label is None and len(others) < 2:
+            b.guessed = True
+            bind(node, dims[0], TIME, guess=True)
     b.decide(x)
     labels = {d.label for d in dims}
     if labels <= {FEATURES}:

@@ -31,7 +31,7 @@ from onnx.defs import onnx_opset_version
 from .converters.onnx_file import DOMAINS
 from .converters.onnx_fold import SIZES
 from .converters.onnx_ops import HANDLERS
-from .errors import ConversionError, Error
+from .errors import ConversionError, Error, RangeError
 from .model import Model, convert
 
 __all__ = [
@@ -61,12 +61,18 @@ class Prepared(BackendRep):
 
         inputs: arrays in the order of the model's inputs, a dict by name, or one array.
 
-        Raises BackendIsNotSupposedToImplementIt if lstmc can't represent the model, and the errors
-        of :meth:`lstmc.Model.predict` for inputs that don't fit.
+        Raises BackendIsNotSupposedToImplementIt if lstmc can't represent the model, or takes no
+        such inputs (empty ones, negative indices); and the errors of :meth:`lstmc.Model.predict`
+        for inputs that don't fit.
         """
         arrays = self.named(inputs)
+        if any(a.size == 0 for a in arrays.values()):
+            raise refused(ConversionError("an input is empty"))
         model = self.converted(arrays)
-        found = model.predict({name: arrays[name] for name in model.inputs})
+        try:
+            found = model.predict({name: arrays[name] for name in model.inputs})
+        except RangeError as e:  # negative indices, which ONNX counts from the end
+            raise refused(e) from e
         by_name = found if isinstance(found, dict) else {self.outputs[0]: found}
         return namedtupledict("Outputs", self.outputs)(*(by_name[n] for n in self.outputs))
 

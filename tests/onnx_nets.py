@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from onnx.reference import ReferenceEvaluator  # noqa: E402
 
 #: Whether the C core has all layers, and must give the oracle's results too.
-STRICT = False
+STRICT = True
 NEWEST = onnx.defs.onnx_opset_version()
 OPSETS = sorted({7, 11, 13, 14, 21, NEWEST})
 FLOAT = TensorProto.FLOAT

@@ -689,7 +689,7 @@ NAMED = {"activations": ["Sigmoid", "Tanh", "HardSigmoid"], "activation_alpha": 
         (
             (),
             {"activations": ["HardSigmoid", "Tanh", "Tanh"], "activation_alpha": [float("nan")]},
-            "function hard_sigmoid with parameters nan and 0.5",
+            "activation 'hard_sigmoid' cannot have alpha nan and beta 0.5",
         ),
         ((np.array([2, 3], np.int32),), {}, "input sequence_lens holds different lengths"),
         ((np.array([-1, -1], np.int32),), {}, "input sequence_lens is -1, of None time steps"),
