@@ -3,7 +3,8 @@
  *
  * Rule: no v_add or v_sub takes a product (v_mul) as an operand. Compilers contract a * b + c to an
  * fma where they like, GCC even across intrinsics; where no such pair exists there is nothing to
- * contract. Every fma is written as v_fma or v_fnma.
+ * contract. Every fma is written as v_fma or v_fnma, and a product that a sum shall take as
+ * v_fma(a, b, 0), which no compiler may make a product of again (a zero could change its sign).
  *
  * Results below 2^-126 in magnitude are +0 by rule, and no intermediate subnormal reaches a result,
  * so it does not matter whether the machine flushes subnormals on the way in (DAZ), on the way out

@@ -36,17 +36,17 @@ static const float lstmc_erfc_p[9] = {
 /* (1 + q) e^(z^2) erfc(z), where z + 3 = sum + rest; *low gets what the result lost. So does the sum of
  * the polynomial, and u: a relative error in it counts 0.75 + 7.2 u times, near enough. */
 static inline v_f32 v_erfc_times(v_f32 sum, v_f32 rest, v_f32 q, v_f32 *low) {
-    const v_f32 one = v_set1(1.0f);
+    const v_f32 zero = v_set1(0.0f), one = v_set1(1.0f);
     const v_f32 u = v_div(one, sum);
     const v_f32 lost = v_fnma(rest, u, v_fnma(sum, u, one)); /* relative */
     const v_f32 factor = v_fma(v_fma(v_set1(7.2f), u, v_set1(0.75f)), lost, q);
     const v_f32 v = v_sub(u, v_set1(LSTMC_ERFC_CENTRE)), first = v_set1(lstmc_erfc_p[0]);
     const v_f32 slope = v_poly(v, lstmc_erfc_p + 1, 8);
     const v_f32 p = v_fma(v, slope, first), p_low = v_fma(v, slope, v_sub(first, p));
-    const v_f32 y = v_mul(u, p), y_low = v_fma(u, p_low, v_fma(u, p, v_neg(y)));
+    const v_f32 y = v_fma(u, p, zero), y_low = v_fma(u, p_low, v_fma(u, p, v_neg(y)));
     const v_f32 more = v_fma(y, factor, y_low);
-    const v_f32 result = v_fma(y, one, more);
-    *low = v_add(v_fma(y, one, v_neg(result)), more);
+    const v_f32 result = v_add(y, more);
+    *low = v_add(v_sub(y, result), more);
     return result;
 }
 
@@ -80,8 +80,8 @@ static inline v_f32 v_gelu(v_f32 x) {
     const v_f32 w = v_erfc_times(sum, rest, q, &low), xh = v_mul(half, x);
     const v_f32 s = v_scale2(v_set1(1.0f), t);
     const v_f32 above = v_mul(x, v_fnma(v_mul(half, s), w, v_set1(1.0f)));
-    const v_f32 y = v_mul(xh, w), y_low = v_fma(xh, low, v_fma(xh, w, v_neg(y)));
-    const v_f32 below = v_mul(v_fma(y, v_set1(1.0f), y_low), s);
+    const v_f32 y = v_fma(xh, w, zero), y_low = v_fma(xh, low, v_fma(xh, w, v_neg(y)));
+    const v_f32 below = v_mul(v_add(y, y_low), s);
     const v_f32 outer = v_if_lt(x, zero, below, above);
     const v_f32 all = v_if_lt(size, v_set1(LSTMC_PHI_SPLIT), inner, outer);
     return v_if_lt(x, v_set1(-13.2f), zero, all);
@@ -89,7 +89,7 @@ static inline v_f32 v_gelu(v_f32 x) {
 
 /* x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) = x sigmoid(c x (x^2 + 1 / 0.044715)),
  * c = 0.044715 sqrt(8 / pi). An error in the exponent is one of the result: x^2, the sum and the
- * products are pairs of floats. v_fma(.., zero) is a rounded product that a sum may take. */
+ * products are pairs of floats. */
 static inline v_f32 v_gelu_tanh(v_f32 x) {
     const v_f32 zero = v_set1(0.0f);
     const v_f32 a = v_max(v_set1(-12.0f), v_min(v_set1(12.0f), x));

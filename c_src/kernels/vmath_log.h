@@ -78,9 +78,9 @@ static inline v_f32 v_tanh_shrink(v_f32 x) {
     const v_f32 z = v_mul(x, x), first = v_set1(lstmc_shrink_p[0]);
     const v_f32 slope = v_poly(z, lstmc_shrink_p + 1, 7);
     const v_f32 p = v_fma(z, slope, first), p_low = v_fma(z, slope, v_sub(first, p));
-    const v_f32 y = v_mul(b3, p);
+    const v_f32 y = v_fma(b3, p, v_set1(0.0f));
     const v_f32 y_low = v_fma(b3, p_low, v_fma(b3_low, p, v_fma(b3, p, v_neg(y))));
-    const v_f32 inner = v_mul(v_fma(y, one, y_low), v_set1(0x1p-120f));
+    const v_f32 inner = v_mul(v_add(y, y_low), v_set1(0x1p-120f));
     return v_xorsign(v_if_lt(size, one, inner, outer), x);
 }
 
