@@ -190,6 +190,9 @@ def table():
         net = Net(i)
         case(f"dense {f}", net.graph(net.dense(net.input(9), 21, activation=f), order="tbf"), 5, 4)
     net = Net(1)
+    wide = net.dense(net.input(300), 45, activation=g.Fn("gelu"))
+    case("k blocks, then a function apart", net.graph(wide), 7, 3)
+    net = Net(1)
     x = net.input(4, order="tbf")
     first = net.lstm(x, 12, outputs="s")["s"]
     second = net.lstm(net.dense(first, 6, activation=g.RELU), 9, bias=False, outputs="sh")

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import dataclasses
+import itertools
 import json
 import os
 import pickle
@@ -343,6 +344,36 @@ def test_unknown_layers_and_functions_are_named():
         for code in (len(g.FN_CODES), 0xFFFFFFFF):
             with pytest.raises(FormatError, match=r"unknown.*layer 0"):
                 lstmc.Model(with_crc(set_word(blob, params + i, code)))
+
+
+def test_the_core_takes_the_parameters_that_the_graph_takes():
+    """Every kind with every kind of number, asked of the core and of g.Fn."""
+    net = Net(1)
+    name = net.simple(g.Activation, net.input(2), activation=g.Fn("affine", 0.25, -0.75))
+    blob = format.dumps(net.graph(name), None, 1)
+    marks = [i for i in range(16, len(blob) // 4) if word(blob, i) == 0xBF400000]  # -0.75
+    assert len(marks) == 1 and word(blob, marks[0] - 2) == g.FN_CODES["affine"]
+    at = marks[0] - 2
+    numbers = (0.0, -0.0, 1.0, -1.0, 1e-45, 2.0**60, 2.0**61, 3.4e38, np.inf, -np.inf, np.nan)
+    allowed = 0
+    for (kind, code), alpha, beta in itertools.product(g.FN_CODES.items(), numbers, numbers):
+        values = np.float32([alpha, beta])
+        count = len(g.PARAMETERS.get(kind, ()))
+        good = not values[count:].view(np.uint32).any()  # in a file what is not taken is +0
+        try:
+            g.Fn(kind, *map(float, values[:count]))
+        except lstmc.ConversionError:
+            good = False
+        changed = set_word(blob, at, code)
+        for i, bits in enumerate(values.view(np.uint32)):
+            changed = set_word(changed, at + 1 + i, int(bits))
+        if good:
+            lstmc.Model(with_crc(changed))
+        else:
+            with pytest.raises(FormatError, match=r"unknown.*layer 0"):
+                lstmc.Model(with_crc(changed))
+        allowed += good
+    assert allowed > 500
 
 
 def aligned(blob):

@@ -257,6 +257,7 @@ static void lstm_rows(const lstmc_lstm_args *a) {
 /* Rows of a tile times N vectors of columns, for the columns [k0, k1) of k. */
 typedef struct slab {
     uint32_t k0, k1, last;
+    uint32_t apply; /* the function, to the sums of this block */
     const float *weight[4];
     const float *init; /* at the first of the vectors */
     size_t init_stride;
@@ -269,7 +270,7 @@ typedef struct slab {
                 b->k0 || a->init_stride ? a->columns - b->column - (size_t)j * V_WIDTH : V_WIDTH);
 #define MM_ROW(r) const float *v##r = a->x + (row + (size_t)r) * a->x_stride;
 #define MM_STORE(r, j)                                                                             \
-    mm_store(a, b->last, a##r##j,                                                                  \
+    mm_store(a, b->apply, a##r##j,                                                                 \
              a->y + (row + (size_t)r) * a->y_stride + b->column + (size_t)j * V_WIDTH,             \
              a->columns - b->column - (size_t)j * V_WIDTH);
 #define MM_POINT(r, j) const float *weight##j = b->weight[j];
@@ -304,8 +305,8 @@ V_INLINE v_f32 mm_load(const float *p, size_t n) {
     return n >= V_WIDTH ? v_load(p) : v_load_n(p, n);
 }
 
-V_INLINE void mm_store(const lstmc_matmul_args *a, uint32_t last, v_f32 sum, float *y, size_t n) {
-    if (last && !a->raw) sum = v_flush(v_fn_quick(&a->fn, sum));
+V_INLINE void mm_store(const lstmc_matmul_args *a, uint32_t apply, v_f32 sum, float *y, size_t n) {
+    if (apply) sum = v_flush(v_fn_quick(&a->fn, sum));
     if (n >= V_WIDTH) {
         v_store(y, sum);
     } else {
@@ -344,12 +345,13 @@ MM_ROWS(1)
 MM_ROWS(2)
 MM_ROWS(4)
 
-V_INLINE void products(const lstmc_matmul_args *a) {
+static void matmul(const lstmc_matmul_args *a) {
+    const uint32_t quick = !a->raw && lstmc_fn_is_quick(&a->fn);
     size_t column = 0;
     while (column < a->columns) {
         const size_t left = (a->columns - column + V_WIDTH - 1) / V_WIDTH;
         const size_t vectors = left >= 4 ? 4 : left >= 2 ? 2 : 1;
-        slab b = {0, 0, 0, {NULL, NULL, NULL, NULL}, a->init + column, a->init_stride, column};
+        slab b = {0, 0, 0, 0, {NULL, NULL, NULL, NULL}, a->init + column, a->init_stride, column};
         for (size_t j = 0; j < vectors; j++) {
             const size_t at = column + j * V_WIDTH;
             b.weight[j] = a->w + at / a->panel * a->panel * a->k + at % a->panel;
@@ -357,6 +359,7 @@ V_INLINE void products(const lstmc_matmul_args *a) {
         do {
             b.k1 = a->k - b.k0 > V_K_BLOCK + V_K_BLOCK / 2 ? b.k0 + V_K_BLOCK : a->k;
             b.last = b.k1 == a->k;
+            b.apply = b.last && quick;
             if (vectors == 4) {
                 mm_rows_4(a, &b);
             } else if (vectors == 2) {
@@ -370,14 +373,8 @@ V_INLINE void products(const lstmc_matmul_args *a) {
         } while (!b.last);
         column += vectors * V_WIDTH;
     }
-}
-
-static void matmul(const lstmc_matmul_args *a) {
-    lstmc_matmul_args sums = *a;
-    const uint32_t apart = !a->raw && !lstmc_fn_is_quick(&a->fn);
-    sums.raw |= apart;
-    products(&sums);
-    for (size_t row = 0; apart && row < a->rows; row++) {
+    if (a->raw || quick) return;
+    for (size_t row = 0; row < a->rows; row++) {
         map(&a->fn, 1, a->y + row * a->y_stride, a->y + row * a->y_stride, a->columns);
     }
 }
