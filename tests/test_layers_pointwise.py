@@ -10,7 +10,6 @@ from cases import LARGEST_SEED, settings
 from helpers import (
     BATCH,
     FUNCTIONS,
-    ROOT,
     SIZES,
     TIME,
     Net,
@@ -49,31 +48,12 @@ def row_sum(x):
     return total
 
 
-def exact_log(x):
-    """Of a sum of exponentials."""
-    header = (ROOT / "c_src/kernels/pointwise.h").read_text()
-    c = [F32(float.fromhex(constant(header, f"LSTMC_LOG_C{i}"))) for i in range(9)]
-    m, n = np.frexp(x)
-    low = m < F32(math.sqrt(0.5))
-    m, n = np.where(low, 2 * m, m).astype(F32), (n - low).astype(F32)
-    f, p = m - F32(1), np.zeros_like(m)
-    for i in range(8, -1, -1):
-        p = exact_fma(p, f, c[i])
-    p = exact_fma(f * f, p, f)
-    p = exact_fma(n, F32(float.fromhex("0x1.7f7d1cp-20")), p)
-    return np.where(np.isnan(x), x, exact_fma(n, F32(float.fromhex("0x1.62e4p-1")), p))
-
-
-def constant(header, name):
-    return header.split(f"#define {name} ")[1].split("f\n")[0]
-
-
 def softmax(layer, x):
     parts = x.reshape(*x.shape[:-1], -1, layer.size or x.shape[-1])
     centred = parts - parts.max(axis=-1, keepdims=True)
     e = fn.exp(centred)
     total = row_sum(e)[..., None]
-    y = centred - exact_log(total) if layer.log else e / total
+    y = centred - fn.log(total) if layer.log else e / total
     return flush(y.reshape(x.shape))
 
 

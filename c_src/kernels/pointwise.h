@@ -28,35 +28,6 @@ static float row_sum(const float *x, size_t n) {
 
 /* ----------------------------------------------------------------------------------- softmax -- */
 
-/* log(1 + f) = f + f^2 (C0 + C1 f + ... + C8 f^8), sqrt(1/2) <= 1 + f < sqrt(2), to 0.62 * 2^-24 */
-#define LSTMC_LOG_C0 -0x1.fffff8p-2f
-#define LSTMC_LOG_C1 0x1.55555p-2f
-#define LSTMC_LOG_C2 -0x1.000412p-2f
-#define LSTMC_LOG_C3 0x1.99a352p-3f
-#define LSTMC_LOG_C4 -0x1.53df52p-3f
-#define LSTMC_LOG_C5 0x1.222042p-3f
-#define LSTMC_LOG_C6 -0x1.132f86p-3f
-#define LSTMC_LOG_C7 0x1.0daedep-3f
-#define LSTMC_LOG_C8 -0x1.2da554p-4f
-
-/* log x for 1 <= x <= 2^24, as a sum of exponentials is; NaN for NaN. x = 2^n (1 + f). */
-static float row_log(float x) {
-    static const float c[] = {LSTMC_LOG_C8, LSTMC_LOG_C7, LSTMC_LOG_C6, LSTMC_LOG_C5, LSTMC_LOG_C4,
-                              LSTMC_LOG_C3, LSTMC_LOG_C2, LSTMC_LOG_C1, LSTMC_LOG_C0};
-    uint32_t bits;
-    float m, p = 0.0f;
-    if (!(x >= 1.0f)) return x;
-    memcpy(&bits, &x, sizeof bits);
-    const uint32_t n = (bits - 0x3f3504f3u) >> 23; /* 0x3f3504f3: sqrt(1/2) */
-    bits -= n << 23;
-    memcpy(&m, &bits, sizeof m);
-    const float f = m - 1.0f, f2 = f * f;
-    for (size_t i = 0; i < sizeof c / sizeof *c; i++) p = lstmc_fmaf(p, f, c[i]);
-    p = lstmc_fmaf(f2, p, f);
-    p = lstmc_fmaf((float)n, LSTMC_LN2_LO, p);
-    return lstmc_fmaf((float)n, LSTMC_LN2_HI, p);
-}
-
 /* exp(x - max) into y, and their sum. */
 static float softmax_terms(const float *x, float *y, size_t n, float *top) {
     float max = x[0];
@@ -71,7 +42,7 @@ static float softmax_terms(const float *x, float *y, size_t n, float *top) {
 static void softmax(uint32_t log, const float *x, float *y, size_t n) {
     float top;
     const float sum = softmax_terms(x, y, n, &top);
-    const v_f32 max = v_set1(top), all = v_set1(log ? row_log(sum) : sum);
+    const v_f32 max = v_set1(top), total = v_set1(sum), all = log ? v_log(total) : total;
     for (size_t i = 0; i < n; i += V_WIDTH) {
         const size_t left = n - i;
         const v_f32 r =
