@@ -273,7 +273,7 @@ class Conversion:
         kind = self.tensor(value.name)
         if isinstance(kind, Refused):
             raise kind.error
-        node = Node(f"output {value.name}", "output", self.opset, [kind], [value.name], [], {})
+        node = Node(value.name, "", self.opset, [kind], [value.name], [], {})
         if not isinstance(kind, Tracked):
             raise ConversionError(f"output '{value.name}' does not depend on the model's inputs")
         if kind.dtype != "float32":
@@ -321,7 +321,7 @@ class Conversion:
         outputs = []
         for name, x in results:
             where = f"output '{name}'"
-            node = Node(name, "output", self.opset, [x], [name], [name], {})
+            node = Node(name, "", self.opset, [x], [name], [name], {})
             if x.name in fixed or x.name in renamed:
                 renamed[b.add(g.Activation, node, x.name, activation=g.LINEAR)] = name
             else:

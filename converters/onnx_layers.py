@@ -232,6 +232,8 @@ def as_time(b: Builder, node: Node, x: Tracked, axis: int) -> Tracked:
         bind(node, dims[0], TIME)
         return x
     b.decide(x)
+    if len(dims) > 1 and {d.label for d in dims} == {TIME, FEATURES}:
+        return as_time(b, node, steps_as_features(b, node, x), axis)
     if x.labelled(TIME) or any(d.label != FEATURES for d in dims):
         how = "is made of several" if dims else "is not one that the model's inputs have"
         if len(dims) == 1:

@@ -146,7 +146,10 @@ WHAT = {Const: "constant", Zeros: "all zeros", Spread: "constant", Sizes: "a sha
 
 @dataclass
 class Node:
-    """A node with its inputs resolved. Attributes that nobody takes are an error."""
+    """A node with its inputs resolved; ``op`` is "" for an output of the model.
+
+    Attributes that nobody takes are an error.
+    """
 
     name: str
     op: str
@@ -158,7 +161,8 @@ class Node:
     seen: set[str] = field(default_factory=set)
 
     def error(self, text: str) -> ConversionError:
-        return ConversionError(f"node '{self.name}' ({self.op}): {text}")
+        where = f"node '{self.name}' ({self.op})" if self.op else f"output '{self.name}'"
+        return ConversionError(f"{where}: {text}")
 
     def attr(self, name: str, default: Any = None) -> Any:
         self.seen.add(name)
