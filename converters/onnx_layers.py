@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from lstmc import graph as g
-from lstmc.graph import BATCH, TIME
+from lstmc.graph import TIME
 
-from .onnx_axes import LabelConflict, Preference, bare, bind, guess_input, unify
+from .onnx_axes import LabelConflict, Preference, bare, bind, guess_input
 from .onnx_values import FEATURES, NEXT, Axis, Const, Dim, Kind, Node, Tracked, axis_size
 from .weights import float32
 
@@ -117,6 +116,7 @@ class Builder:
         return None
 
 
+LARGEST = 1 << 24  # features that a value can have
 Handler = Callable[[Builder, Node], list[Kind]]
 
 
@@ -132,6 +132,8 @@ def product(node: Node, dims: list[Dim]) -> int:
     size = axis_size(tuple(dims))
     if size is None:
         raise node.error("needs features of a fixed number, and the model leaves it open")
+    if size > LARGEST:
+        raise node.error(f"makes {size} features, more than 2^24")
     return size
 
 
@@ -142,7 +144,8 @@ def arranged(b: Builder, node: Node, x: Tracked, wanted: list[Dim]) -> Tracked:
     want = [d for d in wanted if d.label == FEATURES and not d.is_one()]
     if have == want:
         return x
-    assert set(have) == set(want), (node.name, have, want)
+    if set(have) != set(want) or len(want) != len(have):
+        raise node.error("needs features that lie on other axes")
     places = np.arange(product(node, have)).reshape([d.size or 0 for d in have])
     index = places.transpose([have.index(d) for d in want])
     name = b.select(node, x.name, index, places.size)
@@ -251,139 +254,3 @@ def fill(b: Builder, node: Node, like: Tracked, value: np.ndarray, timed: bool =
     """A constant as a value, where there is one that it goes with; with its steps if ``timed``."""
     name = b.add(g.Fill, node, like.name, value=np.asarray(value, np.float32).reshape(-1))
     return b.add(g.Repeat, node, name, like.name) if timed else name
-
-
-# ------------------------------------------------------------------------------------ broadcasting
-
-
-class Aligned:
-    """Operands brought together by numpy's broadcasting.
-
-    ``parts`` are values by name, with all features or one, or arrays of constants of all features;
-    ``axes`` and ``order`` are the result's.
-    """
-
-    def __init__(self, b: Builder, node: Node, operands: list[Kind]) -> None:
-        self.b, self.node = b, node
-        self.alone = False  # a part has one feature, which goes with all of the others
-        for i, x in enumerate(operands):
-            if not isinstance(x, Tracked | Const):
-                node.value(i)  # says what it is
-        rank = max(len(x.axes) if isinstance(x, Tracked) else x.array.ndim for x in operands)  # type: ignore[union-attr]
-        values = {
-            i: x.moved(((),) * (rank - len(x.axes)) + x.axes)
-            for i, x in enumerate(operands)
-            if isinstance(x, Tracked)
-        }
-        arrays = {
-            i: weight(x).reshape((1,) * (rank - x.array.ndim) + x.array.shape)
-            for i, x in enumerate(operands)
-            if isinstance(x, Const)
-        }
-        if any(0 in a.shape for a in arrays.values()):
-            raise node.error("one of its constants is empty")
-        axes = [self._axis(at, values, arrays) for at in range(rank)]
-        b.decide(*values.values())
-        self.axes = tuple(axes)
-        where = [i for i, axis in enumerate(axes) if any(d.label == FEATURES for d in axis)]
-        self.order: Axis = tuple(d for i in where for d in axes[i])
-        sizes = [product(node, list(axes[i])) for i in where]
-        self.features = math.prod(sizes)
-        self.like = next(iter(values.values()))
-        self.parts: list[str | np.ndarray] = []
-        for i in range(len(operands)):
-            if i in values:
-                self.parts.append(self._spread(values[i], where, sizes))
-            else:
-                some = arrays[i].reshape([arrays[i].shape[j] for j in where])
-                self.parts.append(np.broadcast_to(some, sizes).reshape(-1).copy())
-
-    def _axis(self, at: int, values: dict[int, Tracked], arrays: dict[int, np.ndarray]) -> Axis:
-        """One axis of the result; says what its dims are."""
-        node, b = self.node, self.b
-        base: Axis = next((x.axes[at] for x in values.values() if axis_size(x.axes[at]) != 1), ())
-        if not base:  # all of size 1: dims of one, if any, are those of the result
-            base = next((x.axes[at] for x in values.values() if x.axes[at]), ())
-        for i, x in values.items():
-            axis = x.axes[at]
-            if axis is base or not axis:
-                continue
-            if axis_size(axis) == 1 and axis_size(base) != 1:
-                values[i] = self._single(x, at)
-            elif len(axis) == len(base):
-                for one, other in zip(base, axis, strict=True):
-                    if one.label is None and other.label is None:
-                        b.decide(next(iter(values.values())))
-                        b.decide(Tracked("", (base,), base))
-                    unify(node, one, other)
-            else:
-                for dim in (*base, *axis):
-                    bind(node, dim, FEATURES)
-                if axis_size(axis) != axis_size(base):
-                    raise node.error(
-                        f"joins axes of {axis_size(base)} and {axis_size(axis)}, which don't fit"
-                    )
-        for size in {a.shape[at] for a in arrays.values()} - {1}:
-            if not base:
-                base = (Dim(size, FEATURES),)
-            for dim in base:
-                bind(node, dim, FEATURES)
-            if len(base) == 1 and base[0].size is None:
-                base[0].size = size
-            if axis_size(base) == 1:
-                base = (Dim(size, FEATURES),)
-            if axis_size(base) != size:
-                raise node.error(f"joins axes of {axis_size(base)} and {size}, which don't fit")
-        return base
-
-    def _single(self, x: Tracked, at: int) -> Tracked:
-        """x, of size 1 on an axis where another value isn't: as a value without that axis."""
-        axes = (*x.axes[:at], (), *x.axes[at + 1 :])
-        time = [d for d in x.axes[at] if d.label == TIME]
-        for dim in x.axes[at]:
-            if dim.label == BATCH:
-                raise self.node.error("repeats a value over the batch; give it the batch's size")
-            if dim not in time:
-                bind(self.node, dim, FEATURES)
-        return last_step(self.b, self.node, x, time[0], axes) if time else x.moved(axes)
-
-    def _spread(self, x: Tracked, where: list[int], sizes: list[int]) -> str:
-        """x's value with the result's features, or with one."""
-        x = in_order(self.b, self.node, x)
-        own = [product(self.node, [d for d in x.axes[i] if d.label == FEATURES]) for i in where]
-        places = np.arange(math.prod(own)).reshape(own)
-        if places.size == 1:
-            self.alone = True
-            return x.name
-        index = np.broadcast_to(places, sizes)
-        return self.b.select(self.node, x.name, index, places.size)
-
-    def names(self) -> list[str]:
-        """All parts as values, constants made such."""
-        if all(isinstance(p, np.ndarray) for p in self.parts):
-            raise self.node.error("has no input that is computed")
-        return [
-            p if isinstance(p, str) else fill(self.b, self.node, self.like, p) for p in self.parts
-        ]
-
-    def combine(self, op: str) -> Tracked:
-        names = self.names()
-        if len(names) == 1:
-            return self.result(names[0])
-        return self.result(self.b.add(g.Combine, self.node, *names, op=op))
-
-    def affine(self, scale: np.ndarray | None, shift: np.ndarray | None) -> Tracked:
-        """The one part that is computed, scaled and shifted by arrays of all features."""
-        (name,) = [p for p in self.parts if isinstance(p, str)]
-        if self.alone and self.features > 1:
-            name = self.b.select(self.node, name, np.zeros(self.features, int), 1)
-        scales = np.ones(1, np.float32) if scale is None else scale
-        shifts = np.zeros(1, np.float32) if shift is None else shift
-        if np.all(scales == scales[0]) and np.all(shifts == shifts[0]):
-            fn = g.Fn("affine", float(scales[0]), float(shifts[0]))
-            return self.result(self.b.add(g.Activation, self.node, name, activation=fn))
-        return self.result(self.b.add(g.Affine, self.node, name, scale=scale, shift=shift))
-
-    def result(self, name: str) -> Tracked:
-        """What a layer has made of the parts."""
-        return Tracked(name, self.axes, self.order)

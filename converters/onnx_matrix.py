@@ -6,7 +6,8 @@ import numpy as np
 
 from lstmc import graph as g
 
-from .onnx_layers import Aligned, Builder, features, weight
+from .onnx_broadcast import Aligned
+from .onnx_layers import Builder, features, weight
 from .onnx_values import FEATURES, NEXT, Const, Dim, Kind, Node, Tracked
 from .weights import float32
 

@@ -12,6 +12,7 @@ from lstmc.errors import ConversionError
 
 from . import onnx_conv as conv
 from . import onnx_moves as moves
+from . import onnx_parts as parts
 from . import onnx_pointwise as pointwise
 from . import onnx_shapes as shapes
 from .onnx_axes import LabelConflict
@@ -36,7 +37,7 @@ HANDLERS: dict[str, Handler] = {
     "Expand": moves.expand,
     "Flatten": shapes.flatten,
     "GRU": recurrent(GRU),
-    "Gather": moves.gather,
+    "Gather": parts.gather,
     "Gemm": gemm,
     "GlobalAveragePool": pointwise.global_pool("mean"),
     "GlobalMaxPool": pointwise.global_pool("maximum"),
@@ -63,9 +64,9 @@ HANDLERS: dict[str, Handler] = {
     "Reshape": shapes.reshape,
     "ReverseSequence": moves.reverse_sequence,
     "Shape": shapes.shape,
-    "Slice": moves.slice_,
+    "Slice": parts.slice_,
     "Softmax": pointwise.softmax,
-    "Split": moves.split,
+    "Split": parts.split,
     "Squeeze": shapes.squeeze,
     "Sub": pointwise.subtract,
     "Sum": pointwise.sum_,

@@ -9,9 +9,9 @@ from lstmc import graph as g
 from lstmc.graph import TIME
 
 from .onnx_axes import not_batch
+from .onnx_broadcast import Aligned
 from .onnx_functions import OPERATORS, function
 from .onnx_layers import (
-    Aligned,
     Builder,
     Handler,
     arranged,
@@ -105,7 +105,8 @@ def divide(b: Builder, node: Node) -> list[Kind]:
     if isinstance(divisor, np.ndarray):
         with np.errstate(divide="ignore", over="ignore"):
             factor = 1 / divisor
-            exact = np.isfinite(factor) & (np.abs(np.frexp(divisor)[0]) == 0.5)
+            normal = (np.abs(factor) >= 2.0**-126) & np.isfinite(factor)
+            exact = normal & (np.abs(np.frexp(divisor)[0]) == 0.5)
         if np.all(exact):
             return [a.affine(factor, None)]
     return [a.combine("divide")]
@@ -253,8 +254,6 @@ def reduced(b: Builder, node: Node, x: Tracked, axes: list[int], op: str, keep: 
         name = b.add(g.Combine, node, *parts, op=combine)
     if any(d.label == TIME for d in inner):
         name = b.add(g.ReduceTime, node, name, op=op)
-    if name == x.name:
-        name = b.add(g.Activation, node, name, activation=g.LINEAR)
     kept = [() if i in axes else axis for i, axis in enumerate(x.axes) if keep or i not in axes]
     return Tracked(name, tuple(kept), tuple(d for d in x.order if d in rest))
 

@@ -27,6 +27,7 @@ from onnx_nets import (
     run,
 )
 
+import lstmc
 from lstmc import errors
 
 END = 2**31 - 1
@@ -549,3 +550,48 @@ def test_the_order_of_the_oracle() -> None:
     wrong = onnx_run(model, {**feeds, "source": feeds["source"][::-1]})
     with pytest.raises(AssertionError):
         close(got, wrong)
+
+
+def test_outer_products() -> None:
+    """Features of one value against those of the same value."""
+
+    def build(n: Net, x: str) -> str:
+        wide = n.node("Mul", n.axes_op("Unsqueeze", x, [1]), n.axes_op("Unsqueeze", x, [2]))
+        wide = n.node("Add", wide, n.weight(4, 1))
+        return n.node("Reshape", n.node("Transpose", wide, perm=[0, 2, 1]), ints(n, 0, -1))
+
+    agree(single(build, "N", 4), x=data(3, 4))
+
+
+def test_times_of_two_values_are_not_one_against_the_other() -> None:
+    net = Net()
+    a = net.axes_op("Squeeze", net.lstm(net.input("a", "A", "N", 3), 3, 4)[0], [1])
+    b = net.axes_op("Squeeze", net.lstm(net.input("b", "B", "N", 3), 3, 4)[0], [1])
+    a, b = net.axes_op("Unsqueeze", a, [1]), net.axes_op("Unsqueeze", b, [0])
+    net.output(net.node("Add", a, b))  # [A, B, N, 4]
+    with pytest.raises(errors.ConversionError, match="combines time of one value with time of an"):
+        from_onnx.convert(net.model())
+
+
+@pytest.mark.parametrize("size", [1 << 25, 1 << 40])
+def test_sizes_that_would_take_all_memory(size: int) -> None:
+    def expand(n: Net, x: str) -> str:
+        y = n.axes_op("Unsqueeze", n.lstm(x, 3, 4)[0], [4])
+        return n.node("Expand", y, ints(n, 1, 1, 1, 1, size))
+
+    def tile(n: Net, x: str) -> str:
+        return n.node("Tile", n.lstm(x, 3, 4)[0], ints(n, 1, 1, 1, size))
+
+    def pad(n: Net, x: str) -> str:
+        return n.node("Pad", n.lstm(x, 3, 4)[0], ints(n, 0, 0, 0, 0, 0, 0, 0, size))
+
+    for build in (expand, tile, pad):
+        with pytest.raises(errors.ConversionError, match="features, more than 2"):
+            from_onnx.convert(single(build, "T", "N", 3).model())
+    for wide in (
+        lambda n, x: n.node("MaxPool", x, kernel_shape=[size], auto_pad="SAME_UPPER"),
+        lambda n, x: n.node("Pad", n.node("GlobalMaxPool", x), ints(n, 0, 0, size, 0, 0, 0)),
+        lambda n, x: n.node("Tile", n.node("GlobalMaxPool", x), ints(n, 1, 1, size)),
+    ):
+        with pytest.raises(errors.ConversionError):
+            lstmc.convert(single(wide, "N", 3, "T").model())
