@@ -183,8 +183,10 @@ def test_compiler_flags_change_nothing(sweep, flags):
 
 @NEEDS_QEMU
 def test_neon_gives_the_same_bits(sweep):
-    for case in CASES:
-        for piece in [(0, END, 131071), (0x7FF000, 0x801000, 8)]:
+    for case, (_, _, edges) in CASES.items():
+        pieces = [(0, END, 131071), (0x7FF000, 0x801000, 8)]
+        pieces += [(bits_of(edge) - 20, bits_of(edge) + 20, 1) for edge in edges if edge]
+        for piece in pieces:
             expected = sweep.run(case, "scalar", *piece, "hash")["hash"]
             assert sweep.run(case, "neon", *piece, "hash")["hash"] == expected, case
 
@@ -415,13 +417,21 @@ def test_functional_has_every_function():
     given = {
         "affine": (0.5, 2.0), "clip": (-1.0, 1.0), "not_equal": (0.5,), "scaled_tanh": (1.5, 0.5)
     }  # fmt: skip
+    defaults = {
+        "celu": (1.0,), "elu": (1.0,), "hard_shrink": (0.5,), "hard_sigmoid": (0.2, 0.5),
+        "hard_silu": (1 / 6, 0.5), "leaky_relu": (0.01, 0.0), "silu": (1.0,),
+        "selu": (g.SELU.alpha, g.SELU.beta), "soft_shrink": (0.5,), "squareplus": (4.0,),
+        "thresholded_relu": (1.0,),
+    }  # fmt: skip
     for name in sorted(names):
         function = getattr(functional, name)
         assert function.__name__ == name and function.__doc__
         parameters = list(inspect.signature(function).parameters.values())
         assert parameters[0].name == "x"
         assert len(parameters) - 1 == len(g.PARAMETERS.get(name, ()))
-        values = given.get(name, tuple(p.default for p in parameters[1:]))
+        values = given.get(name, defaults.get(name, ()))
+        if name not in given:
+            assert tuple(p.default for p in parameters[1:]) == values, name
         y = function(x, *given.get(name, ()))
         assert y.shape == x.shape and y.dtype == np.float32
         with np.errstate(invalid="ignore"):

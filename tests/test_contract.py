@@ -367,6 +367,20 @@ def test_every_bit_of_other_functions(f):
 
 
 @each_target
+@pytest.mark.parametrize("which", ["gate", "candidate", "output"])
+def test_one_slow_function_is_enough(name, which):
+    """The LSTM's fastest kernels know six functions; any other one needs the general cell."""
+    net = Net(9)
+    out = net.lstm(net.input(4), 21, **{which: g.Fn("softsign")})
+    graph = net.graph(*out.values())
+    inputs = random_inputs(graph, 1, 5, 6)
+    s, h, c = expected_lstm(graph.layers[0], inputs["x0"])
+    with target(name):
+        got = predict(from_graph(graph), inputs)
+    assert_same(got, {out["s"]: s, out["h"]: h, out["c"]: c}, which)
+
+
+@each_target
 def test_every_bit_of_softmax(name):
     """exp(x - max) / sum, the sum for ascending k."""
     net = Net(3)
