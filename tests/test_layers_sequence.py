@@ -621,3 +621,21 @@ def test_streams_are_refused_by_name(says):
 def test_the_core_knows_which_layers_are_causal(case):
     core = from_graph(case.graph)._core
     assert core.cuttable == (not case.graph.whole() and len(case.graph.clocks) <= 1)
+
+
+def test_which_repeats_are_causal():
+    """Only a fixed value may stand at every step of an open sequence."""
+    net = Steps()
+    x = net.input(2)
+    last, fixed = net.put(g.LastStep, x), net.put(g.Fill, x, value=net.weight(2))
+    for value, like, fields, causal in (
+        (fixed, [x], {}, True), (last, [x], {}, False), (fixed, [], {"count": 3}, False),
+        (last, [], {"count": 3}, False),
+    ):  # fmt: skip
+        graph = net.graph(net.put(g.Repeat, value, *like, **fields))
+        graph.layers = [*net.layers[:2], net.layers[-1]]
+        assert (graph.whole() == "") is causal
+        assert from_graph(graph)._core.cuttable is causal
+        if not causal:
+            with pytest.raises(lstmc.ShapeError, match=f"'{net.layers[-1].name}'"):
+                from_graph(graph).stream()
