@@ -207,6 +207,11 @@ cdef class Model:
         self.input_count = self.model.input_count
         self.output_count = self.model.output_count
         self.cuttable = lstmc_model_whole(&self.model) == NULL and self.model.clock_count <= 1
+        cdef lstmc_io_info io
+        for i in range(self.model.input_count):
+            lstmc_model_io(&self.model, i, &io)
+            if io.has_time and io.clock == LSTMC_NONE:  # all its steps belong to one call
+                self.cuttable = False
         if self.input_count > MAX_ARRAYS or self.output_count > MAX_ARRAYS:
             raise _errors.FormatError(f"the model has more than {MAX_ARRAYS} inputs or outputs")
 

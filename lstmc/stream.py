@@ -32,6 +32,8 @@ class Stream:
     def __init__(self, model: Model, batch: int = 1) -> None:
         if not all(v.spec.time for v in model.graph.inputs):
             raise ShapeError("stream is for sequence models: an input has no time axis")
+        if any(v.clock is None for v in model.graph.inputs):
+            raise ShapeError("stream is for open sequences: an input has a fixed number of steps")
         if reason := model.graph.whole():
             raise ShapeError(f"stream is for causal models: {reason}")
         try:

@@ -620,7 +620,8 @@ def test_streams_are_refused_by_name(says):
 @hypothesis.given(case=cases())
 def test_the_core_knows_which_layers_are_causal(case):
     core = from_graph(case.graph)._core
-    assert core.cuttable == (not case.graph.whole() and len(case.graph.clocks) <= 1)
+    open_ends = len(case.graph.clocks) <= 1 and all(v.clock for v in case.graph.inputs)
+    assert core.cuttable == (not case.graph.whole() and open_ends)
 
 
 def test_which_repeats_are_causal():
@@ -639,3 +640,16 @@ def test_which_repeats_are_causal():
         if not causal:
             with pytest.raises(lstmc.ShapeError, match=f"'{net.layers[-1].name}'"):
                 from_graph(graph).stream()
+
+
+def test_constant_steps_beside_open_ones_are_not_cut():
+    """predict may not cut a long sequence: the constant one would be read again, and beyond."""
+    net = Steps()
+    x, k = net.input(2000), net.constant(3, 4)
+    total, last = net.put(g.ReduceTime, k, op="sum"), net.put(g.LastStep, x)
+    model = from_graph(net.graph(total, last))
+    assert not model.graph.sequential
+    inputs = {x: np.zeros((1, 1000, 2000), np.float32), k: np.ones((1, 4, 3), np.float32)}
+    assert predict(model, inputs)[total].tolist() == [[4, 4, 4]]
+    with pytest.raises(lstmc.ShapeError, match="fixed number of steps"):
+        model.stream()

@@ -166,8 +166,8 @@ class Graph:
 
     @property
     def sequential(self) -> bool:
-        """True if steps can be fed one by one: every input has time, and every layer is causal."""
-        return all(v.spec.time for v in self.inputs) and not self.whole()
+        """True if steps can be fed one by one: every input has a clock, all layers are causal."""
+        return all(v.spec.time and v.clock for v in self.inputs) and not self.whole()
 
 
 __all__ = [
