@@ -312,7 +312,7 @@ static void test_strides(const char *name) {
         for (uint32_t i = 0; i < count; i++) {
             const io_array *w = s.all + i;
             const size_t gap = w->info.features + 5 + i;
-            const size_t time = w->info.has_time ? s.time : 1;
+            const size_t time = lstmc_model_steps(&m, i, s.time);
             a[i].time_stride = !w->info.has_time ? 0 : time_major ? gap * s.batch : gap;
             a[i].batch_stride = time_major ? gap : gap * time;
             sizes[i] = gap * time * s.batch;
@@ -331,7 +331,7 @@ static void test_strides(const char *name) {
         clear_outputs(&s);
         for (uint32_t i = s.inputs; i < count; i++) {
             const io_array *w = s.all + i;
-            const size_t time = w->info.has_time ? s.time : 1;
+            const size_t time = lstmc_model_steps(&m, i, s.time);
             size_t others = 0;
             for (uint32_t b = 0; b < s.batch; b++) {
                 for (uint32_t t = 0; t < time; t++) {
