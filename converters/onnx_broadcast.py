@@ -10,7 +10,7 @@ from lstmc import graph as g
 from lstmc.graph import BATCH, TIME
 
 from .onnx_axes import MEANINGS, bind, unify
-from .onnx_layers import Builder, fill, in_order, last_step, product, weight
+from .onnx_layers import Builder, fill, in_order, last_step, product, unmixed, weight
 from .onnx_values import FEATURES, Axis, Const, Dim, Kind, Node, Tracked, axis_size
 
 
@@ -27,6 +27,7 @@ class Aligned:
 
     def __init__(self, b: Builder, node: Node, operands: list[Kind]) -> None:
         self.b, self.node = b, node
+        self.unmixed = False  # no axis is made of time and features both
         self.alone = False  # a part has one feature, which goes with all of the others
         for i, x in enumerate(operands):
             if not isinstance(x, Tracked | Const):
@@ -44,12 +45,16 @@ class Aligned:
         }
         if any(0 in a.shape for a in arrays.values()):
             raise node.error("one of its constants is empty")
-        axes = [self._axis(at, values, arrays) for at in range(rank)]
-        b.decide(*values.values())
+        self._read(rank, values, arrays)
+        for i, x in values.items():
+            values[i] = unmixed(b, node, x)
+        self.unmixed = True
+        axes = self._read(rank, values, arrays)
         self.axes = self._distinct(axes)
-        where = [i for i, axis in enumerate(self.axes) if any(d.label == FEATURES for d in axis)]
-        self.order: Axis = tuple(d for i in where for d in self.axes[i])
-        sizes = [product(node, list(self.axes[i])) for i in where]
+        inner = [[d for d in axis if d.label == FEATURES] for axis in self.axes]
+        where = [i for i, dims in enumerate(inner) if dims]
+        self.order: Axis = tuple(d for dims in inner for d in dims)
+        sizes = [product(node, inner[i]) for i in where]
         self.features = product(node, list(self.order))
         self.like = next(iter(values.values()))
         self.parts: list[str | np.ndarray] = []
@@ -59,6 +64,14 @@ class Aligned:
             else:
                 some = arrays[i].reshape([arrays[i].shape[j] for j in where])
                 self.parts.append(np.broadcast_to(some, sizes).reshape(-1).copy())
+
+    def _read(
+        self, rank: int, values: dict[int, Tracked], arrays: dict[int, np.ndarray]
+    ) -> list[Axis]:
+        """The axes of the result, every one with a meaning; values may lose an axis of size 1."""
+        axes = [self._axis(at, values, arrays) for at in range(rank)]
+        self.b.decide(*values.values())
+        return axes
 
     def _distinct(self, axes: list[Axis]) -> tuple[Axis, ...]:
         """The result's axes, in which no dim stands twice: not one time against another."""
@@ -94,7 +107,7 @@ class Aligned:
                         b.decide(next(iter(values.values())))
                         b.decide(Tracked("", (base,), base))
                     unify(node, one, other)
-            else:
+            elif self.unmixed or not any(d.label == TIME for d in (*base, *axis)):
                 for dim in (*base, *axis):
                     bind(node, dim, FEATURES)
                 if axis_size(axis) != axis_size(base):
@@ -104,6 +117,8 @@ class Aligned:
         for size in {a.shape[at] for a in arrays.values()} - {1}:
             if not base:
                 base = (Dim(size, FEATURES),)
+            if len(base) > 1 and any(d.label == TIME for d in base) and not self.unmixed:
+                continue
             for dim in base:
                 bind(node, dim, FEATURES)
             if len(base) == 1 and base[0].size is None:

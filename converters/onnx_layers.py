@@ -190,6 +190,16 @@ def steps_as_features(b: Builder, node: Node, x: Tracked) -> Tracked:
     return replaced(x, name, time, (steps,), order)
 
 
+def unmixed(b: Builder, node: Node, x: Tracked) -> Tracked:
+    """x, of whose axes none is made of time and features both, where time has a fixed size."""
+    b.decide(x)
+    for axis in x.axes:
+        found = {d.label for d in bare(axis)}
+        if found == {TIME, FEATURES} and all(d.size is not None for d in axis):
+            return steps_as_features(b, node, x)
+    return x
+
+
 def take_features(b: Builder, node: Node, x: Tracked, where: list[int]) -> Tracked:
     """x, all features of which are on the axes ``where``, in the order of those."""
 

@@ -10,7 +10,7 @@ from lstmc import graph as g
 from lstmc.graph import BATCH, TIME
 
 from .onnx_axes import MEANINGS, bind, not_batch, same_axis, unify
-from .onnx_layers import Builder, arranged, fill, in_order, product, weight
+from .onnx_layers import Builder, arranged, fill, in_order, product, unmixed, weight
 from .onnx_parts import meaning, picked
 from .onnx_values import (
     FEATURES,
@@ -44,6 +44,9 @@ def concat(b: Builder, node: Node) -> list[Kind]:
     if any(len(v.axes) != rank for v in values):
         raise node.error("joins values of different rank")
     at = node.axis(axis, rank)
+    if any(len(v.axes[at]) > 1 for v in values):
+        parts = [unmixed(b, node, p) if isinstance(p, Tracked) else p for p in parts]
+        values = [p for p in parts if isinstance(p, Tracked)]
     for value in values:
         not_batch(
             node,
@@ -167,13 +170,14 @@ def tile(b: Builder, node: Node) -> list[Kind]:
             continue
         if axis_size(x.axes[i]) == 1:
             x = repeated(b, node, x, i, n)
-        elif meaning(b, node, x, i) == FEATURES:
+        else:
+            x, what = meaning(b, node, x, i)
+            if what == TIME:
+                raise node.error(f"repeats a sequence; {NEXT}")
             size = product(node, list(x.axes[i]))
             product(node, [Dim(size * n)])
             index = np.tile(np.arange(size), n)
             x = picked(b, node, x, i, index, ((Dim(size * n, FEATURES),),))
-        else:
-            raise node.error(f"repeats a sequence; {NEXT}")
     return [x]
 
 
@@ -259,7 +263,8 @@ def pad(b: Builder, node: Node) -> list[Kind]:
 def padded(
     b: Builder, node: Node, x: Tracked, axis: int, before: int, after: int, value: float
 ) -> Tracked:
-    if meaning(b, node, x, axis) == TIME:
+    x, what = meaning(b, node, x, axis)
+    if what == TIME:
         (time,) = x.axes[axis]
         name = b.add(g.PadTime, node, x.name, before=before, after=after, value=value)
         new = Dim(None if time.size is None else time.size + before + after, TIME)

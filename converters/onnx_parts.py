@@ -7,8 +7,8 @@ import numpy as np
 from lstmc import graph as g
 from lstmc.graph import TIME
 
-from .onnx_axes import bind, not_batch
-from .onnx_layers import Builder, in_order, last_step, product, weight
+from .onnx_axes import bare, bind, not_batch
+from .onnx_layers import Builder, in_order, last_step, product, unmixed, weight
 from .onnx_values import (
     FEATURES,
     NEXT,
@@ -25,21 +25,24 @@ from .onnx_values import (
 END = 2**31 - 1  # what exporters write for "to the end", or more
 
 
-def meaning(b: Builder, node: Node, x: Tracked, axis: int, last: bool = False) -> str:
-    """What an axis is, decided now: "features", "time"; an axis of size 1 without a dim is the
-    former. ``last``: its last place alone is wanted, which is most often a time step."""
+def meaning(
+    b: Builder, node: Node, x: Tracked, axis: int, last: bool = False
+) -> tuple[Tracked, str]:
+    """x with an axis that is all "features" or "time", and which; one of size 1 without a dim is
+    the former. ``last``: its last place alone is wanted, which is most often a time step."""
     dims = x.axes[axis]
     if last and b.preference == (None, None) and not x.labelled(TIME):
         others = [d for d in x.dims if d not in dims and d.size is None and d.label is None]
         if len(dims) == 1 and dims[0].label is None and len(others) < 2:
             b.guessed = True
             bind(node, dims[0], TIME, guess=True)
-    b.decide(x)
+    x = unmixed(b, node, x)
+    dims = bare(x.axes[axis])
     labels = {d.label for d in dims}
     if labels <= {FEATURES}:
-        return FEATURES
+        return x, FEATURES
     if labels == {TIME} and len(dims) == 1:
-        return TIME
+        return x.moved((*x.axes[:axis], dims, *x.axes[axis + 1 :])), TIME
     not_batch(node, list(dims), "takes a part of the batch, which lstmc keeps whole")
     raise node.error(f"takes a part of an axis made of {' and '.join(map(str, labels))}; {NEXT}")
 
@@ -144,7 +147,8 @@ def slice_(b: Builder, node: Node) -> list[Kind]:
         last = start == -1 and stop >= END
         if size is not None and stride == 1:
             last = range(size)[start:stop] == range(size - 1, size)
-        if meaning(b, node, x, axis, last) == TIME:
+        x, what = meaning(b, node, x, axis, last)
+        if what == TIME:
             x = steps(b, node, x, axis, start, stop, stride)
             continue
         n = product(node, list(x.axes[axis]))
@@ -183,7 +187,8 @@ def gather(b: Builder, node: Node) -> list[Kind]:
     last = places == [-1] or (size is not None and places == [size - 1])
     if not x.axes[axis] or (size == 1 and all(d.label is None for d in x.axes[axis])):
         last = False  # an axis of size 1, which may be anything
-    if meaning(b, node, x, axis, last) == TIME:
+    x, what = meaning(b, node, x, axis, last)
+    if what == TIME:
         if len(places) > 1:
             raise node.error(f"picks {len(places)} steps; {NEXT}, Slice is")
         return [step(b, node, x, axis, places[0], ((),) * index.ndim)]
@@ -218,7 +223,7 @@ def split(b: Builder, node: Node) -> list[Kind]:
     axis = node.axis(node.attr("axis", 0), len(x.axes))
     count = node.attr("num_outputs", len(node.outputs))
     sizes = node.ints(1, "split")
-    what = meaning(b, node, x, axis)
+    x, what = meaning(b, node, x, axis)
     total = axis_size(x.axes[axis])
     if total is None:
         raise node.error("splits an axis that the model leaves open")

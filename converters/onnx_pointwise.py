@@ -18,6 +18,7 @@ from .onnx_layers import (
     fill,
     product,
     take_features,
+    unmixed,
     weight,
 )
 from .onnx_matrix import add
@@ -291,7 +292,7 @@ def softmax(b: Builder, node: Node) -> list[Kind]:
     rank, log = len(x.axes), node.op == "LogSoftmax"
     axis = node.axis(node.attr("axis", -1 if node.opset >= 13 else 1), rank)
     where = [axis] if node.opset >= 13 else list(range(axis, rank))
-    b.decide(x)
+    x = unmixed(b, node, x)
     dims = [d for i in where for d in x.axes[i]]
     not_batch(node, dims, "is over the batch, which lstmc keeps row by row")
     if any(d.label == TIME and not d.is_one() for d in dims):

@@ -595,3 +595,47 @@ def test_sizes_that_would_take_all_memory(size: int) -> None:
     ):
         with pytest.raises(errors.ConversionError):
             lstmc.convert(single(wide, "N", 3, "T").model())
+
+
+@pytest.mark.parametrize(
+    "op", ["Mul", "Softmax", "Slice", "Concat", "Split", "Pad", "Tile", "Relu"]
+)
+def test_steps_and_features_on_one_axis(op: str) -> None:
+    """What is behind a Flatten of a sequence sees one axis of features."""
+
+    def build(n: Net, x: str) -> Any:
+        y = n.axes_op("Squeeze", n.lstm(n.node("Transpose", x, perm=[1, 0, 2]), 3, 4)[0], [1])
+        y = n.node("Flatten", n.node("Transpose", y, perm=[1, 0, 2]))
+        match op:
+            case "Slice":
+                return n.slice(y, 3, 18, 1)
+            case "Mul":
+                return n.node("Mul", n.node("Add", y, n.const(np.float32(2))), n.weight(20))
+            case "Concat":
+                return n.node("Concat", y, n.node("Relu", y), axis=1)
+            case "Split":
+                return n.node("Split", y, ints(n, 3, 17), outputs=2, axis=1)[1]
+            case "Pad":
+                return n.node("Pad", y, ints(n, 0, 1, 0, 2))
+            case "Tile":
+                return n.node("Tile", y, ints(n, 1, 2))
+        return n.node(op, y)
+
+    agree(single(build, "N", 5, 3), x=data(2, 5, 3))
+
+
+@pytest.mark.parametrize("time", [2, "T"])
+def test_a_product_of_time_and_features_scaled(time: Any) -> None:
+    """Found by random models: an axis of time and features counted as features twice."""
+
+    def build(n: Net, x: str) -> str:
+        y = n.axes_op("Unsqueeze", n.node("Flatten", n.node("Transpose", x, perm=[1, 0, 2])), [1])
+        y = n.node("Add", n.node("Expand", y, ints(n, 1, 2, 1)), n.const(np.float32(0.25)))
+        return n.node("Div", n.node("Flatten", y), n.const(np.float32(3)))
+
+    net = single(build, time, 1, 2)
+    if time == "T":
+        with pytest.raises(errors.ConversionError):
+            from_onnx.convert(net.model())
+    else:
+        agree(net, x=data(2, 1, 2))
