@@ -49,6 +49,18 @@ def _parse_toml(text: str, where: str) -> dict[str, Any]:
         raise ConversionError(f"{where} is not valid TOML: {e}") from e
 
 
+_TEXT = ("weights", "name", "activation", "recurrent_activation", "take", "approximate")
+
+
+def _typed(value: str) -> Any:
+    """A value of the short form as TOML would have it."""
+    if re.fullmatch(r"[-+]?\d{1,9}", value, re.ASCII):
+        return int(value)
+    if re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", value, re.ASCII | re.IGNORECASE):
+        return float(value)
+    return {"true": True, "false": False}.get(value.lower(), value)
+
+
 def _parse_line(text: str) -> dict[str, Any]:
     model: dict[str, Any] = {}
     layers: list[dict[str, Any]] = []
@@ -65,9 +77,7 @@ def _parse_line(text: str) -> dict[str, Any]:
         for word in rest:
             key, equals, value = word.partition("=")
             if equals:
-                entry[key] = {"true": True, "false": False}.get(value.lower(), value)
-                if key == "num_layers" and value.isascii() and value.isdigit():
-                    entry[key] = int(value[:9])
+                entry[key] = value if key in _TEXT else _typed(value)
             elif head == "input" and (
                 word in (g.BATCH, g.TIME) or re.fullmatch("[0-9]{1,9}", word)
             ):

@@ -76,7 +76,7 @@ def _convert_file(path: Path, arch: Arch | None) -> g.Graph:
         arch = path.with_suffix(".toml")
     if arch is None:
         raise architecture.missing(path.name, tensors)
-    graph = architecture.build(arch, tensors)
+    graph = _name_outputs(*architecture.build(arch, tensors))
     graph.provenance["file"] = path.name
     return graph
 

@@ -12,15 +12,67 @@ from torch import fx
 
 from lstmc.errors import ConversionError
 
+from .torch_ops import FUNCTIONS, METHODS
+
+HOMES = (torch, F, torch._C._nn, operator, builtins, torch.nn.utils.rnn)
+
+# What shares memory with its first operand; all other known operations make new tensors.
+VIEWS = {
+    "getitem", "getattr", "transpose", "swapaxes", "swapdims", "permute", "squeeze", "unsqueeze",
+    "select", "narrow", "reshape", "flatten", "unflatten", "split", "chunk", "unbind", "detach",
+    "t", "view", "view_as", "expand", "expand_as", "contiguous", "cpu", "cuda", "float", "long",
+    "int", "bool", "to", "type_as", "requires_grad_", "dropout", "dropout1d", "alpha_dropout",
+    "feature_dropout", "feature_alpha_dropout", "pos", "tolist", "pad_packed_sequence",
+    "pack_padded_sequence",
+}  # fmt: skip
+VIEW_MODULES = {
+    "Identity", "Dropout", "Dropout1d", "AlphaDropout", "FeatureAlphaDropout", "Flatten",
+    "Unflatten",
+}  # fmt: skip
+HARMLESS = {"size", "getattr", "dim", "ndimension", "zeros_like", "ones_like", "full_like"}
+
 
 def op_name(node: fx.Node) -> str:
     """The name that the registries know a function or method by."""
     if node.op == "call_method":
         return str(node.target)
     name = getattr(node.target, "__name__", str(node.target))
-    homes = (torch, F, operator, builtins)
-    known = any(getattr(home, name, None) is node.target for home in homes)
+    known = any(getattr(home, name, None) is node.target for home in HOMES)
     return name if known else f"{getattr(node.target, '__module__', '')}.{name}"
+
+
+class _Writes:
+    """x += y as what it is: a write into x, where fx has x + y."""
+
+    tracer: Any
+
+    def __iadd__(self, other: Any) -> Any:
+        return self.tracer.create_proxy("call_function", operator.iadd, (self, other), {})
+
+    def __isub__(self, other: Any) -> Any:
+        return self.tracer.create_proxy("call_function", operator.isub, (self, other), {})
+
+    def __imul__(self, other: Any) -> Any:
+        return self.tracer.create_proxy("call_function", operator.imul, (self, other), {})
+
+    def __itruediv__(self, other: Any) -> Any:
+        return self.tracer.create_proxy("call_function", operator.itruediv, (self, other), {})
+
+    def _refuse(self, other: Any) -> Any:
+        raise TypeError("this operator in place is not supported")
+
+    __ipow__ = __ifloordiv__ = __imod__ = __iand__ = __ior__ = __ixor__ = __imatmul__ = _refuse
+
+
+class Proxy(_Writes, fx.Proxy):
+    """A tensor while forward runs."""
+
+    def __getattr__(self, k: str) -> Any:
+        return Attribute(self, k)
+
+
+class Attribute(_Writes, fx.proxy.Attribute):
+    """An attribute of one."""
 
 
 def where(node: fx.Node, modules: dict[str, Any]) -> str:
@@ -39,8 +91,6 @@ def check_in_place(graph: fx.Graph, root: torch.nn.Module) -> None:
     no other reader. An operation that isn't known to make a new tensor is taken for a view.
     """
     modules = dict(root.named_modules(remove_duplicate=False))
-    fresh = {"relu", "sigmoid", "tanh", "hardsigmoid", "exp", "softmax", "linear", "zeros", "clone"}
-    harmless = {"size", "getattr", "dim"}
 
     def writes(n: fx.Node) -> bool:
         if n.op == "call_module":
@@ -48,15 +98,24 @@ def check_in_place(graph: fx.Graph, root: torch.nn.Module) -> None:
         if n.op not in ("call_function", "call_method"):
             return False
         name = op_name(n)
-        trailing = name.endswith("_") and not name.endswith("__")
+        if name in ("iadd", "isub", "imul", "itruediv"):
+            return not is_size(n.args[0])
+        trailing = name.endswith("_") and not name.endswith("__") and name not in ("and_", "or_")
         written = n.kwargs.get("inplace") or "out" in n.kwargs or name == "setitem"
         return bool((trailing and name not in ("requires_grad_", "detach_")) or written)
 
     def makes_new(n: fx.Node) -> bool:
+        if writes(n):
+            return False
         if n.op == "call_module":
-            kind = type(modules[str(n.target)]).__name__
-            return kind not in ("Identity", "Dropout", "Flatten") and not writes(n)
-        return n.op in ("call_function", "call_method") and op_name(n) in fresh and not writes(n)
+            return type(modules[str(n.target)]).__name__ not in VIEW_MODULES
+        name = op_name(n) if n.op in ("call_function", "call_method") else ""
+        return (name in FUNCTIONS or name in METHODS) and name not in VIEWS
+
+    def gives_tuple(n: fx.Node) -> bool:
+        if n.op != "call_module":
+            return False
+        return type(modules[str(n.target)]).__name__ in ("LSTM", "GRU", "RNN", "LSTMCell")
 
     for node in graph.nodes:
         if not writes(node):
@@ -64,17 +123,29 @@ def check_in_place(graph: fx.Graph, root: torch.nn.Module) -> None:
         child, n = node, node.args[0] if node.args else None
         while isinstance(n, fx.Node):
             users = [u for u in n.users if u is not child]
-            users = [u for u in users if u.op == "call_module" or op_name(u) not in harmless]
+            users = [u for u in users if u.op == "call_module" or op_name(u) not in HARMLESS]
             parent = n.args[0] if n.args else None
-            if op_name(n) == "getitem" and isinstance(parent, fx.Node) and makes_new(parent):
+            if op_name(n) == "getitem" and isinstance(parent, fx.Node) and gives_tuple(parent):
                 users += [u for u in parent.users if u is not n and u.args[1:] == n.args[1:]]
                 parent = None
             # A parameter, buffer or constant has a node for each use.
             if users or "out" in node.kwargs or n.op == "get_attr":
                 raise ConversionError(
                     f"{where(node, modules)}: works in place on a tensor that is read elsewhere; "
-                    "write it without the trailing _ or inplace=True"
+                    "write it without the trailing _, += or inplace=True"
                 )
             if makes_new(n):
                 break
             child, n = n, parent
+
+
+def is_size(n: Any) -> bool:
+    """The size of an axis, which is a number."""
+    while isinstance(n, fx.Node) and n.op in ("call_function", "call_method"):
+        name = op_name(n)
+        if name == "size" or (name == "getattr" and n.args[1:] == ("shape",)):
+            return True
+        if name not in ("getitem", "add", "sub", "mul", "iadd", "isub", "imul"):
+            return False
+        n = n.args[0]
+    return False

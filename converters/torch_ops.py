@@ -3,57 +3,32 @@
 Two registries, one line an entry: :data:`FUNCTIONS` by function name (of torch,
 torch.nn.functional, operator, builtins) and :data:`METHODS` by name of the tensor's method. A
 handler gets the :class:`Context`, then the arguments as the user wrote them, with tensors replaced
-by :class:`Sym`. An argument that its signature doesn't have is refused for it.
+by :class:`Sym`. An argument that its signature doesn't have is refused for it. Operations on
+nothing but parameters are done by torch itself (:func:`torch_trace.fold`).
 
-Whoever adds arithmetic (add, mul): fx records ``x += 1`` as operator.add, though torch writes into
-x, which :mod:`torch_inplace` can't see.
+:mod:`torch_shapes` has the handlers of what moves axes, :mod:`torch_pointwise` those of functions
+of elements, sums and reductions, :mod:`torch_layers` and :mod:`torch_recurrent` those of layers.
 """
 
 from __future__ import annotations
 
-import math
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from lstmc import graph as g
-from lstmc.graph import TIME, Axis
+from lstmc.graph import BATCH, TIME
 
-from . import weights as w
-from .torch_values import Context, Free, Opaque, Stack, Sym, Zeros, show
+from . import torch_layers as layers
+from . import torch_pointwise as p
+from . import torch_recurrent as recurrent
+from . import torch_shapes as shapes
+from .torch_values import Const, Context, Missing, Opaque, Size, Sym
 
-
-def dense(ctx: Context, input: Any, parts: dict[str, np.ndarray | None]) -> Sym:
-    weight = parts["weight"]
-    if weight is None or weight.ndim != 2:
-        ctx.refuse("its weight must have two axes")
-    x = ctx.features(input, weight.shape[1])
-    return ctx.add(g.Dense, x, (*x.axes[:-1], weight.shape[0]), **parts)
-
-
-def pointwise(fn: g.Fn) -> Callable[..., Sym]:
-    """A handler for a function of each element, as module, function and method."""
-
-    def handler(ctx: Context, input: Any, inplace: bool = False) -> Sym:
-        x = ctx.sym(input)
-        return ctx.add(g.Activation, x, x.axes, activation=fn)
-
-    return handler
-
-
-def softmax(
-    ctx: Context, input: Any, dim: int | None = None, dtype: Any = None, _stacklevel: int = 3
-) -> Sym:
-    x = ctx.sym(input)
-    if dim is None:
-        ctx.refuse("dim=None is ambiguous; say dim=-1")
-    if dtype is not None and str(dtype) != "torch.float32":
-        ctx.refuse(f"dtype={dtype} is not supported")
-    if axis(ctx, x, dim) != len(x.axes) - 1:
-        ctx.refuse(f"dim={dim} of {show(x)} is not supported, only the features (dim=-1)")
-    x = ctx.features(x)
-    return ctx.add(g.Softmax, x, x.axes)
+FLOATS = ("torch.float32", "torch.float")
+INTEGERS = ("torch.int64", "torch.int32", "torch.long", "torch.int")
+FORMATS = ("torch.contiguous_format", "torch.preserve_format", "torch.strided")
 
 
 def dropout(
@@ -64,159 +39,24 @@ def dropout(
     return input
 
 
-def linear(ctx: Context, input: Any, weight: Any, bias: Any = None) -> Sym:
-    tensors = {"weight": weight, "bias": bias}
-    for name, t in tensors.items():
-        if t is not None and type(t).__module__.partition(".")[0] != "torch":
-            ctx.refuse(f"its {name} is computed, not a parameter")
-    get = {
-        k: None if t is None else w.torch_array(f"{ctx.path}.{k}", t) for k, t in tensors.items()
-    }
-    return dense(ctx, input, w.linear(get.get, ""))
-
-
-def axis(ctx: Context, x: Sym, dim: Any, extra: int = 0) -> int:
-    """A dimension as a number from 0."""
-    rank = len(x.axes) + extra
-    if type(dim) is not int or not -rank <= dim < rank:
-        ctx.refuse(f"dim={dim} doesn't fit {show(x)}")
-    return dim % rank
-
-
-def transpose(ctx: Context, input: Any, dim0: int, dim1: int) -> Sym:
-    x = ctx.sym(input)
-    a, b = axis(ctx, x, dim0), axis(ctx, x, dim1)
-    axes = list(x.axes)
-    axes[a], axes[b] = axes[b], axes[a]
-    return Sym(x.value, tuple(axes))
-
-
-def permute(ctx: Context, input: Any, *dims: Any) -> Sym:
-    x = ctx.sym(input)
-    order = [axis(ctx, x, d) for d in flat(dims)]
-    if sorted(order) != list(range(len(x.axes))):
-        ctx.refuse(f"{dims} is not an order of {show(x)}")
-    return Sym(x.value, tuple(x.axes[d] for d in order))
-
-
-def flat(sizes: tuple[Any, ...]) -> tuple[Any, ...]:
-    """(2, 3) of f(2, 3), f((2, 3)) and f([2, 3])."""
-    return tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
-
-
-def squeeze(ctx: Context, input: Any, dim: Any = None) -> Sym:
-    x = ctx.sym(input)
-    if dim is None:
-        ctx.refuse("squeeze() also drops a batch of one; name the axis, as in squeeze(-1)")
-    drop = {axis(ctx, x, d) for d in flat((dim,))}
-    if any(not isinstance(x.axes[d], int) for d in drop):
-        ctx.refuse(f"squeeze({dim}) of {show(x)} depends on a size that is not fixed")
-    return Sym(x.value, tuple(a for i, a in enumerate(x.axes) if i not in drop or a != 1))
-
-
-def unsqueeze(ctx: Context, input: Any, dim: int) -> Sym:
-    x = ctx.sym(input)
-    at = axis(ctx, x, dim, 1)
-    return Sym(x.value, (*x.axes[:at], 1, *x.axes[at:]))
+def attribute(ctx: Context, input: Any, name: str) -> Any:
+    if isinstance(input, p.Extremum):
+        return input.values if name == "values" else Missing("the indices of a maximum or minimum")
+    if name == "shape":
+        return shapes.size(ctx, input)
+    if name in ("T", "mT") and isinstance(input, Sym) and len(input.axes) == 2:
+        return shapes.transpose(ctx, input, 0, 1)
+    if name == "ndim" and isinstance(input, Sym):
+        return len(input.axes)
+    if name not in ("device", "dtype", "layout"):
+        ctx.refuse(f"attribute '{name}' of a tensor is not supported")
+    return Opaque()
 
 
 def getitem(ctx: Context, input: Any, index: Any) -> Any:
-    """x[...]: the last step, axes of size 1, and whole axes."""
-    items = index if isinstance(index, tuple) else (index,)
-    if isinstance(input, (tuple, dict)):
-        return input[index]
-    if isinstance(input, Stack):
-        n = len(input.items)
-        if type(items[0]) is int and -n <= items[0] < n:
-            return getitem(ctx, input.items[items[0]], items[1:] or (Ellipsis,))
-        ctx.refuse("only one layer of h_n or c_n can be taken, as in h_n[-1]")
-    x = ctx.sym(input)
-    given = sum(i is not None and i is not Ellipsis for i in items)
-    if Ellipsis not in items:
-        items = (*items, Ellipsis)
-    at = items.index(Ellipsis)
-    if given > len(x.axes) or Ellipsis in items[at + 1 :]:
-        ctx.refuse(f"index {index} doesn't fit {show(x)}")
-    whole = (slice(None),) * (len(x.axes) - given)
-    rest, axes = list(x.axes), list[Axis | Free]()
-    for item in (*items[:at], *whole, *items[at + 1 :]):
-        if item is None:
-            axes.append(1)
-            continue
-        if type(item) is not int and not isinstance(item, slice):
-            ctx.refuse(f"an index of {show(x)} is computed; only numbers and ':' are supported")
-        a = rest.pop(0)
-        last_step = a == TIME and item in (-1, slice(-1, None))
-        if last_step:
-            x = ctx.add(g.LastStep, x, ())
-        if item in (slice(None), slice(0, None)) or (a == 1 and item == slice(-1, None)):
-            axes.append(a)
-        elif last_step and isinstance(item, slice):
-            axes.append(1)
-        elif not last_step and not (a == 1 and item in (0, -1)):
-            what = "time steps other than the last (-1)" if a == TIME else f"parts of axis {a}"
-            ctx.refuse(f"index {index} of {show(ctx.sym(input))}: {what} can't be taken")
-    return Sym(x.value, tuple(axes))
-
-
-def select(ctx: Context, input: Any, dim: int, index: int) -> Any:
-    return getitem(ctx, input, (slice(None),) * axis(ctx, ctx.sym(input), dim) + (index,))
-
-
-def merge(ctx: Context, x: Sym, group: list[Axis | Free]) -> Axis | Free:
-    """One axis for several that a reshape makes one."""
-    group = [a for a in group if a != 1]
-    if len(group) <= 1:
-        return group[0] if group else 1
-    sizes = [a for a in group if isinstance(a, int)]
-    if len(sizes) != len(group):
-        ctx.refuse(f"reshapes {show(x)} across batch or time, which is not supported")
-    return math.prod(sizes)
-
-
-def reshape(ctx: Context, input: Any, *shape: Any) -> Sym:
-    """Only where the axes stay what they are, but for those of size 1."""
-    x = ctx.sym(input)
-    target = [ctx.size(t) for t in flat(shape)]
-    source = [a for a in x.axes if a != 1]
-    axes: list[Axis | Free] = []
-    for i, t in enumerate(target):
-        if t == -1 and type(t) is int:
-            after = sum(u != 1 for u in target[i + 1 :])
-            count = max(len(source) - after, 0)
-            axes.append(merge(ctx, x, source[:count]))
-            source = source[count:]
-        elif t == 1:
-            axes.append(1)
-        elif source and t == source[0]:
-            axes.append(source.pop(0))
-        else:
-            ctx.refuse(f"reshapes {show(x)} to {show(Sym('', tuple(target)))}: not supported")
-    if source:
-        ctx.refuse(f"reshapes {show(x)} to {show(Sym('', tuple(target)))}: not supported")
-    return Sym(x.value, tuple(axes))
-
-
-def flatten(ctx: Context, input: Any, start_dim: int = 0, end_dim: int = -1) -> Sym:
-    x = ctx.sym(input)
-    a, b = axis(ctx, x, start_dim), axis(ctx, x, end_dim)
-    return Sym(x.value, (*x.axes[:a], merge(ctx, x, list(x.axes[a : b + 1])), *x.axes[b + 1 :]))
-
-
-def size(ctx: Context, input: Any, dim: int | None = None) -> Any:
-    if isinstance(input, Stack):
-        axes: tuple[Any, ...] = (len(input.items), *input.items[0].axes)
-        return axes if dim is None else axes[dim]
-    x = ctx.sym(input)
-    return x.axes if dim is None else x.axes[axis(ctx, x, dim)]
-
-
-def attribute(ctx: Context, input: Any, name: str) -> Any:
-    if name == "shape":
-        return size(ctx, input)
-    if name not in ("device", "dtype"):
-        ctx.refuse(f"attribute '{name}' of a tensor is not supported")
-    return Opaque()
+    if isinstance(input, p.Extremum):
+        return attribute(ctx, input, ("values", "indices")[index])
+    return shapes.getitem(ctx, input, index)
 
 
 def same(ctx: Context, input: Any) -> Any:
@@ -224,68 +64,179 @@ def same(ctx: Context, input: Any) -> Any:
     return input
 
 
+def to_float(ctx: Context, input: Any) -> Any:
+    """Numbers as float32, which they are inside lstmc anyway."""
+    return dataclasses.replace(ctx.any(input), kind="float") if isinstance(input, Sym) else input
+
+
+def to_ints(ctx: Context, input: Any) -> Any:
+    x = ctx.any(input)
+    if x.kind == "bool":
+        return dataclasses.replace(x, kind="int")
+    if x.kind == "float":
+        ctx.refuse("cuts floats to integers, which is not supported")
+    return ctx.ints(x)
+
+
+def to_bool(ctx: Context, input: Any) -> Any:
+    x = ctx.any(input)
+    return x if x.kind == "bool" else p.not_equal(ctx, x, 0)
+
+
 def to(ctx: Context, input: Any, *args: Any, **kwargs: Any) -> Any:
-    for a in (*args, *kwargs.values()):
-        if str(a).startswith("torch.") and str(a) not in (
-            "torch.float32",
-            "torch.contiguous_format",
-        ):
+    for a in (*args, *(v for k, v in kwargs.items() if k not in ("non_blocking", "copy"))):
+        name = str(a)
+        if name in FLOATS:
+            input = to_float(ctx, input)
+        elif name in INTEGERS:
+            input = to_ints(ctx, input)
+        elif name == "torch.bool":
+            input = to_bool(ctx, input)
+        elif isinstance(a, Sym):
+            input = type_as(ctx, input, a)
+        elif name.startswith("torch.") and name not in FORMATS:
             ctx.refuse(f"conversion to {a} is not supported")
     return input
 
 
-def zeros(ctx: Context, *args: Any, **kwargs: Any) -> Zeros:
-    return Zeros()
+def type_as(ctx: Context, input: Any, other: Any) -> Any:
+    if ctx.any(other).kind != "float":
+        ctx.refuse("takes the type of a tensor that may hold no floats")
+    return to_float(ctx, input)
+
+
+def full(ctx: Context, sizes: Any, value: Any, **kwargs: Any) -> Const:
+    """A constant of sizes that may be those of batch and time."""
+    if not isinstance(value, (int, float)):
+        ctx.refuse("its value is computed")
+    dtype = kwargs.get("dtype")
+    if dtype is not None and not isinstance(dtype, Opaque) and str(dtype) not in FLOATS:
+        ctx.refuse(f"dtype={dtype} is not supported")
+    axes: list[Any] = []
+    like = ""
+    for s in shapes.flat((sizes,)) if isinstance(sizes, (tuple, list)) else (sizes,):
+        if isinstance(s, Size) and len(s.axes) == 1 and s.add == 0 and s.axes[0] in (BATCH, TIME):
+            axes.append(s.axes[0])
+            like = s.value if s.axes[0] == TIME else like
+        elif type(s) is int and s > 0:
+            axes.append(s)
+        else:
+            ctx.refuse("makes a tensor of a size that is not known")
+    shape = [1 if isinstance(a, str) else a for a in axes]
+    return Const(np.full(shape, value, np.float32), tuple(axes), like)
+
+
+def filled(value: float) -> Callable[..., Any]:
+    """torch.zeros and ones."""
+
+    def handler(ctx: Context, *sizes: Any, **kwargs: Any) -> Const:
+        given = kwargs.pop("size", None)
+        return full(ctx, shapes.flat(sizes if given is None else (given,)), value, **kwargs)
+
+    return handler
+
+
+def filled_like(value: float) -> Callable[..., Any]:
+    def handler(ctx: Context, input: Any, **kwargs: Any) -> Const:
+        return full(ctx, shapes.size(ctx, input), value, **kwargs)
+
+    return handler
+
+
+def new_filled(value: float) -> Callable[..., Any]:
+    def handler(ctx: Context, input: Any, *sizes: Any, **kwargs: Any) -> Const:
+        return filled(value)(ctx, *sizes, **kwargs)
+
+    return handler
+
+
+def full_like(ctx: Context, input: Any, fill_value: Any, **kwargs: Any) -> Const:
+    return full(ctx, shapes.size(ctx, input), fill_value, **kwargs)
+
+
+def new_full(ctx: Context, input: Any, size: Any, fill_value: Any, **kwargs: Any) -> Const:
+    return full(ctx, size, fill_value, **kwargs)
 
 
 def requires_grad(ctx: Context, input: Any, requires_grad: bool = True) -> Any:
     return input
 
 
+def matrix_transpose(ctx: Context, input: Any) -> Any:
+    return shapes.transpose(ctx, input, 0, 1)
+
+
+def dimension(ctx: Context, input: Any) -> int:
+    return len(ctx.any(input).axes)
+
+
 # ---------------------------------------------------------------------------------- registries
 
-relu, sigmoid, tanh = pointwise(g.RELU), pointwise(g.SIGMOID), pointwise(g.TANH)
-hardsigmoid, exp = pointwise(g.HARD_SIGMOID_TORCH), pointwise(g.Fn("exponential"))
+e = p.elementwise
+POINTWISE: dict[str, Callable[..., Any]] = {  # functions that are methods, too
+    "relu": e("relu"), "sigmoid": e("sigmoid"), "tanh": e("tanh"), "exp": e("exponential"),
+    "abs": e("abs"), "sqrt": e("sqrt"), "square": e("square"), "reciprocal": e("reciprocal"),
+    "log": e("log"), "erf": e("erf"), "sign": e("sign"), "rsqrt": p.rsqrt,
+    "softmax": p.softmax, "log_softmax": p.log_softmax, "neg": p.negate, "pow": p.power,
+    "clamp": p.clamp, "clip": p.clamp,
+    "add": p.add, "sub": p.subtract, "mul": p.multiply, "div": p.divide,
+    "maximum": p.binary("maximum"), "minimum": p.binary("minimum"),
+    "max": p.extremum("maximum"), "min": p.extremum("minimum"),
+    "sum": p.reduction("sum"), "mean": p.reduction("mean"),
+    "amax": p.reduction("maximum"), "amin": p.reduction("minimum"),
+    "ne": p.not_equal, "eq": p.equal, "logical_not": p.logical_not,
+    "logical_and": p.logical("multiply"), "logical_or": p.logical("maximum"),
+    "matmul": p.matmul, "bmm": p.matmul, "prelu": p.prelu, "hardshrink": p.shrink("hard_shrink"),
+}  # fmt: skip
+
+SHAPES: dict[str, Callable[..., Any]] = {  # likewise
+    "transpose": shapes.transpose, "swapaxes": shapes.transpose, "swapdims": shapes.transpose,
+    "permute": shapes.permute, "squeeze": shapes.squeeze, "unsqueeze": shapes.unsqueeze,
+    "select": shapes.select, "narrow": shapes.narrow, "reshape": shapes.reshape,
+    "flatten": shapes.flatten, "unflatten": shapes.unflatten, "split": shapes.split,
+    "chunk": shapes.chunk, "unbind": shapes.unbind, "flip": shapes.flip,
+    "clone": same, "detach": same, "t": matrix_transpose,
+}  # fmt: skip
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "relu": relu,
-    "sigmoid": sigmoid,
-    "tanh": tanh,
-    "hardsigmoid": hardsigmoid,
-    "exp": exp,
-    "softmax": softmax,
-    "dropout": dropout,
-    "linear": linear,
-    "transpose": transpose,
-    "swapaxes": transpose,
-    "permute": permute,
-    "squeeze": squeeze,
-    "unsqueeze": unsqueeze,
-    "select": select,
-    "reshape": reshape,
-    "flatten": flatten,
-    "clone": same,
-    "getitem": getitem,
-    "getattr": attribute,
-    "zeros": zeros,
-    "zeros_like": zeros,
-}
+    **POINTWISE,
+    **SHAPES,
+    "truediv": p.divide, "subtract": p.subtract, "multiply": p.multiply, "divide": p.divide,
+    "invert": p.logical_not, "and_": p.logical("multiply"), "or_": p.logical("maximum"),
+    "iadd": p.add, "isub": p.subtract, "imul": p.multiply, "itruediv": p.divide,
+    "negative": p.negate, "absolute": e("abs"), "pos": same,
+    "relu6": e("clip", 0.0, 6.0), "hardsigmoid": e("hard_sigmoid", 1 / 6, 0.5),
+    "hardswish": e("hard_silu", 1 / 6, 0.5), "silu": e("silu", 1.0), "mish": e("mish"),
+    "selu": e("selu", 1.6732632423543772, 1.0507009873554805), "softsign": e("softsign"),
+    "log_sigmoid": e("log_sigmoid"), "logsigmoid": e("log_sigmoid"), "tanhshrink": e("tanh_shrink"),
+    "softplus": p.softplus, "elu": p.elu, "celu": p.celu, "gelu": p.gelu, "rrelu": p.rrelu,
+    "leaky_relu": p.leaky_relu, "hardtanh": p.hardtanh, "threshold": p.threshold,
+    "softshrink": p.shrink("soft_shrink"), "softmin": p.softmin, "glu": p.glu,
+    "dropout": dropout, "dropout1d": dropout, "alpha_dropout": dropout,
+    "feature_dropout": dropout, "feature_alpha_dropout": dropout,
+    "linear": layers.linear, "embedding": layers.embedding, "layer_norm": layers.layer_norm,
+    "batch_norm": layers.batch_norm_function, "conv1d": layers.conv1d,
+    "max_pool1d": layers.max_pool, "avg_pool1d": layers.avg_pool, "pad": layers.pad,
+    "adaptive_avg_pool1d": layers.adaptive("mean"),
+    "adaptive_max_pool1d": layers.adaptive("maximum"),
+    "cat": shapes.cat, "concat": shapes.cat, "concatenate": shapes.cat, "stack": shapes.stack,
+    "getitem": getitem, "getattr": attribute,
+    "zeros": filled(0.0), "ones": filled(1.0), "full": full,
+    "zeros_like": filled_like(0.0), "ones_like": filled_like(1.0), "full_like": full_like,
+    "pack_padded_sequence": recurrent.pack_padded, "pad_packed_sequence": recurrent.pad_packed,
+}  # fmt: skip
 
 METHODS: dict[str, Callable[..., Any]] = {
-    **{k: FUNCTIONS[k] for k in ("relu", "sigmoid", "tanh", "exp", "softmax")},
-    **{k: FUNCTIONS[k] for k in ("transpose", "swapaxes", "permute", "squeeze", "unsqueeze")},
-    **{k: FUNCTIONS[k] for k in ("select", "reshape", "flatten", "clone")},
-    "view": reshape,
-    "size": size,
-    "contiguous": same,
-    "detach": same,
-    "float": same,
-    "cpu": same,
-    "cuda": same,
-    "to": to,
-    "new_zeros": zeros,
-    "requires_grad_": requires_grad,
-    "relu_": relu,
-    "sigmoid_": sigmoid,
-    "tanh_": tanh,
-}
+    **POINTWISE,
+    **SHAPES,
+    "view": shapes.reshape, "size": shapes.size, "dim": dimension, "ndimension": dimension,
+    "expand": shapes.expand, "expand_as": shapes.expand_as, "repeat": shapes.repeat,
+    "view_as": lambda ctx, input, other: shapes.reshape(ctx, input, *shapes.size(ctx, other)),
+    "contiguous": same, "cpu": same, "cuda": same, "tolist": to_ints,
+    "float": to_float, "long": to_ints, "int": to_ints, "bool": to_bool, "to": to,
+    "type_as": type_as, "requires_grad_": requires_grad,
+    "new_zeros": new_filled(0.0), "new_ones": new_filled(1.0), "new_full": new_full,
+    "relu_": e("relu"), "sigmoid_": e("sigmoid"), "tanh_": e("tanh"), "exp_": e("exponential"),
+    "add_": p.add, "sub_": p.subtract, "mul_": p.multiply, "div_": p.divide,
+    "clamp_": p.clamp, "neg_": p.negate, "abs_": e("abs"), "sqrt_": e("sqrt"),
+}  # fmt: skip

@@ -10,9 +10,12 @@ Sources: torch/fx/_symbolic_trace.py (Tracer), torch/fx/node.py (node kinds).
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import itertools
 import operator
+import sys
+import types
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,21 +28,44 @@ from lstmc import graph as g
 from lstmc.errors import ConversionError
 from lstmc.graph import BATCH, TIME, Axis
 
-from .torch_inplace import check_in_place, op_name, where
+from .torch_finish import finish
+from .torch_inplace import Proxy, check_in_place, op_name, where
 from .torch_modules import MODULES
 from .torch_ops import FUNCTIONS, METHODS
-from .torch_values import Context, Free, LayoutError, Stack, Sym, UnknownSizeError, input_value
+from .torch_pointwise import Extremum
+from .torch_values import (
+    Const,
+    Context,
+    Free,
+    LayoutError,
+    Missing,
+    Opaque,
+    Packed,
+    Size,
+    Sym,
+    UnknownSizeError,
+    input_value,
+    is_tensor,
+)
 
-# Layouts tried for an input, in this order; "F" is its number of features.
+# Layouts tried for an input, in this order; "F" is its number of features, "N" of layers or such.
 LAYOUTS: tuple[tuple[Axis, ...], ...] = (
     (BATCH, "F"),
     (BATCH, TIME, "F"),
     (TIME, BATCH, "F"),
+    (BATCH, "F", TIME),
     (BATCH, TIME),
     (TIME, BATCH),
+    ("N", BATCH, "F"),
     (BATCH,),
 )
-_MAX_INPUTS = 3  # layouts of several inputs multiply
+_MAX_INPUTS = 5  # layouts of several inputs multiply
+# What a recurrent module by itself gives, if that is two things.
+_BARE: dict[type | None, tuple[str, str]] = {
+    torch.nn.GRU: ("output", "h_n"),
+    torch.nn.RNN: ("output", "h_n"),
+    torch.nn.LSTMCell: ("h_1", "c_1"),
+}
 _ADVICE = "simplify forward, or export the model to ONNX and convert that"
 _WRAPPERS = {
     "OptimizedModule": "_orig_mod",  # torch.compile
@@ -113,11 +139,25 @@ def leaf_class(m: torch.nn.Module) -> type | None:
 
 
 class _Tracer(fx.Tracer):
-    """torch's modules are leaves; torch.zeros of traced sizes is recorded, not run."""
+    """torch's modules are leaves; so is what packs sequences, and what makes tensors of sizes."""
+
+    # A buffer would otherwise be its own value, and forward could write into it.
+    proxy_buffer_attributes = True
 
     def __init__(self) -> None:
-        super().__init__(autowrap_functions=(torch.zeros,))
-        getattr(self, "_autowrap_search", []).append(torch)
+        rnn = torch.nn.utils.rnn
+        packing = (rnn.pack_padded_sequence, rnn.pad_packed_sequence)
+        leaves = (torch.zeros, torch.ones, torch.full, *packing)
+        super().__init__(autowrap_functions=leaves)
+        # They are replaced wherever a module has them, whatever it calls them.
+        for m in list(sys.modules.values()):
+            if isinstance(m, types.ModuleType) and any(
+                v is f for v in list(vars(m).values()) for f in leaves
+            ):
+                self._autowrap_search.append(m)
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return Proxy(node, self)
 
     def is_leaf_module(self, m: torch.nn.Module, module_qualified_name: str) -> bool:
         return leaf_class(m) is not None
@@ -133,19 +173,31 @@ def _trace(module: torch.nn.Module) -> fx.Graph:
     if leaf_class(module) is not None:
         graph = fx.Graph()
         x = [graph.placeholder(n) for n, p in parameters.items() if p.default is p.empty]
-        graph.output(graph.create_node("call_module", "", tuple(x), {}, "lstm"))
+        own = type(module).__name__.lower()
+        graph.output(graph.create_node("call_module", "", tuple(x), {}, own))
         return graph
     # Arguments with a default keep it, so that "if hidden is None" can be followed.
     defaults = {n: p.default for n, p in parameters.items() if p.default is not p.empty}
+    before = torch.get_rng_state()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _Tracer().trace(module, concrete_args=defaults or None)
+            graph = _Tracer().trace(module, concrete_args=defaults or None)
     except Exception as e:  # forward is the user's code: anything may come out of it
         reason = (str(e).splitlines() or [type(e).__name__])[0]
+        advice = _ADVICE
+        if "interpreted as an integer" in reason:
+            advice = (
+                "a loop over the time steps of an input has no end here; give the whole sequence "
+                "to nn.LSTM, nn.GRU or nn.RNN instead of a cell step by step"
+            )
         raise ConversionError(
-            f"{type(module).__name__}: torch.fx can't follow forward: {reason}; {_ADVICE}"
+            f"{type(module).__name__}: torch.fx can't follow forward: {reason}; {advice}"
         ) from e
+    if not torch.equal(before, torch.get_rng_state()):
+        torch.set_rng_state(before)
+        raise ConversionError(f"{type(module).__name__}: forward draws random numbers")
+    return graph
 
 
 def _check_hooks(m: torch.nn.Module, name: str) -> None:
@@ -186,23 +238,59 @@ def _interpret(
         if str(n.target).startswith("*"):
             raise ConversionError(f"forward takes {n.target}; give it named arguments")
     shapes = _example_shapes([str(n.target) for n in inputs], example)
+    return _search(nodes, inputs, shapes, root)
+
+
+def _search(
+    nodes: list[fx.Node], inputs: list[fx.Node], shapes: list[tuple[int, ...] | None], root: Any
+) -> tuple[list[g.Value], dict[str, Any], list[g.Layer]]:
+    """The first layouts of the inputs under which everything makes sense.
+
+    At first without taking axes of a fixed size for time, as a decoder that is fed one step has
+    them. Layouts that failed at a node are not tried again for what that node doesn't depend on.
+    """
     best, error = -1, ConversionError("the example fits no layout of axes that lstmc knows")
-    for layouts in itertools.product(LAYOUTS, repeat=len(inputs)):
-        if any(s is not None and len(s) != len(a) for s, a in zip(shapes, layouts, strict=True)):
-            continue
-        done = 0
-        try:
-            for result in _attempt(nodes, inputs, layouts, shapes, root):
-                if result is not None:
-                    return result
-                done += 1
-        except UnknownSizeError:
-            raise
-        except ConversionError as e:
-            rank = 2 * done + (not isinstance(e, LayoutError))
-            if rank > best:
-                best, error = rank, e
+    reads = _reads(nodes, inputs)
+    for lenient in (False, True):
+        failed: list[dict[int, tuple[Axis, ...]]] = []
+        for layouts in itertools.product(LAYOUTS, repeat=len(inputs)):
+            sizes = zip(shapes, layouts, strict=True)
+            if any(s is not None and len(s) != len(a) for s, a in sizes):
+                continue
+            if any(all(layouts[i] == a for i, a in f.items()) for f in failed):
+                continue
+            done = 0
+            try:
+                for result in _attempt(nodes, inputs, layouts, shapes, root, lenient):
+                    if result is not None:
+                        return result
+                    done += 1
+            except UnknownSizeError:
+                raise
+            except ConversionError as e:
+                if done <= len(nodes):
+                    failed.append({i: layouts[i] for i in reads[nodes[done - 1]]})
+                rank = 2 * done + (not isinstance(e, LayoutError))
+                if rank > best:
+                    best, error = rank, e
     raise error
+
+
+def _reads(nodes: list[fx.Node], inputs: list[fx.Node]) -> dict[fx.Node, set[int]]:
+    """Which inputs decide whether a node makes sense: those that it, or one before it, reads."""
+    # What a node says about a size of an input may come to light at any later node that reads
+    # that input; so inputs that ever met in a node count together.
+    reads: dict[fx.Node, set[int]] = {}
+    met: list[set[int]] = [{i} for i in range(len(inputs))]
+    for n in nodes:
+        own = {inputs.index(n)} if n in inputs else set[int]()
+        own = own.union(*(reads[m] for m in n.all_input_nodes if m in reads))
+        reads[n] = own
+        together = set[int]().union(*(met[i] for i in own)) if own else own
+        for i in together:
+            met[i] = together
+        reads[n] = together
+    return reads
 
 
 def _example_shapes(names: list[str], example: Any) -> list[tuple[int, ...] | None]:
@@ -224,29 +312,31 @@ def _attempt(
     layouts: tuple[tuple[Axis, ...], ...],
     shapes: list[tuple[int, ...] | None],
     root: torch.nn.Module,
+    lenient: bool,
 ) -> Iterator[Any]:
-    """Give each node its meaning; yields once a node, the result at last."""
+    """Give each node its meaning; yields once before a node, the result at last."""
     modules = dict(root.named_modules(remove_duplicate=False))
-    ctx = Context()
+    ctx = Context(lenient=lenient, first=input_value(str(inputs[0].target)))
     env: dict[fx.Node, Any] = {}
+    steps: dict[str, int] = {}
     for n, layout, shape in zip(inputs, layouts, shapes, strict=True):
-        free = Free(str(n.target))
-        env[n] = Sym(input_value(str(n.target)), tuple(free if a == "F" else a for a in layout))
-        if shape is not None and free in env[n].axes:
-            ctx.sizes[free] = shape[-1]
+        name = str(n.target)
+        axes = tuple(Free(name, i) if a in ("F", "N") else a for i, a in enumerate(layout))
+        env[n] = Sym(input_value(name), axes, kind=f"?{name}")
+        for a, size in zip(axes, shape or (), strict=False):
+            if isinstance(a, Free):
+                ctx.sizes[a] = size
+            elif a == TIME:
+                steps[input_value(name)] = size
     for node in nodes:
         yield None
         if node.op == "placeholder":
             continue
         args = fx.node.map_arg(node.args, lambda n: env[n])
         kwargs = fx.node.map_arg(node.kwargs, lambda n: env[n])
-        args = tuple(_plain(a) for a in args)
+        args, kwargs = _plain(tuple(args)), _plain(dict(kwargs))
         if node.op == "output":
-            values = [
-                g.Value(str(n.target), _axes(ctx, env[n], f"input '{n.target}'")) for n in inputs
-            ]
-            results = {k: _output(ctx, k, v) for k, v in outputs(args[0]).items()}
-            yield values, results, ctx.layers
+            yield _result(ctx, inputs, env, outputs(args[0], root), steps)
             return
         ctx.where = where(node, modules)
         if node.op == "get_attr":
@@ -254,18 +344,79 @@ def _attempt(
         elif node.op == "call_module":
             env[node] = _call_module(ctx, modules[str(node.target)], str(node.target), args, kwargs)
         else:
-            name = op_name(node)
-            table = METHODS if node.op == "call_method" else FUNCTIONS
             ctx.path = node.name
-            if name not in table:
-                ctx.refuse(f"'{name}' is not supported; {_ADVICE}")
-            env[node] = _call(ctx, table[name], args, kwargs)
+            env[node] = _call_function(ctx, node, args, kwargs)
+
+
+def _result(
+    ctx: Context, inputs: list[fx.Node], env: dict[fx.Node, Any], returned: dict[str, Any],
+    steps: dict[str, int],
+) -> tuple[list[g.Value], dict[str, Any], list[g.Layer]]:  # fmt: skip
+    results = {k: _output(ctx, k, v) for k, v in returned.items()}
+    if all(isinstance(r, ConversionError) for r in results.values()):
+        raise next(iter(results.values()))
+    values = []
+    for n in inputs:
+        name = str(n.target)
+        axes = _axes(ctx, env[n], f"input '{name}'")
+        dtype = {"int": "int64", "bool": "bool"}.get(ctx.kinds.get(name, ""), "float32")
+        values.append(g.Value(input_value(name), axes, dtype))
+    values = finish(ctx, values, steps)
+    plain = [
+        dataclasses.replace(v, name=str(n.target)) for v, n in zip(values, inputs, strict=True)
+    ]
+    return plain, results, ctx.layers
+
+
+def _call_function(ctx: Context, node: fx.Node, args: Any, kwargs: Any) -> Any:
+    name = op_name(node)
+    everything = [*_leaves(args), *_leaves(kwargs)]
+    if any(is_tensor(a) for a in everything) and not any(
+        isinstance(a, (Sym, Const, Size, Packed, Opaque, Missing)) for a in everything
+    ):
+        return fold(ctx, node, name, args, kwargs)
+    table = METHODS if node.op == "call_method" else FUNCTIONS
+    if name not in table:
+        ctx.refuse(f"'{name}' is not supported; {_ADVICE}")
+    return _call(ctx, table[name], args, kwargs)
+
+
+def _leaves(x: Any) -> Iterator[Any]:
+    if isinstance(x, slice):
+        yield from (x.start, x.stop, x.step)
+    elif isinstance(x, (tuple, dict)):
+        for v in x.values() if isinstance(x, dict) else x:
+            yield from _leaves(v)
+    else:
+        yield x
+
+
+def fold(ctx: Context, node: fx.Node, name: str, args: Any, kwargs: Any) -> Any:
+    """What an operation on parameters alone gives: torch itself says."""
+    if "." in name:  # no function of torch
+        ctx.refuse(f"'{name}' is not supported; {_ADVICE}")
+    before = torch.get_rng_state()
+    try:
+        with torch.no_grad():
+            if node.op == "call_method":
+                result = getattr(args[0], name)(*args[1:], **kwargs)
+            else:
+                result = node.target(*args, **kwargs)  # type: ignore[operator]
+    except Exception as e:
+        reason = (str(e).splitlines() or [type(e).__name__])[0]
+        ctx.refuse(f"'{name}' of parameters fails: {reason}")
+    if not torch.equal(before, torch.get_rng_state()):
+        torch.set_rng_state(before)
+        ctx.refuse(f"'{name}' draws random numbers")
+    return _plain(result)
 
 
 def _plain(a: Any) -> Any:
     """fx's immutable lists and dicts as Python's own."""
     if isinstance(a, (tuple, list)):
         return tuple(_plain(x) for x in a)
+    if isinstance(a, slice):
+        return slice(_plain(a.start), _plain(a.stop), _plain(a.step))
     return {k: _plain(v) for k, v in a.items()} if isinstance(a, dict) else a
 
 
@@ -295,41 +446,49 @@ def _call(ctx: Context, handler: Any, args: Any, kwargs: Any) -> Any:
 # ------------------------------------------------------------------------------------- outputs
 
 
-def outputs(result: Any) -> dict[str, Any]:
+def outputs(result: Any, root: Any = None) -> dict[str, Any]:
     """What forward returns, by name."""
     if isinstance(result, dict):
-        return {str(k): v for k, v in result.items()}
+        return {str(k) + n: v for k, x in result.items() for n, v in _parts(x).items()}
     if isinstance(result, tuple) and len(result) != 1:
         pair = result[1] if len(result) == 2 else None
         if isinstance(pair, tuple) and len(pair) == 2:  # an LSTM's own result
             return {"output": result[0], "h_n": pair[0], "c_n": pair[1]}
-        return {f"output_{i}": v for i, v in enumerate(result)}
+        named = _BARE.get(leaf_class(root)) if root is not None else None
+        if named:
+            return dict(zip(named, result, strict=True))
+        return {f"output{n}": v for n, v in _parts(result).items()}
     return {"output": result[0] if isinstance(result, tuple) else result}
+
+
+def _parts(x: Any) -> dict[str, Any]:
+    """The parts of a tuple of tuples, as suffixes of a name: _0, _1_0, _1_1 ..."""
+    if isinstance(x, Extremum):
+        x = (x.values, Missing("the indices of a maximum or minimum"))
+    if not isinstance(x, tuple):
+        return {"": x}
+    return {f"_{i}{n}": v for i, part in enumerate(x) for n, v in _parts(part).items()}
 
 
 def _output(ctx: Context, name: str, x: Any) -> Any:
     """An output as (value, axes), or the ConversionError to raise if it is wanted."""
     try:
-        ctx.where = f"output '{name}'"
-        if isinstance(x, Stack):
-            ctx.refuse(
-                f"it is the state of all {len(x.items)} layers of a stacked LSTM, [num_layers, "
-                "batch, H], which can't be laid out; return one layer's, as in h_n[-1], or name "
-                "the outputs you want, as in outputs=['output']"
-            )
+        ctx.where = ctx.path = f"output '{name}'"
         sym = ctx.sym(x)
         return sym.value, _axes(ctx, sym, ctx.where)
-    except UnknownSizeError:
+    except (UnknownSizeError, LayoutError):
         raise
     except ConversionError as e:
         return e
 
 
-def _axes(ctx: Context, x: Sym, name: str) -> tuple[Axis, ...]:
-    for a in ctx.sym(x).axes:
+def _axes(ctx: Context, x: Any, name: str) -> tuple[Axis, ...]:
+    axes: tuple[Any, ...] = ctx.any(x).axes
+    for a in axes:
         if isinstance(a, Free):
             raise UnknownSizeError(
                 f"{name}: can't tell its number of features; pass example=, an array it takes"
             )
-    axes: tuple[Any, ...] = ctx.sym(x).axes
+        if not isinstance(a, (str, int)):
+            ctx.refuse(f"an axis of it is {a}, which can't be laid out")
     return axes

@@ -143,37 +143,66 @@ def join(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
 
 
-def lstm(get: Get, prefix: str, suffix: str = "") -> dict[str, np.ndarray | None]:
-    """weight_ih, weight_hh and bias of one torch LSTM layer, keys ending in ``suffix``.
+GATES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "LSTM": lambda a: gates.lstm("pytorch", a),
+    "GRU": lambda a: gates.gru("pytorch", a),
+    "RNN": lambda a: a,
+}
+GATE_COUNTS = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
-    torch adds b_ih and b_hh to the products one after the other; lstmc takes their float32 sum.
-    Source: torch.nn.LSTM, "Variables", and torch.nn.LSTMCell for the keys without a suffix.
+
+def recurrent(
+    kind: str, get: Get, prefix: str, suffix: str = "", projection: bool = False
+) -> dict[str, np.ndarray | None]:
+    """Weights of one direction of one torch LSTM, GRU or RNN layer, keys ending in ``suffix``.
+
+    torch adds b_ih and b_hh to the products one after the other; lstmc takes their float32 sum,
+    but for the candidate of a GRU, n = tanh(W_in x + b_in + r * (W_hn h + b_hn)), where b_hn stays
+    by itself. Sources: torch.nn.LSTM, GRU and RNN, "Variables" (weight_hr: the projection), and
+    torch.nn.LSTMCell for the keys without a suffix.
     """
     found = {}
-    for key in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+    count = GATE_COUNTS[kind]
+    size = f"{count} * hidden_size" if count > 1 else "hidden_size"
+    keys = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]
+    for key in keys:
         name = join(prefix, key + suffix)
         array = get(name)
         rank = 2 if key.startswith("weight") else 1
         if array is None:
             if rank == 2:
-                raise ConversionError(f"LSTM '{prefix}': its weight '{name}' is missing")
+                raise ConversionError(f"{kind} '{prefix}': its weight '{name}' is missing")
             continue
-        if array.ndim != rank or array.shape[0] % 4:
-            shape = "[4 * hidden_size]" if rank == 1 else "[4 * hidden_size, ...]"
+        if array.ndim != rank or array.shape[0] % count:
+            shape = f"[{size}]" if rank == 1 else f"[{size}, ...]"
             raise ConversionError(
-                f"LSTM '{prefix}': '{name}' has shape {list(array.shape)}, expected {shape}"
+                f"{kind} '{prefix}': '{name}' has shape {list(array.shape)}, expected {shape}"
             )
-        found[key] = gates.lstm("pytorch", float32(name, array))
+        found[key] = GATES[kind](float32(name, array))
     b_ih, b_hh = found.get("bias_ih"), found.get("bias_hh")
     if (b_ih is None) != (b_hh is None):
-        raise ConversionError(f"LSTM '{prefix}': has one of bias_ih{suffix}, bias_hh{suffix} only")
-    bias = None
+        raise ConversionError(
+            f"{kind} '{prefix}': has one of bias_ih{suffix}, bias_hh{suffix} only"
+        )
+    out: dict[str, np.ndarray | None] = {
+        "weight_ih": found["weight_ih"], "weight_hh": found["weight_hh"], "bias": None
+    }  # fmt: skip
     if b_ih is not None and b_hh is not None:
         if b_ih.shape != b_hh.shape:
-            raise ConversionError(f"LSTM '{prefix}': bias_ih and bias_hh differ in shape")
+            raise ConversionError(f"{kind} '{prefix}': bias_ih and bias_hh differ in shape")
+        if kind == "GRU":
+            summed = 2 * len(b_hh) // 3
+            out["recurrent_bias"] = b_hh[summed:]
+            b_hh = np.concatenate([b_hh[:summed], np.zeros_like(b_hh[summed:])])
         with np.errstate(over="ignore"):
-            bias = float32(join(prefix, "bias_ih + bias_hh"), b_ih + b_hh)
-    return {"weight_ih": found["weight_ih"], "weight_hh": found["weight_hh"], "bias": bias}
+            out["bias"] = float32(join(prefix, "bias_ih + bias_hh"), b_ih + b_hh)
+    if projection:
+        name = join(prefix, "weight_hr" + suffix)
+        array = get(name)
+        if array is None:
+            raise ConversionError(f"{kind} '{prefix}': its weight '{name}' is missing")
+        out["weight_hr"] = float32(name, array)
+    return out
 
 
 def linear(get: Get, prefix: str) -> dict[str, np.ndarray | None]:
@@ -188,12 +217,35 @@ def linear(get: Get, prefix: str) -> dict[str, np.ndarray | None]:
     }
 
 
-# What torch calls the functions that lstmc knows. hardsigmoid: torch.nn.Hardsigmoid, x/6 + 1/2.
-ACTIVATIONS: dict[str, g.Fn] = {
-    "linear": g.LINEAR,
-    "sigmoid": g.SIGMOID,
-    "tanh": g.TANH,
-    "relu": g.RELU,
-    "hard_sigmoid": g.HARD_SIGMOID_TORCH,
-    "exponential": g.Fn("exponential"),
+# Functions of a cell or a layer by the names they have in torch.nn.functional (and in Keras), with
+# alpha and beta as torch has them.
+ACTIVATIONS: dict[str, tuple[str, float, float]] = {
+    "linear": ("linear", 0, 0),
+    "sigmoid": ("sigmoid", 0, 0),
+    "tanh": ("tanh", 0, 0),
+    "relu": ("relu", 0, 0),
+    "hard_sigmoid": ("hard_sigmoid", 1 / 6, 0.5),
+    "exponential": ("exponential", 0, 0),
+    "relu6": ("clip", 0, 6),
+    "hard_tanh": ("clip", -1, 1),
+    "hard_swish": ("hard_silu", 1 / 6, 0.5),
+    "leaky_relu": ("leaky_relu", 0.01, 0),
+    "elu": ("elu", 1, 0),
+    "selu": ("selu", 1.6732632423543772, 1.0507009873554805),
+    "celu": ("celu", 1, 0),
+    "gelu": ("gelu", 0, 0),
+    "gelu_tanh": ("gelu_tanh", 0, 0),
+    "silu": ("silu", 1, 0),
+    "swish": ("silu", 1, 0),
+    "mish": ("mish", 0, 0),
+    "softplus": ("softplus", 0, 0),
+    "softsign": ("softsign", 0, 0),
+    "log_sigmoid": ("log_sigmoid", 0, 0),
+    "tanh_shrink": ("tanh_shrink", 0, 0),
+    "soft_shrink": ("soft_shrink", 0.5, 0),
+    "hard_shrink": ("hard_shrink", 0.5, 0),
 }
+
+
+def function(kind: str, alpha: float = 0.0, beta: float = 0.0) -> g.Fn:
+    return g.Fn(kind, float(alpha), float(beta))

@@ -62,6 +62,17 @@ BODIES = {
         x, (x.new_zeros(1, x.size(0), 4), torch.zeros(1, x.shape[0], 4, dtype=x.dtype).to(x.device))
     )[0],
     "in place": lambda m, x: m.fc(m.lstm(x)[0]).relu_(),
+    "first step": lambda m, x: m.fc(m.lstm(x)[0][:, 0]),
+    "step 2": lambda m, x: m.fc(m.lstm(x)[0][:, 2]),
+    "step -2": lambda m, x: m.fc(m.lstm(x)[0][:, -2]),
+    "features": lambda m, x: m.lstm(x)[0][:, -1, :2],
+    "state": lambda m, x: m.lstm(x, m.lstm(x)[1])[0],
+    "ones": lambda m, x: m.lstm(x, (x.new_ones(1, x.size(0), 4),) * 2)[0],
+    "softmax time": lambda m, x: m.lstm(x)[0].softmax(1),
+    "log_softmax": lambda m, x: F.log_softmax(m.lstm(x)[0], -1),
+    "merged and back": lambda m, x: m.fc(m.lstm(x)[0].reshape(-1, 4)).view(
+        x.size(0), x.size(1), -1
+    ),
     "twice the same": lambda m, x: (lambda y: (y, y, x))(m.lstm(x)[0]),
 }
 
@@ -71,7 +82,7 @@ def test_bodies(name):
     agree(Net(BODIES[name]), (3, 5, 3))
 
 
-STACKED = ["index", "h[-1]", "h[0]", "c", "every step"]
+STACKED = ["index", "h[-1]", "h[0]", "c", "every step", "h", "whole result"]
 
 
 @pytest.mark.parametrize("name", STACKED)
@@ -227,7 +238,7 @@ class Override(nn.Linear):
         return ""
 
     def forward(self, input):
-        return super().forward(input) * 2
+        return super().forward(input).cumsum(-1)
 
 
 class OverrideGates(nn.LSTM):
@@ -264,44 +275,45 @@ def poisoned(value):
 
 
 REFUSED = {
-    "bidirectional": (lambda: Net(BODIES["index"], bidirectional=True), "'lstm'.*bidirectional"),
-    "proj_size": (lambda: Net(BODIES["index"], proj_size=2), "'lstm'.*proj_size"),
-    "GRU": (lambda: nn.Sequential(nn.GRU(2, 3)), "layer '0' .GRU.*not supported.*LSTM"),
-    "add": (lambda: Net(lambda m, x: m.lstm(x)[0] + 1), "add.*not supported.*ONNX"),
+    "unknown": (lambda: Net(lambda m, x: m.lstm(x)[0].cumsum(1)), "cumsum.*not supported.*ONNX"),
     "control flow": (lambda: Net(lambda m, x: x if x.sum() > 0 else -x), "can't follow.*simplify"),
-    "first step": (lambda: Net(lambda m, x: m.lstm(x)[0][:, 0]), "other than the last"),
-    "step -2": (lambda: Net(lambda m, x: m.lstm(x)[0][:, -2]), "other than the last"),
-    "one row": (lambda: Net(lambda m, x: m.lstm(x)[0][0]), "parts of axis batch"),
-    "features": (lambda: Net(lambda m, x: m.lstm(x)[0][:, -1, :2]), "parts of axis 4"),
-    "state": (lambda: Net(lambda m, x: m.lstm(x, m.lstm(x)[1])[0]), "initial state.*not zero"),
-    "ones": (lambda: Net(lambda m, x: m.lstm(x, (torch.ones(1, 1, 4),) * 2)), "initial state"),
+    "one row": (lambda: Net(lambda m, x: m.lstm(x)[0][0]), "rows can't be taken"),
+    "states of rows": (lambda: Net(lambda m, x: m.lstm(x, (torch.eye(4)[None],) * 2)[0]),
+                       "differs from row to row"),
+    "no pair": (lambda: Net(lambda m, x: m.lstm(x, torch.ones(1, 1, 4))[0]), r"pair, .h_0, c_0."),
+    "state sizes": (lambda: Net(lambda m, x: m.lstm(x, (torch.ones(1, 1, 3),) * 2)[0]),
+                    r"must be .1, batch, 4., gets .1, 1, 3."),
+    "noise": (lambda: Net(lambda m, x: m.fc(x + torch.randn(3))), "draws random numbers"),
+    "noise of a weight": (lambda: Net(lambda m, x: F.linear(x, torch.rand_like(m.fc.weight))),
+                          "draws random numbers"),
     "random": (lambda: Net(lambda m, x: m.lstm(x, (torch.zeros(1, x.size(0), 4).normal_(),) * 2)),
                "normal_"),
-    "stacked h": (lambda: Net(lambda m, x: m.lstm(x)[1][0], num_layers=2), r"stacked.*h_n\[-1\]"),
-    "stacked": (lambda: nn.LSTM(2, 3, 2), "output 'h_n'.*stacked"),
-    "softmax time": (lambda: Net(lambda m, x: m.lstm(x)[0].softmax(1)), "dim=1.*not supported"),
     "softmax None": (lambda: nn.Sequential(nn.Linear(2, 3), nn.Softmax()), "dim=None"),
-    "log_softmax": (lambda: Net(lambda m, x: F.log_softmax(m.lstm(x)[0], -1)), "log_softmax"),
     "dropout": (lambda: Net(lambda m, x: F.dropout(m.lstm(x)[0])), "training=self.training"),
     "squeeze": (lambda: Net(lambda m, x: m.lstm(x)[1][0].squeeze()), r"squeeze\(-1\)"),
     "squeeze batch": (lambda: Net(lambda m, x: m.lstm(x)[0].squeeze(0)), "not fixed"),
-    "merged": (lambda: Net(lambda m, x: m.fc(m.lstm(x)[0].reshape(-1, 4))), "batch or time"),
-    "flatten": (lambda: Net(lambda m, x: m.lstm(x)[0].flatten(1)), "batch or time"),
+    "merged": (lambda: Net(lambda m, x: m.fc(m.lstm(x)[0].reshape(-1, 4))),
+               r"batch \* time.*laid out"),
+    "flatten": (lambda: Net(lambda m, x: m.lstm(x)[0].flatten(1)), r"time \* 4.*laid out"),
+    "flatten, time first": (lambda: Net(lambda m, x: m.lstm(x)[0].flatten(1), batch_first=False),
+                            "batch or time"),
     "double": (lambda: Net(lambda m, x: m.lstm(x)[0].to(torch.float64)), "float64"),
     "packed": (lambda: Net(lambda m, x: nn.utils.rnn.pack_sequence([x])), "can't follow forward"),
     "tuple": (lambda: nn.Sequential(nn.LSTM(2, 3), nn.Linear(3, 1)), "layer '1'.*tuple"),
     "sizes": (lambda: nn.Sequential(nn.Linear(2, 3), nn.Linear(4, 3)), "'1'.*3 features.*take 4"),
-    "time-first h": (lambda: Net(BODIES["index"], batch_first=False), "axis batch can't|features"),
+    "time-first h": (lambda: Net(BODIES["index"], batch_first=False), "rows can't be taken"),
     "in place": (lambda: Net(lambda m, x: (lambda y: (y[:, -1].relu_(), y))(m.lstm(x)[0])),
                  "works in place"),
     "in place, unused": (lambda: Net(lambda m, x: (lambda y: (y.relu_(), y)[1])(m.lstm(x)[0])),
+                         "works in place"),
+    "in place, a part": (lambda: Net(lambda m, x: (lambda y: (y[:, -1].relu_(), y))(x.tanh())),
                          "works in place"),
     "in place module": (lambda: Net(lambda m, x: (m.act(x), m.lstm(x)[0])[1]), "'act'.*in place"),
     "buffer": (lambda: Net(lambda m, x: (lambda y: (m.act.state.copy_(y), y)[1])(m.lstm(x)[0])),
                "in place"),
     "new module": (lambda: Net(lambda m, x: nn.ReLU()(m.lstm(x)[0])), "not installed as a sub"),
     "stateful": (Stateful, "stores a computed tensor in 'hidden'"),
-    "override": (lambda: nn.Sequential(Override(3, 4)), "mul.*not supported"),
+    "override": (lambda: nn.Sequential(Override(3, 4)), "cumsum.*not supported"),
     "override part": (lambda: OverrideGates(3, 4), "OverrideGates overrides permute_hidden"),
     "hook": (hooked, "layer '0'.*hooks"),
     "replaced": (replaced, "layer '0': its forward was replaced"),

@@ -8,8 +8,11 @@ from lstmc.converters import convert
 from torch import nn
 
 from lstmc import reference
+from lstmc.model import from_graph
 
 torch.set_num_threads(1)
+
+STRICT = False  # also compare what the compiled core gives, not the oracle alone
 
 
 class Net(nn.Module):
@@ -62,6 +65,58 @@ def agree(module, *shapes, **options):
             assert error <= tolerance * max(1e-3, float(y.abs().max())), (v.name, error)
     module.float().train(was_training)
     return g
+
+
+class Fn(nn.Module):
+    """A forward written as a function of the module and its inputs, and the submodules it uses."""
+
+    def __init__(self, forward, **parts):
+        super().__init__()
+        for name, part in parts.items():
+            if isinstance(part, torch.Tensor) and not isinstance(part, nn.Parameter):
+                self.register_buffer(name, part)
+            else:
+                setattr(self, name, part)
+        names = forward.__code__.co_varnames[1 : forward.__code__.co_argcount]
+        self._body = forward
+        self.__class__ = type("Fn", (Fn,), {"forward": _forwards[len(names)](names)})
+
+
+def _forward(names):
+    scope = {}
+    exec(f"def forward(self, {names}): return self._body(self, {names})", scope)
+    return scope["forward"]
+
+
+_forwards = {n: lambda names: _forward(", ".join(names)) for n in range(1, 6)}
+
+
+def matches(module, *inputs, want=None, tolerance=1e-5, **options):
+    """Convert; what the oracle (and the core) make of the inputs is what torch gives. The graph.
+
+    inputs: arrays or tensors, in forward's order. The error is relative to the largest output, or
+    to 1 if that is larger.
+    """
+    graph = convert(module, **options)
+    module.eval()
+    xs = [torch.as_tensor(x) for x in inputs]
+    if want is None:
+        with torch.no_grad():
+            want = module(*(x.clone() for x in xs))
+    given = {v.name: x.numpy() for v, x in zip(graph.inputs, xs, strict=True)}
+    for v, x in zip(graph.inputs, xs, strict=True):
+        assert v.dtype == str(x.dtype).removeprefix("torch."), (v, x.dtype)
+    results = [reference.run(graph, given)]
+    if STRICT:
+        model = from_graph(graph)
+        y = model.predict(given)
+        results.append(y if isinstance(y, dict) else {graph.outputs[0].name: y})
+    for got in results:
+        for v, y in zip(graph.outputs, flat(want), strict=True):
+            assert got[v.name].shape == tuple(y.shape), (v, tuple(y.shape))
+            error = np.abs(got[v.name] - y.numpy()).max(initial=0)
+            assert error <= tolerance * max(1.0, float(y.abs().max())), (v.name, error)
+    return graph
 
 
 def wiring(g):

@@ -1,0 +1,659 @@
+"""The algebra of axes: what reshaping, indexing, joining and repeating a tensor means.
+
+Numbers among the axes are features, in C order; so most of what moves them about is a choice of
+features (:meth:`Context.select`), worked out by doing the same to an array of their indices. What
+touches time is a layer of its own, and what crosses batch is refused. Axes of unknown size
+(:class:`Free`, :class:`Flat`) can be moved past those of size 1 only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from lstmc import graph as g
+from lstmc.graph import BATCH, TIME
+
+from . import weights as w
+from .torch_values import (
+    Const,
+    Context,
+    Flat,
+    Free,
+    LayoutError,
+    Merged,
+    Packed,
+    Size,
+    Sym,
+    is_tensor,
+    show,
+)
+
+
+def axis(ctx: Context, x: Sym, dim: Any, extra: int = 0) -> int:
+    """A dimension as a number from 0."""
+    rank = len(x.axes) + extra
+    if type(dim) is not int or not -rank <= dim < rank:
+        ctx.refuse(f"dim={dim} doesn't fit {show(x)}")
+    return dim % rank
+
+
+def flat(sizes: tuple[Any, ...]) -> tuple[Any, ...]:
+    """(2, 3) of f(2, 3), f((2, 3)) and f([2, 3])."""
+    return tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
+
+
+def numbers(ctx: Context, x: Sym) -> tuple[int, ...]:
+    """The axes that are features, all of known size."""
+    if any(isinstance(a, (Free, Flat)) for a in x.axes):
+        ctx.refuse(
+            f"needs the number of features of {show(x)}; pass example=, an array that the module "
+            "takes"
+        )
+    return tuple(a for a in x.axes if isinstance(a, int))
+
+
+def indices(ctx: Context, x: Sym) -> np.ndarray:
+    """The index of every feature, with an axis for each one that is features."""
+    sizes = numbers(ctx, x)
+    return np.arange(math.prod(sizes)).reshape(sizes)
+
+
+def place(x: Sym, at: int) -> int:
+    """Which of the feature axes axis ``at`` is."""
+    return sum(isinstance(a, int) for a in x.axes[:at])
+
+
+# ------------------------------------------------------------------------------------ the order
+
+
+def reorder(ctx: Context, x: Sym, order: Sequence[int]) -> Sym:
+    axes = tuple(x.axes[d] for d in order)
+    moved = [d for d in order if isinstance(x.axes[d], (int, Free, Flat)) and x.axes[d] != 1]
+    if moved == sorted(moved):
+        return dataclasses.replace(x, axes=axes)
+    index = indices(ctx, x).transpose([place(x, d) for d in order if isinstance(x.axes[d], int)])
+    return ctx.select(x, index, axes)
+
+
+def transpose(ctx: Context, input: Any, dim0: int, dim1: int) -> Any:
+    x = ctx.any(input)
+    a, b = axis(ctx, x, dim0), axis(ctx, x, dim1)
+    order = list(range(len(x.axes)))
+    order[a], order[b] = b, a
+    return reorder(ctx, x, order)
+
+
+def permute(ctx: Context, input: Any, *dims: Any) -> Any:
+    x = ctx.any(input)
+    order = [axis(ctx, x, d) for d in flat(dims)]
+    if sorted(order) != list(range(len(x.axes))):
+        ctx.refuse(f"{dims} is not an order of {show(x)}")
+    return reorder(ctx, x, order)
+
+
+def squeeze(ctx: Context, input: Any, dim: Any = None) -> Sym:
+    x = ctx.any(input)
+    if dim is None:
+        ctx.refuse("squeeze() also drops a batch of one; name the axis, as in squeeze(-1)")
+    drop = {axis(ctx, x, d) for d in flat((dim,))}
+    if any(not isinstance(x.axes[d], int) for d in drop):
+        ctx.refuse(f"squeeze({dim}) of {show(x)} depends on a size that is not fixed")
+    kept = tuple(a for i, a in enumerate(x.axes) if i not in drop or a != 1)
+    return dataclasses.replace(x, axes=kept)
+
+
+def unsqueeze(ctx: Context, input: Any, dim: int) -> Any:
+    if isinstance(input, Const):
+        input = ctx.any(input)
+    x = ctx.any(input)
+    at = axis(ctx, x, dim, 1)
+    return dataclasses.replace(x, axes=(*x.axes[:at], 1, *x.axes[at:]))
+
+
+# ------------------------------------------------------------------------------------- indexing
+
+
+def step(ctx: Context, x: Sym, k: int, axes: tuple[Any, ...]) -> Sym:
+    """Time step k, from the end if k < 0."""
+    ctx.across(x)
+    if k < -1:
+        x = ctx.add(g.SliceTime, x, x.axes, kind=x.kind, start=0, drop=-1 - k, step=1)
+    elif k >= 0:
+        if k:
+            x = ctx.add(g.SliceTime, x, x.axes, kind=x.kind, start=k, drop=0, step=1)
+        x = ctx.add(g.Reverse, x, x.axes, kind=x.kind)
+    return ctx.add(g.LastStep, x, axes, kind=x.kind)
+
+
+def bound(ctx: Context, x: Sym, value: Any) -> Any:
+    """A bound of a slice of time: x.size(1) - 2 is -2."""
+    if isinstance(value, Size) and value.axes == (TIME,) and value.add <= 0:
+        ctx.alike.append((value.value, x.value, ctx.where))
+        return value.add or None
+    if value is not None and type(value) is not int:
+        ctx.refuse(f"slices {show(x)} at a number that is computed")
+    return value
+
+
+def slice_time(ctx: Context, x: Sym, item: slice) -> tuple[Sym, Any]:
+    """A slice along time, and what the axis is then: time, or 1."""
+    start = item.start if type(item.start) is int else bound(ctx, x, item.start)
+    stop = bound(ctx, x, item.stop)
+    stride = 1 if item.step is None else item.step
+    start = 0 if start is None else start
+    if start == 0 and stop is None and stride == 1:
+        return x, TIME
+    if stride == 1 and ((start == -1 and stop is None) or (start >= 0 and stop == start + 1)):
+        return step(ctx, x, start, ()), 1
+    if start < 0 or (stop is not None and stop >= 0) or type(stride) is not int or stride < 1:
+        ctx.refuse(
+            f"takes steps {show_slice(item)} of {show(x)}: only a beginning and an end that stay "
+            "where they are however long the sequence, such as [1:], [:-1] and [::2], are supported"
+        )
+    ctx.across(x)
+    drop = -(stop or 0)
+    return ctx.add(g.SliceTime, x, x.axes, kind=x.kind, start=start, drop=drop, step=stride), TIME
+
+
+def show_slice(item: slice) -> str:
+    return ":".join("" if v is None else str(v) for v in (item.start, item.stop, item.step))
+
+
+def getitem(ctx: Context, input: Any, index: Any) -> Any:
+    """x[...]: elements of tuples; features, steps, whole axes and new ones of a tensor."""
+    items = index if isinstance(index, tuple) else (index,)
+    if isinstance(input, (tuple, dict)):
+        try:
+            return input[index]
+        except (LookupError, TypeError):
+            ctx.refuse(f"has no element {index}")
+    if isinstance(input, Packed):
+        ctx.refuse("the parts of a packed sequence can't be taken; unpack it first")
+    x = ctx.any(input)
+    given = sum(i is not None and i is not Ellipsis for i in items)
+    if not any(i is Ellipsis for i in items):
+        items = (*items, Ellipsis)
+    at = next(i for i, item in enumerate(items) if item is Ellipsis)
+    if given > len(x.axes) or any(i is Ellipsis for i in items[at + 1 :]):
+        ctx.refuse(f"index {index} doesn't fit {show(x)}")
+    items = (*items[:at], *(slice(None),) * (len(x.axes) - given), *items[at + 1 :])
+    return _index(ctx, x, items)
+
+
+def _index(ctx: Context, x: Sym, items: tuple[Any, ...]) -> Sym:
+    """One item for each axis, and None for a new one."""
+    source, rest, axes = x, list(x.axes), list[Any]()
+    picks: list[tuple[int, Any]] = []  # which of the feature axes, its new index
+    lists = 0
+    for item in items:
+        if item is None:
+            axes.append(1)
+            continue
+        a = rest.pop(0)
+        if is_tensor(item):
+            item = item.tolist()
+        lists += isinstance(item, (list, tuple))
+        whole = isinstance(item, slice) and item.step in (None, 1) and item.start in (None, 0)
+        if isinstance(item, Size) and item.axes == (a,) and item.add < 0:
+            item = item.add
+        if whole and isinstance(item.stop, Size) and item.stop.add == 0 and item.stop.axes == (a,):
+            item = slice(None)
+        if whole and item.stop is None:
+            axes.append(a)
+        elif a == TIME and type(item) is int:
+            x = step(ctx, x, item, ())
+        elif a == TIME and isinstance(item, slice):
+            x, a = slice_time(ctx, x, item)
+            axes.append(a)
+        elif isinstance(a, int) and isinstance(item, (int, slice, list, tuple)) and lists < 2:
+            try:
+                picked = np.arange(a)[list(item) if isinstance(item, tuple) else item]
+            except (IndexError, TypeError, ValueError):
+                ctx.refuse(f"index {item} doesn't fit {show(source)}")
+            if picked.ndim > 1 or picked.size == 0 or type(item) is bool:
+                ctx.refuse(f"index {item} of {show(source)} is not supported")
+            picks.append((len(source.axes) - len(rest) - 1, picked))
+            if picked.ndim:
+                axes.append(len(picked))
+        elif a == BATCH and isinstance(item, (int, slice)):
+            raise LayoutError(f"{ctx.where}: index {item} of {show(source)}: rows can't be taken")
+        elif isinstance(a, (Free, Flat)):
+            numbers(ctx, source)
+        else:
+            ctx.refuse(f"an index of {show(source)} is computed, or crosses {a}: not supported")
+    if all(p.ndim and np.array_equal(p, np.arange(source.axes[at])) for at, p in picks) or all(
+        source.axes[at] == 1 for at, _ in picks
+    ):
+        return dataclasses.replace(x, axes=tuple(axes))
+    index = indices(ctx, source)
+    for at, picked in sorted(picks, key=lambda p: -p[0]):
+        index = np.take(index, picked, axis=place(source, at))
+    return ctx.select(dataclasses.replace(x, axes=source.axes), index, tuple(axes))
+
+
+def select(ctx: Context, input: Any, dim: int, index: int) -> Any:
+    return getitem(ctx, input, (slice(None),) * axis(ctx, ctx.any(input), dim) + (index,))
+
+
+def narrow(ctx: Context, input: Any, dim: int, start: Any, length: Any) -> Any:
+    x = ctx.any(input)
+    at = axis(ctx, x, dim)
+    if isinstance(length, Size) and length.axes == (TIME,) and type(start) is int:
+        stop: Any = dataclasses.replace(length, add=length.add + start)
+    elif type(start) is int and type(length) is int:
+        stop = start + length
+    else:
+        ctx.refuse("takes a part whose place is computed")
+    return getitem(ctx, x, (slice(None),) * at + (slice(start, stop),))
+
+
+def split(ctx: Context, input: Any, split_size_or_sections: Any, dim: int = 0) -> tuple[Any, ...]:
+    """torch.split: parts of so many features, or of the sizes in a list."""
+    x = ctx.any(input)
+    at = axis(ctx, x, dim)
+    n, sections = x.axes[at], split_size_or_sections
+    if isinstance(n, (Free, Flat)):
+        numbers(ctx, x)
+    if not isinstance(n, int):
+        ctx.refuse(f"dim={dim} of {show(x)} can't be split, only features")
+    if type(sections) is int and sections > 0:
+        sections = [min(sections, n - i) for i in range(0, n, sections)]
+    if not isinstance(sections, (tuple, list)) or any(type(s) is not int for s in sections):
+        ctx.refuse("splits at a place that is computed")
+    if sum(sections) != n or min(sections) < 1:
+        ctx.refuse(f"splits {n} features into {list(sections)}")
+    ends = np.cumsum(sections)
+    return tuple(
+        _index(ctx, x, tuple(slice(int(e) - s, int(e)) if i == at else slice(None)
+                             for i in range(len(x.axes))))
+        for e, s in zip(ends, sections, strict=True)
+    )  # fmt: skip
+
+
+def chunk(ctx: Context, input: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
+    x = ctx.any(input)
+    n = x.axes[axis(ctx, x, dim)]
+    if isinstance(n, (Free, Flat)):
+        numbers(ctx, x)
+    if type(chunks) is not int or chunks < 1 or not isinstance(n, int):
+        ctx.refuse(f"dim={dim} of {show(x)} can't be cut into {chunks}, only features")
+    return split(ctx, x, -(-n // chunks), dim)
+
+
+def unbind(ctx: Context, input: Any, dim: int = 0) -> tuple[Any, ...]:
+    x = ctx.any(input)
+    at = axis(ctx, x, dim)
+    if not isinstance(x.axes[at], int):
+        ctx.refuse(f"dim={dim} of {show(x)} can't be taken apart, only features")
+    return tuple(select(ctx, x, at, i) for i in range(x.axes[at]))
+
+
+def flip(ctx: Context, input: Any, *dims: Any) -> Sym:
+    x = ctx.any(input)
+    for d in {axis(ctx, x, d) for d in flat(dims)}:
+        if x.axes[d] == TIME:
+            ctx.across(x)
+            x = ctx.add(g.Reverse, x, x.axes, kind=x.kind)
+        elif isinstance(x.axes[d], (int, Free, Flat)):
+            x = ctx.select(x, np.flip(indices(ctx, x), place(x, d)), x.axes)
+        else:
+            raise LayoutError(f"{ctx.where}: flips {x.axes[d]} of {show(x)}: not supported")
+    return x
+
+
+# ------------------------------------------------------------------------------ time as features
+
+
+def as_time(ctx: Context, x: Sym, at: int) -> tuple[Sym, int]:
+    """Axis ``at``, of a known size, made the time axis of a value that has none; and its size.
+
+    A step's features are all others, in their order.
+    """
+    n = x.axes[at]
+    if (
+        not ctx.lenient
+        or not isinstance(n, int)
+        or any(not isinstance(a, (int, str)) for a in x.axes)
+    ):
+        raise LayoutError(f"{ctx.where}: axis {at} of {show(x)} is not time")
+    if TIME in x.axes or BATCH not in x.axes:
+        raise LayoutError(f"{ctx.where}: axis {at} of {show(x)} is not time")
+    front = (at, *(i for i in range(len(x.axes)) if i != at))
+    y = reorder(ctx, x, front)
+    axes = tuple(TIME if i == at else a for i, a in enumerate(x.axes))
+    key = ("flat", y.value, n)
+    if key in ctx.made:
+        return Sym(ctx.made[key], axes, x.kind), n
+    return ctx.add(g.Unflatten, y, axes, kind=x.kind, count=n), n
+
+
+def from_time(ctx: Context, y: Sym, n: int) -> Sym:
+    """The inverse: a sequence of n steps as a value without time."""
+    at = y.axes.index(TIME)
+    rest = tuple(a for a in y.axes if a != TIME)
+    flattened = ctx.add(g.Flatten, y, (n, *rest), kind=y.kind)
+    ctx.made["flat", flattened.value, n] = y.value
+    return reorder(ctx, flattened, (*range(1, at + 1), 0, *range(at + 1, len(y.axes))))
+
+
+def on_time(ctx: Context, x: Sym, at: int, layer: Callable[[Sym], Sym]) -> Sym:
+    """``layer`` on a sequence whose time axis is ``at``, or an axis of a known size in its place.
+
+    A layer may change the number of steps of the latter.
+    """
+    if x.axes[at] == TIME:
+        ctx.across(x)
+        return layer(x)
+    y, _ = as_time(ctx, x, at)
+    z = layer(y)
+    layers, steps = {o: v for v in ctx.layers for o in v.outputs}, g.Steps(None, x.axes[at])
+
+    def count(value: str) -> g.Steps:
+        if value == y.value:
+            return steps
+        made = layers[value]
+        first = made.inputs[0]
+        assert first is not None
+        if isinstance(made, (g.Window, g.SliceTime, g.PadTime)):
+            features = made.weight.shape[1] // made.taps if isinstance(made, g.Conv1D) else 1
+            features = len(made.weight) if isinstance(made, g.DepthwiseConv1D) else features
+            spec = made.infer(g.Spec(features, count(first)))[0]
+            assert spec.time is not None
+            return spec.time
+        return count(first)
+
+    return from_time(ctx, z, count(z.value).add) if TIME in z.axes else z
+
+
+def flatten_time(ctx: Context, x: Sym) -> Sym:
+    """The time axis as one of features, whose size whatever reads it will tell."""
+    ctx.across(x)
+    sizes = numbers(ctx, x)
+    at = x.axes.index(TIME)
+    before = math.prod(sizes[: place(x, at)])
+    after = math.prod(sizes[place(x, at) :])
+    axes = (*x.axes[:at], Flat(x.value, 1), *x.axes[at + 1 :])
+    y = ctx.add(g.Flatten, x, axes, kind=x.kind)
+    if before == 1:
+        return y
+
+    def fill(layer: g.Select, specs: Sequence[g.Spec]) -> None:
+        order = np.arange(specs[0].features).reshape(-1, before, after).transpose(1, 0, 2)
+        layer.index = tuple(order.ravel().tolist())
+
+    return ctx.add(g.Select, y, axes, kind=x.kind, fill=fill, index=(0,))
+
+
+# -------------------------------------------------------------------------------------- reshaping
+
+
+def atoms(ctx: Context, size: Any, x: Sym) -> list[Any]:
+    """What a size asked for is the product of."""
+    if isinstance(size, Size):
+        if size.add:
+            ctx.refuse("computes with the size of an axis that is left open")
+        return [b for a in size.axes for b in (a.axes if isinstance(a, Merged) else (a,))]
+    if type(size) is not int or (size < 1 and size != -1):
+        ctx.refuse(f"reshapes {show(x)} to {size}")
+    return [] if size == 1 else [size]
+
+
+class _Reshape:
+    """Takes axes off both ends of what is to be reshaped; runs of numbers factor as they must."""
+
+    def __init__(self, ctx: Context, x: Sym, target: tuple[Any, ...]) -> None:
+        self.ctx, self.x, self.target = ctx, x, target
+        self.left: list[Any] = []
+        for a in x.axes:
+            for b in a.axes if isinstance(a, Merged) else (a,):
+                if isinstance(b, int) and self.left and isinstance(self.left[-1], int):
+                    self.left[-1] *= b
+                elif b != 1:
+                    self.left.append(b)
+
+    def refuse(self) -> Any:
+        target = show(Sym("", tuple(_shown(t) for t in self.target)))
+        self.ctx.refuse(f"reshapes {show(self.x)} to {target}: not supported")
+
+    def take(self, wanted: list[Any], end: int) -> Any:
+        """One axis of the result from the front (0) or the back (-1)."""
+        taken: list[Any] = []
+        for a in wanted if end == 0 else wanted[::-1]:
+            if isinstance(a, int):
+                if not self.left or not isinstance(self.left[end], int) or self.left[end] % a:
+                    self.refuse()
+                self.left[end] //= a
+                if self.left[end] == 1:
+                    self.left.pop(end)
+            elif self.left and self.left[end] == a:
+                self.left.pop(end)
+            else:
+                self.refuse()
+            taken.append(a)
+        return self.merge(taken if end == 0 else taken[::-1])
+
+    def merge(self, group: list[Any]) -> Any:
+        group = [a for a in group if a != 1]
+        if all(isinstance(a, int) for a in group):
+            return math.prod(group)
+        if len(group) == 1:
+            return group[0]
+        if all(isinstance(a, str) for a in group):
+            return Merged(tuple(group))
+        flats = [a for a in group if isinstance(a, Flat)]
+        if len(flats) == 1 and all(isinstance(a, (int, Flat)) for a in group):
+            own = math.prod(a for a in group if isinstance(a, int))
+            return Flat(flats[0].value, flats[0].features * own)
+        return tuple(group)  # across batch or time
+
+    def rest(self) -> Any:
+        group, self.left = self.left, []
+        return self.merge(group)
+
+
+def _shown(t: Any) -> Any:
+    if isinstance(t, Size):
+        return " * ".join(str(a) for a in t.axes) + (f" {t.add:+d}" if t.add else "")
+    return t
+
+
+def reshape(ctx: Context, input: Any, *shape: Any) -> Sym:
+    """view and reshape: axes of numbers merge and split; batch and time stay, or become one."""
+    x = ctx.any(input)
+    target = flat(shape)
+    wanted = [atoms(ctx, t, x) for t in target]
+    if wanted.count([-1]) > 1:
+        ctx.refuse("more than one size of a reshape is -1")
+    at = wanted.index([-1]) if [-1] in wanted else len(wanted)
+    work = _Reshape(ctx, x, target)
+    axes = [work.take(a, 0) for a in wanted[:at]]
+    tail = [work.take(a, -1) for a in wanted[:at:-1]][::-1]
+    if at < len(wanted):
+        axes.append(work.rest())
+    axes += tail
+    if work.left:
+        work.refuse()
+    across = [a for a in axes if isinstance(a, tuple)]
+    if across:
+        if len(across) == 1 and BATCH not in across[0] and TIME in across[0]:
+            return reshape(ctx, flatten_time(ctx, x), *target)
+        raise LayoutError(
+            f"{ctx.where}: reshapes {show(x)} across batch or time, which is not supported"
+        )
+    return dataclasses.replace(x, axes=tuple(axes))
+
+
+def flatten(ctx: Context, input: Any, start_dim: int = 0, end_dim: int = -1) -> Sym:
+    x = ctx.any(input)
+    a, b = axis(ctx, x, start_dim), axis(ctx, x, end_dim)
+    sizes = [Size((s,), x.value) if not isinstance(s, int) else s for s in x.axes]
+    return reshape(ctx, x, *sizes[:a], -1, *sizes[b + 1 :])
+
+
+def unflatten(ctx: Context, input: Any, dim: int, sizes: Any) -> Sym:
+    x = ctx.any(input)
+    at = axis(ctx, x, dim)
+    whole = [Size((s,), x.value) if not isinstance(s, int) else s for s in x.axes]
+    return reshape(ctx, x, *whole[:at], *flat((sizes,)), *whole[at + 1 :])
+
+
+def size(ctx: Context, input: Any, dim: int | None = None) -> Any:
+    if isinstance(input, Const):
+        x: Any = Sym(input.like, input.axes)
+    elif isinstance(input, Packed):
+        ctx.refuse("a packed sequence has no size")
+    else:
+        x = ctx.any(input)
+    sizes = tuple(a if isinstance(a, int) else Size((a,), x.value) for a in x.axes)
+    return sizes if dim is None else sizes[axis(ctx, x, dim)]
+
+
+# -------------------------------------------------------------------------- repeating and joining
+
+
+def expand(ctx: Context, input: Any, *sizes: Any) -> Any:
+    """Axes of size 1 made longer: numbers, or time. Of a constant, batch too."""
+    target = flat(sizes)
+    if is_tensor(input) or isinstance(input, Const):
+        return _expand_constant(ctx, input, target)
+    x = ctx.any(input)
+    extra = len(target) - len(x.axes)
+    if extra < 0:
+        ctx.refuse(f"expands {show(x)} to {len(target)} axes")
+    x = dataclasses.replace(x, axes=(*(1,) * extra, *x.axes))
+    for at, t in enumerate(target):
+        x = _longer(ctx, x, at, x.axes[at] if t == -1 and type(t) is int else t)
+    return x
+
+
+def _longer(ctx: Context, x: Sym, at: int, t: Any) -> Sym:
+    own = x.axes[at]
+    if isinstance(t, Size) and t.add == 0 and len(t.axes) == 1:
+        if own == 1 and t.axes[0] == TIME and TIME not in x.axes:
+            axes = (*x.axes[:at], TIME, *x.axes[at + 1 :])
+            return ctx.add(g.Repeat, (x, Sym(t.value, ())), axes, kind=x.kind)
+        t = t.axes[0]
+    if t == own:
+        return x
+    if own != 1 or type(t) is not int or t < 1:
+        ctx.refuse(f"expands axis {at} of {show(x)} to {_shown(t)}: not supported")
+    index = np.repeat(indices(ctx, x), t, axis=place(x, at))
+    return ctx.select(x, index, (*x.axes[:at], t, *x.axes[at + 1 :]))
+
+
+def _expand_constant(ctx: Context, input: Any, target: tuple[Any, ...]) -> Const:
+    c = lift(ctx, input)
+    extra = len(target) - c.array.ndim
+    if extra < 0:
+        ctx.refuse(f"expands {show(c)} to {len(target)} axes")
+    array = c.array.reshape((1,) * extra + c.array.shape)
+    axes, like = [*(1,) * extra, *c.axes], c.like
+    for at, t in enumerate(target):
+        if isinstance(t, Size) and len(t.axes) == 1 and t.add == 0 and axes[at] in (1, t.axes[0]):
+            axes[at], like = t.axes[0], t.value if t.axes[0] == TIME else like
+            if isinstance(axes[at], (Merged, Free, Flat)):
+                ctx.refuse(f"expands a constant to {axes[at]}: not supported")
+        elif t == -1 or t == axes[at]:
+            continue
+        elif axes[at] == 1 and type(t) is int and t > 0:
+            array, axes[at] = np.repeat(array, t, axis=at), t
+        else:
+            ctx.refuse(f"expands axis {at} of {show(c)} to {_shown(t)}: not supported")
+    return Const(array, tuple(axes), like)
+
+
+def lift(ctx: Context, x: Any) -> Const:
+    """A torch tensor as a constant."""
+    if isinstance(x, Const):
+        return x
+    array = w.torch_array(f"a constant in {ctx.where}", x)
+    if array.dtype.kind in "iub":
+        array = array.astype(np.float64)
+    return Const(w.float32(f"a constant in {ctx.where}", array), array.shape)
+
+
+def repeat(ctx: Context, input: Any, *sizes: Any) -> Any:
+    """tensor.repeat: the whole of an axis so many times."""
+    times = flat(sizes)
+    if is_tensor(input) or isinstance(input, Const):
+        c = lift(ctx, input)
+        if any(isinstance(t, Size) for t in times):
+            array = c.array.reshape((1,) * (len(times) - c.array.ndim) + c.array.shape)
+            plain = [1 if isinstance(t, Size) else t for t in times]
+            axes = (*(1,) * (len(times) - len(c.axes)), *c.axes)
+            whole = [
+                t if isinstance(t, Size) else Size((a,), c.like) if isinstance(a, str) else n
+                for t, a, n in zip(
+                    times, axes, np.multiply(array.shape, plain).tolist(), strict=True
+                )
+            ]
+            ends = (1 if isinstance(t, Size) else a for t, a in zip(times, axes, strict=True))
+            tiled = np.tile(array, plain)
+            given = tuple(
+                n if isinstance(a, int) else a for a, n in zip(ends, tiled.shape, strict=True)
+            )
+            return _expand_constant(ctx, Const(tiled, given, c.like), tuple(whole))
+        return Const(np.tile(c.array, times), tuple(np.multiply(c.axes, times).tolist()))
+    x = ctx.any(input)
+    extra = len(times) - len(x.axes)
+    if extra < 0:
+        ctx.refuse(f"repeats {show(x)} along {len(times)} axes")
+    x = dataclasses.replace(x, axes=(*(1,) * extra, *x.axes))
+    for at, t in enumerate(times):
+        if t == 1 and type(t) is int:
+            continue
+        if isinstance(t, Size):
+            x = _longer(ctx, x, at, t)
+        elif isinstance(x.axes[at], int) and type(t) is int and t > 0:
+            index = np.concatenate([indices(ctx, x)] * t, axis=place(x, at))
+            x = ctx.select(x, index, (*x.axes[:at], x.axes[at] * t, *x.axes[at + 1 :]))
+        else:
+            ctx.refuse(f"repeats axis {at} of {show(x)} {_shown(t)} times: not supported")
+    return x
+
+
+def expand_as(ctx: Context, input: Any, other: Any) -> Any:
+    return expand(ctx, input, *size(ctx, other))
+
+
+def cat(ctx: Context, tensors: Any, dim: int = 0) -> Sym:
+    """Features of several tensors, joined along one of their axes."""
+    syms = [x for x in tensors if isinstance(x, Sym)] if isinstance(tensors, tuple) else []
+    if not syms:
+        ctx.refuse("joins no tensors that depend on the input")
+    xs = [ctx.any(x) for x in tensors]
+    at = axis(ctx, xs[0], dim)
+    if len({x.kind for x in xs}) > 1:
+        xs = [ctx.sym(x) for x in xs]
+    for x in xs:
+        if len(x.axes) != len(xs[0].axes):
+            ctx.refuse(f"joins {show(xs[0])} and {show(x)}")
+        for i, (a, b) in enumerate(zip(xs[0].axes, x.axes, strict=True)):
+            if i != at and a != b:
+                ctx.refuse(f"joins {show(xs[0])} and {show(x)}")
+    if any(isinstance(x.axes[at], (str, Merged)) for x in xs):
+        raise LayoutError(
+            f"{ctx.where}: joins {show(xs[0])} along dim={dim}, which is {xs[0].axes[at]}; "
+            "only features can be joined"
+        )
+    offsets = np.cumsum([0, *(indices(ctx, x).size for x in xs)])
+    parts = [indices(ctx, x) + int(o) for x, o in zip(xs, offsets[:-1], strict=True)]
+    together = np.concatenate(parts, axis=place(xs[0], at))
+    value = ctx.concat([(x.value, indices(ctx, x).size) for x in xs])
+    axes = (*xs[0].axes[:at], sum(x.axes[at] for x in xs), *xs[0].axes[at + 1 :])
+    cut = next((x.cut for x in xs if x.cut), "")
+    joined = Sym(
+        value, (*(a for a in axes if not isinstance(a, int)), int(offsets[-1])), xs[0].kind, cut
+    )
+    return ctx.select(joined, together, axes)
+
+
+def stack(ctx: Context, tensors: Any, dim: int = 0) -> Sym:
+    if not isinstance(tensors, tuple) or not tensors:
+        ctx.refuse("stacks nothing")
+    return cat(ctx, tuple(unsqueeze(ctx, x, dim) for x in tensors), dim)
