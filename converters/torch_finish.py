@@ -34,20 +34,17 @@ def finish(ctx: Context, inputs: list[g.Value], example: dict[str, int]) -> list
         values.append(v)
     while True:
         try:
-            _walk(ctx, values)
+            _walk(ctx, values, example)
             return values
         except g.ClockConflict as e:
             _merge(values, e)
         except g.OpenSteps as e:
-            steps = {example[v.name] for v in values if v.clock == e.clock and v.name in example}
-            if len(steps) != 1:
-                raise ConversionError(f"{e}; pass example=, an array that the module takes") from e
-            _set(values, e.clock, time=steps.pop())
+            _from_example(values, e.clock, example, str(e))
         except _Again:
             pass
 
 
-def _walk(ctx: Context, inputs: list[g.Value]) -> None:
+def _walk(ctx: Context, inputs: list[g.Value], example: dict[str, int]) -> None:
     # A clock whose steps are known counts as constant while walking, so that all layers are
     # reached; whether it has to be is for clocks.settle.
     specs = {v.name: v.spec for v in inputs}
@@ -57,7 +54,7 @@ def _walk(ctx: Context, inputs: list[g.Value]) -> None:
     def check(value: str) -> None:
         for name, count, where in ctx.counts:
             if name == value:
-                _count(inputs, specs[value], fixed, count, where)
+                _count(inputs, specs[value], fixed, count, where, example)
 
     for name in named:
         check(name)
@@ -87,7 +84,14 @@ def _known(spec: g.Spec, fixed: Fixed) -> g.Spec:
     return dataclasses.replace(spec, time=g.Steps(None, count))
 
 
-def _count(inputs: list[g.Value], spec: g.Spec, fixed: Fixed, count: int, where: str) -> None:
+def _count(
+    inputs: list[g.Value],
+    spec: g.Spec,
+    fixed: Fixed,
+    count: int,
+    where: str,
+    example: dict[str, int],
+) -> None:
     """A value has ``count`` steps: learn from that how many its clock has."""
     known = _known(spec, fixed).time
     assert known is not None
@@ -96,14 +100,21 @@ def _count(inputs: list[g.Value], spec: g.Spec, fixed: Fixed, count: int, where:
             raise ConversionError(f"{where}: gets {known.add} time steps, expected {count}")
         return
     if known.every > 1:
-        raise ConversionError(
-            f"{where}: takes {count} time steps, which several lengths of the input give; pass "
-            "example=, an array that the module takes"
-        )
+        what = f"{where}: takes {count} time steps, which several lengths of the input give"
+        _from_example(inputs, known.clock, example, what)
+        raise _Again
     if count - known.add < 1:
         raise ConversionError(f"{where}: takes {count} time steps, fewer than there can be")
     _set(inputs, known.clock, time=count - known.add)
     raise _Again
+
+
+def _from_example(inputs: list[g.Value], clock: str, example: dict[str, int], what: str) -> None:
+    """The steps of a clock are those of the example."""
+    steps = {example[v.name] for v in inputs if v.clock == clock and v.name in example}
+    if len(steps) != 1:
+        raise ConversionError(f"{what}; pass example=, an array that the module takes") from None
+    _set(inputs, clock, time=steps.pop())
 
 
 def _merge(inputs: list[g.Value], e: g.ClockConflict) -> None:

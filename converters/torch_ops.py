@@ -210,7 +210,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "selu": e("selu", 1.6732632423543772, 1.0507009873554805), "softsign": e("softsign"),
     "log_sigmoid": e("log_sigmoid"), "logsigmoid": e("log_sigmoid"), "tanhshrink": e("tanh_shrink"),
     "softplus": p.softplus, "elu": p.elu, "celu": p.celu, "gelu": p.gelu, "rrelu": p.rrelu,
-    "leaky_relu": p.leaky_relu, "hardtanh": p.hardtanh, "threshold": p.threshold,
+    "leaky_relu": p.leaky_relu, "hardtanh": p.hardtanh, "threshold": p.threshold, "_threshold": p.threshold,
     "softshrink": p.shrink("soft_shrink"), "softmin": p.softmin, "glu": p.glu,
     "dropout": dropout, "dropout1d": dropout, "alpha_dropout": dropout,
     "feature_dropout": dropout, "feature_alpha_dropout": dropout,

@@ -149,7 +149,9 @@ def log_softmax(
     return softmax(ctx, input, dim, dtype, log=True)
 
 
-def softmin(ctx: Context, input: Any, dim: int | None = None, dtype: Any = None) -> Sym:
+def softmin(
+    ctx: Context, input: Any, dim: int | None = None, dtype: Any = None, _stacklevel: int = 3
+) -> Sym:
     return softmax(ctx, scaled(ctx, ctx.sym(input), -1.0), dim, dtype)
 
 

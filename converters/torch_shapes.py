@@ -467,6 +467,7 @@ def reshape(ctx: Context, input: Any, *shape: Any) -> Sym:
     x = ctx.any(input)
     target = flat(shape)
     wanted = [atoms(ctx, t, x) for t in target]
+    x = _told(ctx, x, [a for atom in wanted for a in atom])
     if wanted.count([-1]) > 1:
         ctx.refuse("more than one size of a reshape is -1")
     at = wanted.index([-1]) if [-1] in wanted else len(wanted)
@@ -486,6 +487,16 @@ def reshape(ctx: Context, input: Any, *shape: Any) -> Sym:
             f"{ctx.where}: reshapes {show(x)} across batch or time, which is not supported"
         )
     return dataclasses.replace(x, axes=tuple(axes))
+
+
+def _told(ctx: Context, x: Sym, wanted: list[Any]) -> Sym:
+    """An axis of unknown size has what a reshape takes of it."""
+    free = [a for a in x.axes if isinstance(a, Free) and a not in wanted]
+    asked = math.prod(a for a in wanted if isinstance(a, int) and a != -1)
+    own = math.prod(a for a in x.axes if isinstance(a, int))
+    if len(free) == 1 and asked > 1 and asked % own == 0:
+        ctx.tell(free[0], asked // own, x)
+    return ctx.any(x)
 
 
 def flatten(ctx: Context, input: Any, start_dim: int = 0, end_dim: int = -1) -> Sym:
@@ -572,9 +583,8 @@ def lift(ctx: Context, x: Any) -> Const:
     if isinstance(x, Const):
         return x
     array = w.torch_array(f"a constant in {ctx.where}", x)
-    if array.dtype.kind in "iub":
-        array = array.astype(np.float64)
-    return Const(w.float32(f"a constant in {ctx.where}", array), array.shape)
+    flat = np.atleast_1d(array.astype(np.float64) if array.dtype.kind in "iub" else array)
+    return Const(w.float32(f"a constant in {ctx.where}", flat).reshape(array.shape), array.shape)
 
 
 def repeat(ctx: Context, input: Any, *sizes: Any) -> Any:

@@ -59,6 +59,8 @@ LAYOUTS: tuple[tuple[Axis, ...], ...] = (
     ("N", BATCH, "F"),
     (BATCH,),
 )
+# Indices of an embedding more likely have no axis of features.
+INDICES = tuple(sorted(LAYOUTS, key=lambda axes: any(a in ("F", "N") for a in axes)))
 _MAX_INPUTS = 5  # layouts of several inputs multiply
 # What a recurrent module by itself gives, if that is two things.
 _BARE: dict[type | None, tuple[str, str]] = {
@@ -67,6 +69,7 @@ _BARE: dict[type | None, tuple[str, str]] = {
     torch.nn.LSTMCell: ("h_1", "c_1"),
 }
 _ADVICE = "simplify forward, or export the model to ONNX and convert that"
+_OWN = ("torch.nn.", "torch.ao.", "torch.quantization")
 _WRAPPERS = {
     "OptimizedModule": "_orig_mod",  # torch.compile
     "DataParallel": "module",
@@ -133,7 +136,7 @@ def leaf_class(m: torch.nn.Module) -> type | None:
     """The class of torch.nn whose forward ``m`` runs; None if that's the user's own."""
     for cls in type(m).__mro__:
         if "forward" in vars(cls):
-            own = cls.__module__.startswith(("torch.nn.", "torch.ao.", "torch.quantization"))
+            own = cls.__module__.startswith(_OWN)
             return cls if own and cls is not torch.nn.Sequential else None
     return None
 
@@ -251,9 +254,11 @@ def _search(
     """
     best, error = -1, ConversionError("the example fits no layout of axes that lstmc knows")
     reads = _reads(nodes, inputs)
+    modules = dict(root.named_modules(remove_duplicate=False))
+    choices = [INDICES if _is_index(n, modules) else LAYOUTS for n in inputs]
     for lenient in (False, True):
         failed: list[dict[int, tuple[Axis, ...]]] = []
-        for layouts in itertools.product(LAYOUTS, repeat=len(inputs)):
+        for layouts in itertools.product(*choices):
             sizes = zip(shapes, layouts, strict=True)
             if any(s is not None and len(s) != len(a) for s, a in sizes):
                 continue
@@ -274,6 +279,20 @@ def _search(
                 if rank > best:
                     best, error = rank, e
     raise error
+
+
+def _is_index(node: fx.Node, modules: dict[str, Any]) -> bool:
+    """An input that an embedding reads."""
+    for user in node.users:
+        if user.op == "call_module":
+            found = type(modules[str(user.target)]).__name__ == "Embedding"
+        else:
+            name = op_name(user)
+            passes = name in ("long", "int", "to", "clone", "contiguous")
+            found = name == "embedding" or (passes and _is_index(user, modules))
+        if found and user.args and user.args[0] is node:
+            return True
+    return False
 
 
 def _reads(nodes: list[fx.Node], inputs: list[fx.Node]) -> dict[fx.Node, set[int]]:
@@ -421,8 +440,8 @@ def _plain(a: Any) -> Any:
 
 
 def _call_module(ctx: Context, m: Any, path: str, args: Any, kwargs: Any) -> Any:
-    cls = leaf_class(m)
-    assert cls is not None  # others are traced into
+    # What it is, which may have its forward from a class above (BatchNorm1d from _BatchNorm).
+    cls = next(k for k in type(m).__mro__ if k.__module__.startswith(_OWN))
     if not cls.__module__.startswith("torch.nn.modules"):
         ctx.refuse(f"{cls.__module__}.{cls.__name__} is not supported")
     if cls.__name__ not in MODULES:
