@@ -188,6 +188,8 @@ def bounded(ctx: Context, x: Sym, op: str, bound: float) -> Sym:
 
 def number(ctx: Context, value: float) -> Sym:
     """A Python number as a value, for what takes two of them."""
+    if 0 < abs(value) < 2.0**-64:
+        ctx.refuse(f"computes with {value}, which is zero to lstmc (below 2^-64)")
     return ctx.constant(Const(np.full((1, 1), value, np.float32), (BATCH, 1)))
 
 
@@ -331,7 +333,7 @@ def with_number(
         return scaled(ctx, x, -1.0, value) if swapped else scaled(ctx, x, 1.0, -value)
     if op == "multiply":
         return scaled(ctx, x, value)
-    if op == "divide" and not swapped and abs(value) > 1e-30:
+    if op == "divide" and not swapped and value != 0:
         return scaled(ctx, x, 1 / value)
     pair = (number(ctx, value), x) if swapped else (x, number(ctx, value))
     return dataclasses.replace(ctx.add(g.Combine, pair, x.axes, op=op), cut=x.cut)

@@ -62,6 +62,7 @@ LAYOUTS: tuple[tuple[Axis, ...], ...] = (
 # Indices of an embedding more likely have no axis of features.
 INDICES = tuple(sorted(LAYOUTS, key=lambda axes: any(a in ("F", "N") for a in axes)))
 _MAX_INPUTS = 5  # layouts of several inputs multiply
+_PAIRS = (torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN, torch.nn.LSTMCell)
 # What a recurrent module by itself gives, if that is two things.
 _BARE: dict[type | None, tuple[str, str]] = {
     torch.nn.GRU: ("output", "h_n"),
@@ -162,6 +163,18 @@ class _Tracer(fx.Tracer):
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return Proxy(node, self)
 
+    def iter(self, obj: fx.Proxy) -> Iterator[Any]:
+        """The states of an LSTM are two, and so are the results of what is recurrent."""
+        node, state = obj.node, False
+        if op_name(node) == "getitem" and node.args[1] == 1:
+            node, state = node.args[0], True  # type: ignore[assignment]
+        if node.op == "call_module":
+            kind = type(self.root.get_submodule(str(node.target)))
+            kinds = (torch.nn.LSTM,) if state else _PAIRS
+            if issubclass(kind, kinds):
+                return iter((obj[0], obj[1]))  # type: ignore[index]
+        return super().iter(obj)
+
     def is_leaf_module(self, m: torch.nn.Module, module_qualified_name: str) -> bool:
         return leaf_class(m) is not None
 
@@ -170,7 +183,8 @@ def _trace(module: torch.nn.Module) -> fx.Graph:
     for path, m in module.named_modules():
         name = f"layer '{path}'" if path else type(module).__name__
         _check_hooks(m, name)
-        if type(m).__call__ is not torch.nn.Module.__call__:
+        caller = next(k for k in type(m).__mro__ if "__call__" in vars(k))
+        if not caller.__module__.startswith("torch.nn.modules"):  # ParameterList has its own
             raise ConversionError(f"{name}: class {type(m).__name__} overrides __call__")
     parameters = inspect.signature(module.forward).parameters
     if leaf_class(module) is not None:
@@ -441,7 +455,10 @@ def _plain(a: Any) -> Any:
 
 def _call_module(ctx: Context, m: Any, path: str, args: Any, kwargs: Any) -> Any:
     # What it is, which may have its forward from a class above (BatchNorm1d from _BatchNorm).
-    cls = next(k for k in type(m).__mro__ if k.__module__.startswith(_OWN))
+    cls = next(k for k in type(m).__mro__ if k.__module__.startswith("torch.nn.modules"))
+    forward = leaf_class(m)
+    if forward is not None and not forward.__module__.startswith("torch.nn.modules"):
+        cls = forward
     if not cls.__module__.startswith("torch.nn.modules"):
         ctx.refuse(f"{cls.__module__}.{cls.__name__} is not supported")
     if cls.__name__ not in MODULES:

@@ -203,6 +203,15 @@ def test_bidirectional_encoder_bridged_to_decoder():
     matches(Fn(body, **parts), torch.randn(2, 7, 3), torch.randn(2, 4, 2))
 
 
+def test_states_taken_apart_by_iteration():
+    def body(m, x, y):
+        _, state = m.enc(x)
+        return m.dec(y, tuple(torch.tanh(s) for s in state))[0]
+
+    matches(Fn(body, enc=make("LSTM", 3, 4), dec=make("LSTM", 2, 4)),
+            torch.randn(5, 2, 3), torch.randn(4, 2, 2))  # fmt: skip
+
+
 def test_one_step_decoder():
     """A decoder that is fed [batch, 1, features] and its own states, as users unroll it."""
 
