@@ -5,31 +5,44 @@ itself), as TOML text, or as the dict that TOML gives::
 
     [model]
     input = ["batch", "time", 10]   # order of axes; the number of features last, or left out for 1
+    time = 100                      # optional: steps, where Flatten leaves more than one answer
     input_name = "x"                # optional, "input"; likewise output_name, "output"
     ignore = ["optimizer.*"]        # optional: keys of the state_dict to leave unused (fnmatch)
 
     [[layer]]
-    type = "LSTM"                   # any case
+    type = "LSTM"                   # any case; GRU and RNN likewise
     weights = "lstm"                # prefix of its keys: lstm.weight_ih_l0, lstm.bias_ih_l0, ...;
                                     # none for keys without prefix. lstm.weight_ih (LSTMCell) too
-    num_layers = 2                  # optional: checked against the keys _l0, _l1, ...
+    num_layers = 2                  # optional: checked against the keys _l0, _l1, ...; likewise
+    bidirectional = false           # _reverse, and
+    proj_size = 0                   # weight_hr_l0
     activation = "tanh"             # optional: of the candidate and of the cell's output
-    recurrent_activation = "sigmoid"  # optional: of the gates i, f, o
+    recurrent_activation = "sigmoid"  # optional: of the gates
     return_sequences = false        # optional, true: false hands on the last step only
+    take = "states"                 # optional, instead: "sequence"; "last_step" (output[:, -1]);
+                                    # "states" (h_n[-1], of both directions cat(h_n[-2], h_n[-1]))
 
     [[layer]]
     type = "Dense"                  # or Linear
     weights = "fc"
     activation = "softmax"          # optional
 
-Other types: Activation (activation = ...), Softmax, LastStep, Dropout (does nothing). Every layer
-may have a ``name``. Activations: linear, sigmoid, tanh, relu, exponential, hard_sigmoid (PyTorch's
-slope 1/6; ``hard_sigmoid(0.2, 0.5)`` gives another), and softmax where a layer ends with it.
+Other types, with torch's names and options: Embedding; Conv1d (stride, padding, dilation, groups,
+and an activation); BatchNorm1d, LayerNorm, RMSNorm (eps); MaxPool1d, AvgPool1d (kernel_size,
+stride, padding, ceil_mode, ...), AdaptiveAvgPool1d, AdaptiveMaxPool1d; ReLU, LeakyReLU (negative_slope) and
+the other activations; PReLU; GLU, Softmax, LogSoftmax; Flatten (features of all steps: the layer
+behind it says how many there are); Dropout and Identity (do nothing). Besides: Activation
+(activation = ...), LastStep. All of them work on features and time, whatever the order of axes:
+there is nothing to transpose for Conv1d. Every layer may have a ``name``.
+
+Activations: those of :data:`weights.ACTIVATIONS`, with other parameters in parentheses, as in
+``hard_sigmoid(0.2, 0.5)`` (PyTorch's slope is 1/6) and ``leaky_relu(0.3)``; and softmax where a
+layer ends with it. An Embedding's input has no features: input = ["batch", "time"].
 
 As one line, for the command line: clauses parted by ``;``, each a type and ``key=value`` words, the
 keys being those above::
 
-    line   = "input" axis... [ "name=" NAME ] { ";" clause }
+    line   = "input" axis... [ "name=" NAME ] [ "time=" NUMBER ] { ";" clause }
     axis   = "batch" | "time" | NUMBER
     clause = TYPE { KEY "=" VALUE | "last" }      ("last" is return_sequences=false)
            | "output" "name=" NAME
@@ -58,7 +71,7 @@ from lstmc.graph import BATCH, TIME
 from . import torch_shapes as shapes
 from . import weights as w
 from .architecture_text import Arch, load
-from .torch_finish import finish
+from .torch_finish import Example, finish
 from .torch_modules import MODULES
 from .torch_values import Context, Sym, input_value
 
@@ -355,7 +368,13 @@ _TIMED = {
     "lstm", "gru", "rnn", "conv1d", "maxpool1d", "avgpool1d", "adaptiveavgpool1d",
     "adaptivemaxpool1d", "laststep", "flatten",
 }  # fmt: skip
-_MODEL_KEYS: Keys = {"input": list, "input_name": str, "output_name": str, "ignore": list}
+_MODEL_KEYS: Keys = {
+    "input": list,
+    "time": int,
+    "input_name": str,
+    "output_name": str,
+    "ignore": list,
+}
 
 
 def _check_keys(where: str, table: Any, known: Keys) -> dict[str, Any]:
@@ -424,10 +443,12 @@ def build(arch: Arch, tensors: Tensors) -> Result:
             "the layers they belong to, or list them as ignore in [model]"
         )
     dtype = "int64" if b.ctx.kinds.get(source.name) == "int" else "float32"
-    inputs = finish(b.ctx, [g.Value(value, axes, dtype)], {})
+    steps = {value: model["time"]} if "time" in model else {}
+    advice = "say how many in [model]: time = 100"
     result = b.ctx.any(b.x)
     if not all(isinstance(a, (int, str)) for a in result.axes):
-        raise ConversionError("architecture: nothing tells how many steps Flatten takes")
+        raise ConversionError("architecture: no layer tells how many steps Flatten takes")
+    inputs = finish(b.ctx, [g.Value(value, axes, dtype)], Example(steps, advice))
     symbols = [a for a in axes if isinstance(a, str) and a in result.axes]
     results = {model.get("output_name", "output"): (result.value, (*symbols, result.axes[-1]))}
     return [dataclasses.replace(inputs[0], name=source.name)], results, b.ctx.layers
@@ -447,26 +468,31 @@ def listing(tensors: Tensors, limit: int = 12) -> str:
 
 
 def suggestion(tensors: Tensors) -> str | None:
-    """A one-line architecture that would use all keys, if they look like LSTM and Linear only."""
+    """A one-line architecture that would use all keys, if they look like recurrent and Linear
+    layers only."""
     if len(tensors) > 200:  # each key looks at all others
         return None
     clauses: list[str] = []
-    features, rest = 0, dict(tensors)
+    features, rest, both = 0, dict(tensors), False
     for key, tensor in tensors.items():
         if key not in rest or tensor is None or len(tensor.shape) != 2:
             continue
         prefix, _, leaf = key.rpartition(".")
         weights = f" weights={prefix}" if prefix else ""
         if leaf in ("weight_ih_l0", "weight_ih"):
-            own = re.compile(re.escape(w.join(prefix, "")) + r"(weight|bias)_[ih]h(_l\d+)?")
-            clauses.append(f"lstm{weights}")
-            hidden = rest.get(w.join(prefix, leaf.replace("ih", "hh")))
-            if hidden is None or hidden.shape[:1] != tuple(4 * n for n in hidden.shape[1:]):
+            own = re.compile(
+                re.escape(w.join(prefix, ""))
+                + r"((weight|bias)_[ih]h|weight_hr)(_l\d+)?(_reverse)?"
+            )
+            kind = _cell(rest, w.join(prefix, leaf))
+            if kind is None:
                 return None
+            clauses.append(f"{kind}{weights}")
+            both = w.join(prefix, "weight_ih_l0_reverse") in rest
         elif leaf == "weight":
             own = re.compile(re.escape(w.join(prefix, "")) + "(weight|bias)")
-            if clauses and clauses[-1].startswith("lstm"):
-                clauses[-1] += " last"
+            if clauses and not clauses[-1].startswith("dense"):
+                clauses[-1] += " take=states" if both else " last"
             clauses.append(f"dense{weights}")
         else:
             return None
@@ -474,8 +500,23 @@ def suggestion(tensors: Tensors) -> str | None:
         rest = {k: t for k, t in rest.items() if not own.fullmatch(k)}
     if rest or not clauses:
         return None
-    time = "time " if any(c.startswith("lstm") for c in clauses) else ""
+    time = "time " if any(not c.startswith("dense") for c in clauses) else ""
     return "; ".join([f"input batch {time}{features}", *clauses])
+
+
+def _cell(tensors: Mapping[str, Any], key: str) -> str | None:
+    """Which cell an input weight is of: as many gates as its recurrent weight has."""
+    first, recurrent = tensors[key], tensors.get(key.replace("_ih", "_hh"))
+    projection = tensors.get(key.replace("_ih", "_hr"))
+    if recurrent is None or len(recurrent.shape) != 2 or not all(recurrent.shape):
+        return None
+    if recurrent.shape[0] != first.shape[0]:
+        return None
+    hidden = recurrent.shape[1] if projection is None else projection.shape[-1]
+    for kind, gates in w.GATE_COUNTS.items():
+        if recurrent.shape[0] == gates * hidden:
+            return kind.lower()
+    return None
 
 
 def missing(name: str, tensors: Tensors) -> ConversionError:

@@ -87,8 +87,10 @@ def _parse_line(text: str) -> dict[str, Any]:
             else:
                 raise ConversionError(f"architecture: '{word}' in '{clause.strip()}' is unknown")
         if head in ("input", "output"):
-            if set(entry) - {"name"}:
+            if set(entry) - ({"name", "time"} if head == "input" else {"name"}):
                 raise ConversionError(f"architecture: '{clause.strip()}' takes name= only")
+            if "time" in entry:
+                model["time"] = entry["time"]
             if "name" in entry:
                 model[f"{head}_name"] = entry["name"]
             if head == "input":

@@ -17,14 +17,22 @@ from .torch_values import Context
 Fixed = dict[str | None, int]  # the steps of clocks, as far as they are known
 
 
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """The time steps of an example by input; and how to give one, where it is missing."""
+
+    steps: dict[str, int]
+    advice: str = "pass example=, an array that the module takes"
+
+
 class _Again(Exception):
     """Something about the inputs was learned: go through the layers again."""
 
 
-def finish(ctx: Context, inputs: list[g.Value], example: dict[str, int]) -> list[g.Value]:
+def finish(ctx: Context, inputs: list[g.Value], example: Example) -> list[g.Value]:
     """The inputs with their clocks and fixed numbers of steps; fills in what layers lack.
 
-    example: the time steps of an example by input, which count where a layer needs to know them.
+    example: says how many steps there are where a layer needs to know that.
     """
     values, timed = [], 0
     for v in inputs:
@@ -44,7 +52,7 @@ def finish(ctx: Context, inputs: list[g.Value], example: dict[str, int]) -> list
             pass
 
 
-def _walk(ctx: Context, inputs: list[g.Value], example: dict[str, int]) -> None:
+def _walk(ctx: Context, inputs: list[g.Value], example: Example) -> None:
     # A clock whose steps are known counts as constant while walking, so that all layers are
     # reached; whether it has to be is for clocks.settle.
     specs = {v.name: v.spec for v in inputs}
@@ -90,7 +98,7 @@ def _count(
     fixed: Fixed,
     count: int,
     where: str,
-    example: dict[str, int],
+    example: Example,
 ) -> None:
     """A value has ``count`` steps: learn from that how many its clock has."""
     known = _known(spec, fixed).time
@@ -109,11 +117,11 @@ def _count(
     raise _Again
 
 
-def _from_example(inputs: list[g.Value], clock: str, example: dict[str, int], what: str) -> None:
+def _from_example(inputs: list[g.Value], clock: str, example: Example, what: str) -> None:
     """The steps of a clock are those of the example."""
-    steps = {example[v.name] for v in inputs if v.clock == clock and v.name in example}
+    steps = {example.steps[v.name] for v in inputs if v.clock == clock and v.name in example.steps}
     if len(steps) != 1:
-        raise ConversionError(f"{what}; pass example=, an array that the module takes") from None
+        raise ConversionError(f"{what}; {example.advice}") from None
     _set(inputs, clock, time=steps.pop())
 
 

@@ -30,6 +30,7 @@ def state_key(ctx: Context, m: Any) -> str:
 def getter(m: Any, base: str) -> w.Get:
     """Reads a module's effective weights by the keys they'd have in a state_dict."""
     flat = {id(t) for t in getattr(m, "_flat_weights", ())}
+    kind = next((k.__name__ for k in type(m).__mro__ if "torch.nn.modules" in k.__module__), "")
 
     def get(key: str) -> np.ndarray | None:
         leaf = key.removeprefix(f"{base}.")
@@ -40,9 +41,8 @@ def getter(m: Any, base: str) -> w.Get:
         # replaces the attributes alone would have no effect in torch.
         if flat and id(tensor) not in flat:
             raise ConversionError(
-                f"parameter '{key}' is not the one the {type(m).__name__} computes with (a "
-                "parametrization, or it was replaced); remove it, or load the weights into a plain "
-                f"nn.{type(m).__name__}"
+                f"parameter '{key}' is not the one the {kind} computes with (a parametrization, or "
+                f"it was replaced); remove it, or load the weights into a plain nn.{kind}"
             )
         return w.torch_array(key, tensor) if is_tensor(tensor) else tensor
 

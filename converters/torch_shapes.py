@@ -50,9 +50,9 @@ def flat(sizes: tuple[Any, ...]) -> tuple[Any, ...]:
 def numbers(ctx: Context, x: Sym) -> tuple[int, ...]:
     """The axes that are features, all of known size."""
     if any(isinstance(a, (Free, Flat)) for a in x.axes):
-        ctx.refuse(
-            f"needs the number of features of {show(x)}; pass example=, an array that the module "
-            "takes"
+        raise LayoutError(
+            f"{ctx.where}: needs the number of features of {show(x)}; pass example=, an array that "
+            "the module takes"
         )
     return tuple(a for a in x.axes if isinstance(a, int))
 
@@ -161,7 +161,8 @@ def slice_time(ctx: Context, x: Sym, item: slice) -> tuple[Sym, Any]:
 
 
 def show_slice(item: slice) -> str:
-    return ":".join("" if v is None else str(v) for v in (item.start, item.stop, item.step))
+    parts = (item.start, item.stop, *(() if item.step is None else (item.step,)))
+    return "[" + ":".join("" if v is None else str(v) for v in parts) + "]"
 
 
 def getitem(ctx: Context, input: Any, index: Any) -> Any:
@@ -646,6 +647,10 @@ def cat(ctx: Context, tensors: Any, dim: int = 0) -> Sym:
         for i, (a, b) in enumerate(zip(xs[0].axes, x.axes, strict=True)):
             if i != at and a != b:
                 ctx.refuse(f"joins {show(xs[0])} and {show(x)}")
+    if any(x.axes[at] == TIME for x in xs):
+        ctx.refuse(
+            f"joins {show(xs[0])} along dim={dim}, which is time; only features can be joined"
+        )
     if any(isinstance(x.axes[at], (str, Merged)) for x in xs):
         raise LayoutError(
             f"{ctx.where}: joins {show(xs[0])} along dim={dim}, which is {xs[0].axes[at]}; "

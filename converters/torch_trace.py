@@ -28,7 +28,7 @@ from lstmc import graph as g
 from lstmc.errors import ConversionError
 from lstmc.graph import BATCH, TIME, Axis
 
-from .torch_finish import finish
+from .torch_finish import Example, finish
 from .torch_inplace import Proxy, check_in_place, op_name, where
 from .torch_modules import MODULES
 from .torch_ops import FUNCTIONS, METHODS
@@ -394,7 +394,7 @@ def _result(
         axes = _axes(ctx, env[n], f"input '{name}'")
         dtype = {"int": "int64", "bool": "bool"}.get(ctx.kinds.get(name, ""), "float32")
         values.append(g.Value(input_value(name), axes, dtype))
-    values = finish(ctx, values, steps)
+    values = finish(ctx, values, Example(steps))
     plain = [
         dataclasses.replace(v, name=str(n.target)) for v, n in zip(values, inputs, strict=True)
     ]

@@ -21,6 +21,7 @@ from torch_nets import matches  # noqa: E402
 
 SMALL = st.integers(1, 5)
 FLAG = st.booleans()
+DEPTH = st.integers(1, 3)
 
 
 class Net(nn.Module):
@@ -77,7 +78,7 @@ def every(y):
 
 
 @st.composite
-def recurrent(draw, features, *, bidirectional=None, batch_first=None, layers=st.integers(1, 3)):
+def recurrent(draw, features, *, bidirectional=None, batch_first=None, layers=DEPTH):
     """A recurrent module and its number of output features."""
     kind = draw(st.sampled_from(["LSTM", "GRU", "tanh", "relu"]))
     hidden = draw(SMALL)
@@ -102,7 +103,7 @@ def recurrent(draw, features, *, bidirectional=None, batch_first=None, layers=st
 def state_sizes(module):
     count = module.num_layers * (2 if module.bidirectional else 1)
     sizes = [(count, module.proj_size or module.hidden_size)]
-    return sizes + [(count, module.hidden_size)] if isinstance(module, nn.LSTM) else sizes
+    return [*sizes, (count, module.hidden_size)] if isinstance(module, nn.LSTM) else sizes
 
 
 def hidden_states(module, result):
@@ -189,8 +190,7 @@ def packed_nets(draw):
     parts.append(nn.Linear(width, features))
 
     def run(m, x, n):
-        packed = pack_padded_sequence(x,
-                                      n.cpu(), first_order, enforce_sorted=False)  # fmt: skip
+        packed = pack_padded_sequence(x, n.cpu(), first_order, enforce_sorted=False)
         for part in list(m.parts)[:-1]:
             result = part(packed)
             packed = result[0]
@@ -289,40 +289,92 @@ def test_encoder_and_decoder(drawn, seed):
 # ----------------------------------------------------------------------------- stacks of all kinds
 
 SMOOTH = [
-    nn.ReLU, nn.ReLU6, nn.Sigmoid, nn.Tanh, nn.Hardsigmoid, nn.Hardswish, nn.LeakyReLU, nn.ELU,
-    nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Softplus, nn.Softsign, nn.LogSigmoid,
-    nn.Tanhshrink, nn.Softshrink, lambda: nn.GELU("tanh"), lambda: nn.Hardtanh(-0.5, 1.5),
-    lambda: nn.LeakyReLU(0.3), lambda: nn.ELU(0.5), lambda: nn.CELU(2.0), lambda: nn.Softplus(2.0),
-    lambda: nn.ReLU(inplace=True), nn.PReLU, nn.Dropout, nn.Identity,
-]  # fmt: skip
+    nn.ReLU,
+    nn.ReLU6,
+    nn.Sigmoid,
+    nn.Tanh,
+    nn.Hardsigmoid,
+    nn.Hardswish,
+    nn.LeakyReLU,
+    nn.ELU,
+    nn.SELU,
+    nn.CELU,
+    nn.GELU,
+    nn.SiLU,
+    nn.Mish,
+    nn.Softplus,
+    nn.Softsign,
+    nn.LogSigmoid,
+    nn.Tanhshrink,
+    nn.Softshrink,
+    lambda: nn.GELU("tanh"),
+    lambda: nn.Hardtanh(-0.5, 1.5),
+    lambda: nn.LeakyReLU(0.3),
+    lambda: nn.ELU(0.5),
+    lambda: nn.CELU(2.0),
+    lambda: nn.Softplus(2.0),
+    lambda: nn.ReLU(inplace=True),
+    nn.PReLU,
+    nn.Dropout,
+    nn.Identity,
+]
 
 ARITHMETIC = [
-    lambda x: x * 0.7 + 0.1, lambda x: 1 - x, lambda x: x / 3, lambda x: -x, lambda x: x + x.tanh(),
-    lambda x: x * torch.sigmoid(x), lambda x: torch.maximum(x, x * 0.3), lambda x: x.clamp(-1, 0.5),
-    lambda x: x - x.mean(-1, keepdim=True), lambda x: x * x[..., :1], lambda x: x.abs().sqrt(),
-    lambda x: 1 / (x.square() + 1), lambda x: torch.cat([x, -x], -1), lambda x: x.flip(-1),
-    lambda x: x.softmax(-1), lambda x: F.log_softmax(x, dim=-1), lambda x: x.repeat(1, 1, 2),
-    lambda x: torch.stack([x, x * 2], -1).flatten(2), lambda x: torch.cat(x.chunk(2, -1), -1),
-    lambda x: x[..., :1].expand_as(x) + x, lambda x: x.unsqueeze(1).squeeze(1) + 1,
-    lambda x: torch.exp(-x.abs()), lambda x: x.amax(-1, keepdim=True) - x,
-]  # fmt: skip
+    lambda x: x * 0.7 + 0.1,
+    lambda x: 1 - x,
+    lambda x: x / 3,
+    lambda x: -x,
+    lambda x: x + x.tanh(),
+    lambda x: x * torch.sigmoid(x),
+    lambda x: torch.maximum(x, x * 0.3),
+    lambda x: x.clamp(-1, 0.5),
+    lambda x: x - x.mean(-1, keepdim=True),
+    lambda x: x * x[..., :1],
+    lambda x: x.abs().sqrt(),
+    lambda x: 1 / (x.square() + 1),
+    lambda x: torch.cat([x, -x], -1),
+    lambda x: x.flip(-1),
+    lambda x: x.softmax(-1),
+    lambda x: F.log_softmax(x, dim=-1),
+    lambda x: x.repeat(1, 1, 2),
+    lambda x: torch.stack([x, x * 2], -1).flatten(2),
+    lambda x: torch.cat(x.chunk(2, -1), -1),
+    lambda x: x[..., :1].expand_as(x) + x,
+    lambda x: x.unsqueeze(1).squeeze(1) + 1,
+    lambda x: torch.exp(-x.abs()),
+    lambda x: x.amax(-1, keepdim=True) - x,
+]
 
 OVER_TIME = [
-    (lambda x: x.flip(1), lambda t: t), (lambda x: x[:, 1:], lambda t: t - 1),
-    (lambda x: x[:, :-1], lambda t: t - 1), (lambda x: x[:, ::2], lambda t: (t + 1) // 2),
-    (lambda x: x[:, 1:] - x[:, :-1], lambda t: t - 1), (lambda x: x.softmax(1), lambda t: t),
-    (lambda x: x - x.mean(1, keepdim=True), lambda t: t), (lambda x: x * x[:, -1:], lambda t: t),
-    (lambda x: F.pad(x, (0, 0, 1, 2)), lambda t: t + 3), (lambda x: x + x[:, :1], lambda t: t),
+    (lambda x: x.flip(1), lambda t: t),
+    (lambda x: x[:, 1:], lambda t: t - 1),
+    (lambda x: x[:, :-1], lambda t: t - 1),
+    (lambda x: x[:, ::2], lambda t: (t + 1) // 2),
+    (lambda x: x[:, 1:] - x[:, :-1], lambda t: t - 1),
+    (lambda x: x.softmax(1), lambda t: t),
+    (lambda x: x - x.mean(1, keepdim=True), lambda t: t),
+    (lambda x: x * x[:, -1:], lambda t: t),
+    (lambda x: F.pad(x, (0, 0, 1, 2)), lambda t: t + 3),
+    (lambda x: x + x[:, :1], lambda t: t),
     (lambda x: x.max(1, keepdim=True)[0] + x, lambda t: t),
-]  # fmt: skip
+]
 
 ENDS = [
-    lambda x: x, lambda x: x[:, -1], lambda x: x[:, 0], lambda x: x.mean(1), lambda x: x.sum(dim=1),
-    lambda x: x.max(1)[0], lambda x: torch.amin(x, dim=1), lambda x: x.transpose(0, 1),
-    lambda x: x.permute(0, 2, 1), lambda x: torch.cat([x.mean(1), x.amax(1)], 1),
-    lambda x: x.mean(-1), lambda x: x[:, -1:].tanh(), lambda x: x.unsqueeze(-1),
+    lambda x: x,
+    lambda x: x[:, -1],
+    lambda x: x[:, 0],
+    lambda x: x.mean(1),
+    lambda x: x.sum(dim=1),
+    lambda x: x.max(1)[0],
+    lambda x: torch.amin(x, dim=1),
+    lambda x: x.transpose(0, 1),
+    lambda x: x.permute(0, 2, 1),
+    lambda x: torch.cat([x.mean(1), x.amax(1)], 1),
+    lambda x: x.mean(-1),
+    lambda x: x[:, -1:].tanh(),
+    lambda x: x.unsqueeze(-1),
     lambda x: F.adaptive_avg_pool1d(x.transpose(1, 2), 1).squeeze(-1),
-]  # fmt: skip
+]
 
 
 @st.composite
@@ -347,8 +399,23 @@ def window(draw, time):
 def stages(draw, features, time):
     """One stage on [batch, time, features]: a function of its modules and x, the modules, and the
     features and steps it gives."""
-    kind = draw(st.sampled_from(["rnn", "linear", "activation", "arithmetic", "over time", "norm",
-                                 "batch norm", "conv", "pool", "residual", "glu"]))  # fmt: skip
+    kind = draw(
+        st.sampled_from(
+            [
+                "rnn",
+                "linear",
+                "activation",
+                "arithmetic",
+                "over time",
+                "norm",
+                "batch norm",
+                "conv",
+                "pool",
+                "residual",
+                "glu",
+            ]
+        )
+    )
     if kind == "rnn":
         module, out = draw(recurrent(features, batch_first=True, layers=st.integers(1, 2)))
         return lambda p, x: p[0](x)[0], [module], out, time
@@ -466,11 +533,23 @@ def described(draw):
                 f = lambda p, x, a=own[activation]: a(p(x))  # noqa: E731
             width = out
         elif kind == "activation":
-            name, options = draw(st.sampled_from([
-                ("ReLU", {}), ("Tanh", {}), ("LeakyReLU", {"negative_slope": 0.2}), ("SiLU", {}),
-                ("ELU", {"alpha": 0.5}), ("Softplus", {"beta": 2.0}), ("Hardtanh", {"max_val": 0.5}),
-                ("GELU", {"approximate": "tanh"}), ("PReLU", {}), ("Softsign", {}), ("Mish", {}),
-            ]))  # fmt: skip
+            name, options = draw(
+                st.sampled_from(
+                    [
+                        ("ReLU", {}),
+                        ("Tanh", {}),
+                        ("LeakyReLU", {"negative_slope": 0.2}),
+                        ("SiLU", {}),
+                        ("ELU", {"alpha": 0.5}),
+                        ("Softplus", {"beta": 2.0}),
+                        ("Hardtanh", {"max_val": 0.5}),
+                        ("GELU", {"approximate": "tanh"}),
+                        ("PReLU", {}),
+                        ("Softsign", {}),
+                        ("Mish", {}),
+                    ]
+                )
+            )
             module = getattr(nn, name)(**options)
             entry = {"type": name, **options, **({} if name != "PReLU" else entry)}
         elif kind == "norm":
