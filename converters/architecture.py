@@ -29,10 +29,10 @@ itself), as TOML text, or as the dict that TOML gives::
 
 Other types, with torch's names and options: Embedding; Conv1d (stride, padding, dilation, groups,
 and an activation); BatchNorm1d, LayerNorm, RMSNorm (eps); MaxPool1d, AvgPool1d (kernel_size,
-stride, padding, ceil_mode, ...), AdaptiveAvgPool1d, AdaptiveMaxPool1d; ReLU, LeakyReLU (negative_slope) and
-the other activations; PReLU; GLU, Softmax, LogSoftmax; Flatten (features of all steps: the layer
-behind it says how many there are); Dropout and Identity (do nothing). Besides: Activation
-(activation = ...), LastStep. All of them work on features and time, whatever the order of axes:
+stride, padding, ceil_mode, ...), AdaptiveAvgPool1d, AdaptiveMaxPool1d; ReLU, LeakyReLU
+(negative_slope) and the other activations; PReLU; GLU, Softmax, LogSoftmax; Flatten (features of
+all steps: the layer behind it says how many there are); Dropout and Identity (do nothing).
+Besides: Activation (activation = ...), LastStep. All of them work on features and time, whatever the order of axes:
 there is nothing to transpose for Conv1d. Every layer may have a ``name``.
 
 Activations: those of :data:`weights.ACTIVATIONS`, with other parameters in parentheses, as in
