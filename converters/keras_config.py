@@ -2,38 +2,40 @@
 
 Every option of every layer is either read by the layer's handler, known to have no effect on
 inference, or has one value that lstmc supports; anything else is refused here, by name, before any
-weight is looked at. What is understood is written down in the table of kinds that the caller
-passes (:data:`lstmc.converters.from_keras.LAYERS`), so that it stays one row a layer.
+weight is looked at. What is understood is written down in the tables of kinds that the caller
+passes (:data:`lstmc.converters.from_keras.LAYERS` and ``OPERATIONS``), one row a class.
 """
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, NoReturn
+from typing import Any
 
-from lstmc.errors import ConversionError, FormatError
+from lstmc import graph as g
+from lstmc.errors import ConversionError
 
+from .keras_calls import call_of, corrupt, named_refs
 from .keras_file import PACKAGES
+from .keras_tree import (
+    FLAGS,
+    IGNORE,
+    READ,
+    Call,
+    Input,
+    Item,
+    Kind,
+    Layer,
+    Leaf,
+    Model,
+    Only,
+    Ref,
+)
 
+OPERATION_MODULES = ("keras.src.ops", "keras.ops", "keras.src.activations")
 MODELS = ("Sequential", "Functional", "Model")  # Keras 2 before 2.4 says Model for Functional
 
-
-# -------------------------------------------------------------------------------------- options
-
-
-@dataclass(frozen=True)
-class Only:
-    """An option of which only the first value is supported, or others that mean the same."""
-
-    values: tuple[Any, ...]
-    advice: str
-
-
-READ = "read"  # an option that the handler reads
-IGNORE = "ignore"  # an option without effect on inference
 
 COMMON: dict[str, Any] = {
     "name": READ,
@@ -46,6 +48,7 @@ COMMON: dict[str, Any] = {
 }
 INPUT_OPTIONS: dict[str, Any] = {
     "batch_shape": READ,
+    "dtype": READ,
     "sparse": Only((False, None), "feed dense arrays"),
     "ragged": Only((False, None), "pad the rows and pass their lengths"),
     "optional": Only((False, None), "make the input mandatory"),
@@ -60,139 +63,27 @@ MODEL_OPTIONS: dict[str, Any] = {
 # What people will try, and what to do instead. Other classes get a general answer.
 ADVICE = {
     "Lambda": "it holds Python code, which lstmc never executes; replace it by layers",
-    "Masking": "pass lengths= to predict instead",
-    "Embedding": "look the vectors up before the model and feed them as float32",
-    "Bidirectional": "run one model forwards and one backwards",
-    "CuDNNLSTM": "load the weights into an LSTM layer and save that",
+    "Dot": "only sums of products with weights can be converted; leave it outside of the model",
+    "Attention": "leave it outside of the model",
+    "MultiHeadAttention": "leave it outside of the model",
+    "UnitNormalization": "normalize outside of the model, or use LayerNormalization",
+    "GroupNormalization": "use LayerNormalization, or BatchNormalization",
+    "ConvLSTM1D": "use Conv1D layers before an LSTM",
+    "ConvLSTM2D": "use Conv1D layers before an LSTM",
+    "TFOpLambda": "it is a TensorFlow operation; use a layer instead",
+    "TensorFlowOpLayer": "it is a TensorFlow operation; use a layer instead",
+    "SlicingOpLambda": "it is a TensorFlow operation; use a layer instead",
 }
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What lstmc knows about a class of layers.
-
-    ``weights`` are the names of its weights in Keras's order ("bias" counts only if use_bias);
-    ``at`` is where in a `.keras` archive the variables are, below the layer's own group. A wrapper
-    has ``wraps``: the config key of each wrapped layer and its place in an archive. ``stepwise``
-    layers treat each time step alone, so that TimeDistributed around them changes nothing.
-    """
-
-    build: Callable[..., Any]
-    options: dict[str, Any] = field(default_factory=dict)
-    weights: tuple[str, ...] = ()
-    at: str = ""
-    wraps: tuple[tuple[str, str], ...] = ()
-    stepwise: bool = False
-
-
-# ----------------------------------------------------------------------------------------- tree
-
-
-@dataclass(frozen=True)
-class Ref:
-    """A tensor: output number ``tensor`` of call number ``call`` of a layer."""
-
-    layer: str
-    call: int
-    tensor: int
-
-
-@dataclass(kw_only=True)
-class Item:
-    """What layers, inputs and nested models have in common. ``path`` is its names, outer first."""
-
-    class_name: str
-    path: tuple[str, ...]
-    calls: list[list[Ref]] = field(default_factory=list)
-
-    @property
-    def label(self) -> str:
-        return "/".join(self.path)
-
-    def refuse(self, what: str, advice: str) -> NoReturn:
-        raise ConversionError(f"layer '{self.label}' ({self.class_name}): {what}; {advice}")
-
-
-@dataclass(kw_only=True)
-class Input(Item):
-    """An InputLayer: features, and whether there is time and of which fixed length."""
-
-    features: int
-    sequence: bool
-    time: int | None
-
-
-@dataclass(kw_only=True)
-class Layer(Item):
-    """A layer of a known kind. A wrapper has the layers inside of it as ``wrapped``."""
-
-    config: dict[str, Any]
-    kind: Kind
-    trainable: bool
-    wrapped: list[Leaf] = field(default_factory=list)
-
-    def leaves(self) -> Iterator[Leaf]:
-        yield from self.wrapped
-
-
-@dataclass(kw_only=True)
-class Leaf(Layer):
-    """A layer with weights of its own.
-
-    In an archive they are in ``group``; ``owner`` is the group of the layer that ``group`` belongs
-    to. Elsewhere all weights of a top-level layer, which may be a whole model, are one flat list of
-    ``total``, and these begin at ``start``. ``mixed``: only some of that list are trainable.
-    """
-
-    weights: tuple[str, ...]
-    owner: str
-    owner_name: str
-    group: str
-    start: int = 0
-    total: int = 0
-    mixed: bool = False
-
-    def leaves(self) -> Iterator[Leaf]:
-        yield self
-
-
-@dataclass(kw_only=True)
-class Model(Item):
-    """A Sequential or functional model; ``inputs`` and ``outputs`` by the names Keras gives."""
-
-    children: dict[str, Item]
-    inputs: list[tuple[str, str]]
-    outputs: list[tuple[str, Ref]]
-    trainable: bool
-    group: str
-    child_groups: dict[str, str]
-
-    def leaves(self) -> Iterator[Leaf]:
-        for child in self.children.values():
-            if isinstance(child, (Layer, Model)):
-                yield from child.leaves()
-
-    def groups(self) -> Iterator[tuple[str, set[str]]]:
-        """Each group of an archive that holds layers, and the names that belong into it."""
-        yield self.group, set(self.child_groups.values())
-        for child in self.children.values():
-            if isinstance(child, Model):
-                yield from child.groups()
-
 
 # --------------------------------------------------------------------------------------- parsing
 
 
-def _corrupt(where: str, what: str) -> NoReturn:
-    raise FormatError(f"the model's config is corrupt: {where}: {what}")
-
-
 def _get(config: Any, key: str, types: Any, where: str) -> Any:
     if not isinstance(config, dict):
-        _corrupt(where, f"a dict was expected, not {str(config)[:60]!r}")
+        corrupt(where, f"a dict was expected, not {str(config)[:60]!r}")
     value = config.get(key)
     if not isinstance(value, types) or isinstance(value, bool) != (types is bool):
-        _corrupt(where, f"'{key}' is {str(value)[:60]!r}")
+        corrupt(where, f"'{key}' is {str(value)[:60]!r}")
     return value
 
 
@@ -204,10 +95,17 @@ def snake_case(name: str) -> str:
 
 
 class Parser:
-    """Makes a tree of :class:`Model` from a config; ``major`` is the version of Keras, 2 or 3."""
+    """Makes a tree of :class:`Model` from a config; ``major`` is the version of Keras, 2 or 3.
 
-    def __init__(self, kinds: dict[str, Kind], major: int, partitioned: bool) -> None:
-        self.kinds, self.major, self.partitioned = kinds, major, partitioned
+    ``kinds`` and ``operations`` are the classes known, ``partitioned`` says how weights are counted
+    (see :class:`lstmc.converters.keras_file.Source`).
+    """
+
+    def __init__(
+        self, kinds: dict[str, Kind], operations: dict[str, Kind], major: int, partitioned: bool
+    ) -> None:
+        self.kinds, self.operations = kinds, operations
+        self.major, self.partitioned = major, partitioned
 
     def parse(self, root: Any) -> Model:
         class_name = _get(root, "class_name", str, "model")
@@ -224,17 +122,19 @@ class Parser:
         return model
 
     def _number(self, child: Layer | Model) -> None:
-        """Give each leaf of a top-level layer its place in that layer's flat list of weights."""
-        leaves = list(child.leaves())
-        frozen = [leaf for leaf in leaves if not leaf.trainable]
-        mixed = isinstance(child, Model) and 0 < len(frozen) < len(leaves)
+        """Give each weight of a top-level layer its place in that layer's flat list of weights."""
+        trains: list[tuple[Leaf, bool]] = []
+        for leaf in child.leaves():
+            trains += [(leaf, leaf.trainable and w not in leaf.kind.frozen) for w in leaf.weights]
+        mixed = len({t for _, t in trains}) > 1
+        natural = order = list(range(len(trains)))
         if mixed and self.partitioned and child.trainable:
-            leaves = [leaf for leaf in leaves if leaf.trainable] + frozen
-        total = sum(len(leaf.weights) for leaf in leaves)
-        start = 0
-        for leaf in leaves:
-            leaf.start, leaf.total, leaf.mixed = start, total, mixed
-            start += len(leaf.weights)
+            order = [i for i in order if trains[i][1]] + [i for i in order if not trains[i][1]]
+        for place, i in enumerate(order):
+            trains[i][0].places.append(place)
+        for leaf in child.leaves():
+            leaf.total = len(trains)
+            leaf.mixed = mixed and (isinstance(child, Model) or order != natural)
 
     # ---- one entry of a list of layers
 
@@ -246,17 +146,31 @@ class Parser:
         if class_name == "Sequential" and isinstance(config, list):
             config = {"layers": config}
         if not isinstance(config, dict):
-            _corrupt(where, f"its config is {str(config)[:60]!r}")
+            corrupt(where, f"its config is {str(config)[:60]!r}")
         item = Item(class_name=class_name, path=(*path, name) if name else ())
-        self._known_class(item, entry)
+        operation = self._is_operation(entry)
+        self._known_class(item, entry, operation)
         if class_name in MODELS:
             return self._model(item, config, group)
         if class_name == "InputLayer":
             return self._input(item, config)
-        return self._layer(item, config, group)
+        kind = (self.operations if operation else self.kinds)[class_name]
+        return self._layer(item, config, kind, group)
 
-    def _known_class(self, item: Item, entry: dict[str, Any]) -> None:
-        """Refuse every class that isn't Keras's own and in the table."""
+    def _is_operation(self, entry: dict[str, Any]) -> bool:
+        """Whether it is an operation of keras.ops: some have a layer's name.
+
+        HDF5 files keep no modules, but an operation has no weights that could be trainable.
+        """
+        module = entry.get("module")
+        if isinstance(module, str):
+            return module.startswith(OPERATION_MODULES)
+        config = entry.get("config")
+        bare = isinstance(config, dict) and "trainable" not in config
+        return self.major > 2 and bare and entry.get("class_name") in self.operations
+
+    def _known_class(self, item: Item, entry: dict[str, Any], operation: bool) -> None:
+        """Refuse every class that isn't Keras's own and in the tables."""
         module = entry.get("module")
         registered = str(entry.get("registered_name") or "")
         custom = ">" in item.class_name or ">" in registered
@@ -264,12 +178,13 @@ class Parser:
         custom = custom or ("module" in entry and not module)
         if custom or (module and str(module).partition(".")[0] not in PACKAGES):
             item.refuse("it is a custom class", "only Keras's own layers can be converted")
-        known = (*MODELS, "InputLayer", *self.kinds)
+        known = (*self.operations,) if operation else (*MODELS, "InputLayer", *self.kinds)
         if item.class_name not in known:
             advice = ADVICE.get(item.class_name)
+            what = "operation" if operation else "class"
             item.refuse(
-                "this class is not supported" if advice is None else "not supported",
-                advice or f"use only {', '.join(sorted(known[1:]))}",
+                f"this {what} is not supported" if advice is None else "not supported",
+                advice or f"use only {', '.join(sorted(known[not operation :]))}",
             )
 
     def _options(self, item: Item, config: dict[str, Any], options: dict[str, Any]) -> None:
@@ -282,14 +197,12 @@ class Parser:
                         f"option {key}={str(value)[:60]} is unknown to lstmc",
                         "convert a model without it",
                     )
-            elif isinstance(rule, Only) and value not in rule.values:
+            elif isinstance(rule, Only) and not any(
+                value == v and isinstance(value, bool) == isinstance(v, bool) for v in rule.values
+            ):
                 item.refuse(f"option {key}={str(value)[:60]} is not supported", rule.advice)
-        dtype = config.get("dtype")
-        if isinstance(dtype, dict):  # a serialised policy
-            policy = dtype.get("config")
-            name = policy.get("name") if isinstance(policy, dict) else None
-            dtype = name if dtype.get("class_name") in ("DTypePolicy", "Policy") else str(dtype)
-        if dtype not in (None, "float32"):
+        dtype = _dtype(config)
+        if dtype not in (None, "float32") and "dtype" not in options:
             item.refuse(
                 f"dtype policy {str(dtype)[:60]} is not supported, float32 is",
                 "build the model again in float32 and copy the weights into it",
@@ -298,28 +211,27 @@ class Parser:
     def _input(self, item: Item, config: dict[str, Any]) -> Input:
         self._options(item, config, INPUT_OPTIONS)
         shape = config.get("batch_shape", config.get("batch_input_shape"))
-        return self._input_of_shape(item, shape)
+        return self._input_of_shape(item, shape, _dtype(config))
 
-    def _input_of_shape(self, item: Item, shape: Any) -> Input:
+    def _input_of_shape(self, item: Item, shape: Any, dtype: str | None) -> Input:
         sizes = shape if isinstance(shape, list) else []
         if any(n is not None and (type(n) is not int or n < 1) for n in sizes):
-            _corrupt(f"layer '{item.label}'", f"its shape is {str(shape)[:60]}")
-        if len(sizes) not in (2, 3) or sizes[-1] is None:
+            corrupt(f"layer '{item.label}'", f"its shape is {str(shape)[:60]}")
+        if len(sizes) not in (2, 3) or (len(sizes) == 3 and sizes[-1] is None):
             item.refuse(
                 f"an input of shape {str(shape)[:60]} is not supported",
                 "use [batch, time, features] or [batch, features] with fixed features",
             )
-        sequence = len(sizes) == 3
+        dtype = dtype or "float32"
+        if dtype not in g.DTYPES:
+            item.refuse(
+                f"an input of dtype {dtype[:60]} is not supported", f"use {', '.join(g.DTYPES)}"
+            )
         return Input(
-            class_name=item.class_name,
-            path=item.path,
-            features=sizes[-1],
-            sequence=sequence,
-            time=sizes[1] if sequence else None,
+            class_name=item.class_name, path=item.path, shape=tuple(sizes[1:]), dtype=dtype
         )
 
-    def _layer(self, item: Item, config: dict[str, Any], group: str) -> Layer:
-        kind = self.kinds[item.class_name]
+    def _layer(self, item: Item, config: dict[str, Any], kind: Kind, group: str) -> Layer:
         self._options(item, config, kind.options)
         common: dict[str, Any] = {
             "class_name": item.class_name,
@@ -329,28 +241,53 @@ class Parser:
             "trainable": config.get("trainable") is not False,
         }
         if kind.wraps:
-            return Layer(**common, wrapped=list(self._wrapped(item, config, kind, group)))
-        bias = "use_bias" not in kind.options
-        bias = bias or _get(config, "use_bias", bool, f"layer '{item.label}'")
+            layer = Layer(**common)
+            for key, place in kind.wraps:
+                layer.wrapped += self._wrapped(layer, key, f"{group}/{place}")
+            return layer
+        where = f"layer '{item.label}'"
+        weights = (
+            w
+            for w in kind.weights
+            if FLAGS.get(w) not in kind.options or _get(config, FLAGS[w], bool, where)
+        )
         return Leaf(
             **common,
-            weights=tuple(w for w in kind.weights if bias or w != "bias"),
+            weights=tuple(weights),
             owner=group,
             owner_name=item.path[-1],
             group=f"{group}/{kind.at}" if kind.at else group,
         )
 
-    def _wrapped(
-        self, item: Item, config: dict[str, Any], kind: Kind, group: str
-    ) -> Iterator[Leaf]:
-        for key, place in kind.wraps:
-            entry = _get(config, key, dict, f"layer '{item.label}'")
-            inner_config = _get(entry, "config", dict, f"layer '{item.label}'")
-            name = _get(inner_config, "name", str, f"the layer in '{item.label}'")
-            inner = self._item(entry, item.path, name, f"{group}/{place}")
-            if not isinstance(inner, Leaf):
+    def _wrapped(self, item: Layer, key: str, group: str) -> list[Layer]:
+        """The layer, or the list of layers, that a wrapper keeps under a key of its config."""
+        where = f"layer '{item.label}'"
+        if key == "backward_layer" and item.config.get(key) is None:
+            # Keras 2 keeps it only if it was given. Otherwise it is the other one, turned round.
+            entry = copy.deepcopy(_get(item.config, "layer", dict, where))
+            config = _get(entry, "config", dict, where)
+            config["go_backwards"] = not _get(config, "go_backwards", bool, where)
+            config["name"] = f"backward_{_get(config, 'name', str, where)}"
+            entries: list[Any] = [entry]
+        elif key == "cells":
+            entries = _get(item.config, key, list, where)
+        else:
+            entries = [_get(item.config, key, dict, where)]
+        found: list[Layer] = []
+        used: dict[str, int] = {}
+        for entry in entries:
+            config = _get(entry, "config", dict, where)
+            name = _get(config, "name", str, f"the layer in '{item.label}'")
+            if not name:
+                corrupt(where, "the layer in it has no name")
+            place = group
+            if key == "cells":
+                place += f"/{_place(_get(entry, 'class_name', str, where), used)}"
+            inner = self._item(entry, item.path, name, place)
+            if not isinstance(inner, Layer):
                 item.refuse(f"it wraps a {inner.class_name}", "wrap plain layers only")
-            yield inner
+            found.append(inner)
+        return found
 
     # ---- models
 
@@ -376,16 +313,15 @@ class Parser:
             name = entry.get("name") or (inner.get("name") if isinstance(inner, dict) else None)
             name = name or (f"{snake_case(class_name)}_{len(model.children) + 1}")
             if not isinstance(name, str) or name in model.children:
-                _corrupt(where, f"two layers are named {str(name)[:60]!r}")
-            place = snake_case(class_name)
-            used[place] = used.get(place, -1) + 1
-            if used[place]:
-                place += f"_{used[place]}"
-            model.child_groups[name] = place
+                corrupt(where, f"two layers are named {str(name)[:60]!r}")
+            # Operations have no variables, and no groups.
+            place = "" if self._is_operation(entry) else _place(class_name, used)
+            if place:
+                model.child_groups[name] = place
             child = self._item(entry, model.path, name, f"{model.group}/{place}")
             model.children[name] = child
         if not model.children:
-            _corrupt(where, "it has no layers")
+            corrupt(where, "it has no layers")
         if model.class_name == "Sequential":
             self._connect_sequence(model, config, entries)
         else:
@@ -409,18 +345,19 @@ class Parser:
                 )
             else:
                 item = Item(class_name="InputLayer", path=(*model.path, f"{names[0]}_input"))
-                head = self._input_of_shape(item, shape)
+                dtype = _dtype(inner) if isinstance(inner, dict) else None
+                head = self._input_of_shape(item, shape, dtype)
             names.insert(0, f"{names[0]}_input")
             if names[0] in model.children:
-                _corrupt(f"layer '{names[0]}'", "its name is taken")
+                corrupt(f"layer '{names[0]}'", "its name is taken")
             model.children[names[0]] = head
         if len(names) < 2:
             raise ConversionError("a model without layers can't be converted")
         model.inputs = [(names[0], names[0])]
         for before, name in pairwise(names):
             if isinstance(model.children[name], Input):
-                _corrupt(f"layer '{name}'", "an input in the middle of a Sequential")
-            model.children[name].calls = [[Ref(before, 0, 0)]]
+                corrupt(f"layer '{name}'", "an input in the middle of a Sequential")
+            model.children[name].calls = [Call([Ref(before, 0, 0)], {})]
         model.outputs = [(names[-1], Ref(names[-1], 0, 0))]
 
     def _connect_graph(
@@ -429,55 +366,19 @@ class Parser:
         for entry, child in zip(entries, model.children.values(), strict=True):
             nodes = _get(entry, "inbound_nodes", list, f"layer '{child.label}'")
             if not isinstance(child, Input):
-                child.calls = [self._node(child, node) for node in nodes]
+                child.calls = [call_of(child, node) for node in nodes]
         for child in model.children.values():
-            child.calls = [[self._resolve(model, r, False) for r in c] for c in child.calls]
-        for key, ref in _named_refs(config.get("input_layers"), where):
+            child.calls = [
+                c.replaced(lambda r: self._resolve(model, r, False)) for c in child.calls
+            ]
+        for key, ref in named_refs(config.get("input_layers"), where):
             if not isinstance(model.children.get(ref.layer), Input):
-                _corrupt(where, f"its input '{ref.layer[:60]}' is not an InputLayer")
+                corrupt(where, f"its input '{ref.layer[:60]}' is not an InputLayer")
             model.inputs.append((key, ref.layer))
-        for key, ref in _named_refs(config.get("output_layers"), where):
+        for key, ref in named_refs(config.get("output_layers"), where):
             model.outputs.append((key, self._resolve(model, ref, True)))
         if not model.inputs or not model.outputs:
-            _corrupt(where, "it has no inputs or no outputs")
-
-    def _node(self, item: Item, node: Any) -> list[Ref]:
-        """The tensors that one call of a layer gets."""
-        refs: list[Ref] = []
-
-        def argument(value: Any) -> None:
-            if isinstance(value, list):
-                for v in value:
-                    argument(v)
-            elif isinstance(value, dict) and value.get("class_name") == "__keras_tensor__":
-                history = _get(value, "config", dict, f"layer '{item.label}'").get("keras_history")
-                refs.append(_ref(history, f"layer '{item.label}'"))
-            elif value is not None:
-                item.refuse(
-                    f"it is called with {str(value)[:60]}", "call it with one tensor or a list"
-                )
-
-        def keywords(values: Any) -> None:
-            for key, value in values.items() if isinstance(values, dict) else ():
-                if key in ("inputs", "sequences") and not refs:
-                    argument(value)
-                elif not _off(value):
-                    item.refuse(
-                        f"it is called with {key}={str(value)[:60]}", f"call it without {key}"
-                    )
-
-        if isinstance(node, dict):  # Keras 3
-            argument(node.get("args"))
-            keywords(node.get("kwargs"))
-        elif isinstance(node, list):  # Keras 2: [name, call, tensor, keyword arguments] each
-            for n in [node] if node and isinstance(node[0], str) else node:
-                if isinstance(n, list) and len(n) == 4:
-                    keywords(n[3])
-                    n = n[:3]
-                refs.append(_ref(n, f"layer '{item.label}'"))
-        else:
-            _corrupt(f"layer '{item.label}'", f"a call is {str(node)[:60]!r}")
-        return refs
+            corrupt(where, "it has no inputs or no outputs")
 
     def _resolve(self, model: Model, ref: Ref, output: bool) -> Ref:
         """Count calls from zero, whatever Keras did.
@@ -489,7 +390,7 @@ class Parser:
         child = model.children.get(ref.layer)
         where = f"a call of '{ref.layer[:60]}'"
         if child is None:
-            _corrupt(where, "there is no such layer")
+            corrupt(where, "there is no such layer")
         calls = 1 if isinstance(child, Input) else len(child.calls)
         call = ref.call
         if isinstance(child, Model):
@@ -499,37 +400,23 @@ class Parser:
                 call = 0
             elif output and child.class_name != "Sequential":
                 call -= 1
-        count = len(child.outputs) if isinstance(child, Model) else 1
-        if not 0 <= call < calls or not 0 <= ref.tensor < count:
-            _corrupt(where, f"there is no output {ref.tensor} of call {ref.call}")
+        if not 0 <= call < calls or ref.tensor < 0:
+            corrupt(where, f"there is no output {ref.tensor} of call {ref.call}")
         return Ref(ref.layer, call, ref.tensor)
 
 
-def _off(value: Any) -> bool:
-    """Whether a keyword argument says nothing: Keras keeps mask=[None, None] for two inputs."""
-    if isinstance(value, list):
-        return all(v is None for v in value)
-    return value is None or value is False
+def _dtype(config: dict[str, Any]) -> str | None:
+    """The dtype, or the name of the dtype policy, in a config."""
+    dtype = config.get("dtype")
+    if isinstance(dtype, dict):
+        policy = dtype.get("config")
+        name = policy.get("name") if isinstance(policy, dict) else None
+        dtype = name if dtype.get("class_name") in ("DTypePolicy", "Policy") else str(dtype)
+    return None if dtype is None else str(dtype)
 
 
-def _ref(value: Any, where: str) -> Ref:
-    if isinstance(value, list) and len(value) == 3:
-        name, call, tensor = value
-        if isinstance(name, str) and type(call) is int and type(tensor) is int:
-            return Ref(name, call, tensor)
-    _corrupt(where, f"{str(value)[:60]!r} is not a tensor")
-
-
-def _named_refs(value: Any, where: str) -> list[tuple[str, Ref]]:
-    """The inputs or outputs of a model: one, a list, or a dict whose keys are then their names.
-
-    Keras flattens a dict in the order of its keys, and calls the others after their layers.
-    """
-    if isinstance(value, dict):
-        return [(k, _ref(value[k], where)) for k in sorted(value)]
-    if isinstance(value, list) and value and isinstance(value[0], str):
-        value = [value]
-    if not isinstance(value, list):
-        _corrupt(where, f"its inputs or outputs are {str(value)[:60]!r}")
-    refs = [_ref(v, where) for v in value]
-    return [(r.layer, r) for r in refs]
+def _place(class_name: str, used: dict[str, int]) -> str:
+    """The group of the next layer of a class in an archive: lstm, lstm_1, ..."""
+    place = snake_case(class_name)
+    used[place] = used.get(place, -1) + 1
+    return f"{place}_{used[place]}" if used[place] else place

@@ -30,7 +30,7 @@ import numpy as np
 from lstmc.errors import ConversionError, Error, FormatError
 
 if TYPE_CHECKING:
-    from .keras_config import Leaf, Model
+    from .keras_tree import Leaf, Model
 
 PACKAGES = ("keras", "tf_keras")  # first parts of the modules that Keras's own classes live in
 
@@ -49,7 +49,7 @@ HDF5_OFFSETS = (0, 512, 1024, 2048)  # where the superblock may be, behind a use
 class Source:
     """An opened model: ``root`` is {"class_name": ..., "config": ...}, JSON types only.
 
-    ``partitioned`` says how :attr:`Leaf.start` has to be counted for this container.
+    ``partitioned`` says how :attr:`Leaf.places` have to be counted for this container.
     """
 
     partitioned = False
@@ -268,11 +268,11 @@ class H5Source(Source):
         if stored is None:
             return []
         _check_total(leaf, len(stored))
-        mine = stored[leaf.start : leaf.start + len(leaf.weights)]
+        mine = [stored[i] for i in leaf.places]
         for expected, weight in zip(leaf.weights, mine, strict=True):
             *parts, last = weight.name.split("/")
             # TensorFlow appends ':0' and, where a name is taken, '_1'.
-            wrong = not re.fullmatch(rf"{expected}(_\d+)?(:\d+)?", last)
+            wrong = not re.fullmatch(rf"({expected})(_\d+)?(:\d+)?", last)
             # Keras 2 and 3 count frozen weights of nested models differently: trust only names.
             if leaf.mixed:
                 names = "|".join(map(re.escape, leaf.path[1:]))
@@ -416,6 +416,10 @@ class LiveSource(Source):
             for layer in model._flatten_layers(include_self=False, recursive=True):
                 _check_class(layer)
                 _check_functions(layer)
+                for operation in getattr(layer, "operations", ()):
+                    _check_class(operation)
+            for operation in getattr(model, "operations", ()):
+                _check_class(operation)
             config = {"class_name": cls.__name__, "config": model.get_config()}
             # JSON makes of it what a file would hold: lists for tuples, plain numbers.
             root = json.loads(json.dumps(config, default=_plain))
@@ -437,7 +441,7 @@ class LiveSource(Source):
     def weights(self, leaf: Leaf) -> Sequence[Any]:
         stored = self._layers.get(leaf.path[0], [])
         _check_total(leaf, len(stored))
-        return stored[leaf.start : leaf.start + len(leaf.weights)]
+        return [stored[i] for i in leaf.places]
 
     def unused(self, model: Model) -> list[str]:
         return [n for n, w in self._layers.items() if w and n not in model.children]
@@ -485,7 +489,7 @@ def _check_total(leaf: Leaf, found: int) -> None:
 
 def _version(version: Any, what: str) -> str:
     """The Keras version, which decides what 'hard_sigmoid' means; never guessed."""
-    if not isinstance(version, str) or not re.match(r"[23]\.\d", version):
+    if not isinstance(version, str) or not re.match(r"[23]\.\d+(\.|$|[a-z-])", version):
         raise ConversionError(
             f"'{what}' was written by Keras {version if version else 'of unknown version'}; "
             "2.x and 3.x can be converted"

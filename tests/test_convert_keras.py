@@ -27,7 +27,17 @@ keras = pytest.importorskip("keras")
 h5py = pytest.importorskip("h5py")
 
 from keras import layers as L  # noqa: E402
-from lstmc.converters import convert, gates, keras_config  # noqa: E402
+from keras2_files import keras2_dense, keras2_file, keras2_layer, keras2_lstm, named  # noqa: E402
+from lstmc.converters import (  # noqa: E402
+    convert,
+    gates,
+    keras_config,
+    keras_layers,
+    keras_merge,
+    keras_ops,
+    keras_recurrent,
+    keras_steps,
+)
 from lstmc.converters import from_keras as module  # noqa: E402
 
 from lstmc import graph as g  # noqa: E402
@@ -493,54 +503,6 @@ def test_wrong_hard_sigmoid_shows():
 # ----------------------------------------------------------------------------------- Keras 2 files
 
 
-def keras2_layer(class_name, name, **config):
-    base = {"name": name, "trainable": True, "dtype": "float32"}
-    return {"class_name": class_name, "config": {**base, **config}}
-
-
-def keras2_lstm(name, units, **config):
-    options = {
-        "units": units,
-        "activation": "tanh",
-        "recurrent_activation": "hard_sigmoid",
-        "use_bias": True,
-        "return_sequences": False,
-        "return_state": False,
-        "go_backwards": False,
-        "stateful": False,
-        "unroll": False,
-        "implementation": 1,
-    }
-    return keras2_layer("LSTM", name, **{**options, **config})
-
-
-def keras2_dense(name, units, **config):
-    options = {"units": units, "activation": "linear", "use_bias": True}
-    return keras2_layer("Dense", name, **{**options, **config})
-
-
-def keras2_file(path, root, weights, version="2.1.4"):
-    """An HDF5 file as Keras 2 writes it; ``weights``: layer to {weight name: array}."""
-    with h5py.File(path, "w") as f:
-        f.attrs["keras_version"] = version.encode()
-        f.attrs["backend"] = b"tensorflow"
-        f.attrs["model_config"] = json.dumps(root).encode()
-        group = f.create_group("model_weights")
-        group.attrs["layer_names"] = np.array([n.encode() for n in weights])
-        for name, arrays in weights.items():
-            sub = group.create_group(name)
-            sub.attrs["weight_names"] = np.array([n.encode() for n in arrays])
-            for n, a in arrays.items():
-                sub[n] = a
-    return path
-
-
-def named(layer_name, arrays, *parts):
-    names = parts or ("kernel", "recurrent_kernel", "bias")
-    names = names if len(arrays) == 3 else ("kernel", "bias")
-    return {f"{layer_name}/{n}:0": a for n, a in zip(names, arrays, strict=True)}
-
-
 def keras2_model(path, version="2.1.4", bare=True, **options):
     """A Sequential of LSTM, LSTM, Dropout, Dense, and a live model that computes the same."""
 
@@ -694,8 +656,12 @@ def test_keras2_arguments(tmp_path):
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no shared models here")
-def test_trafficflow():
-    """A published result: MAE 7.21, RMSE 9.90 (trafficflow's README)."""
+@pytest.mark.parametrize(
+    ("name", "kind", "mean", "root"),
+    [("lstm", g.LSTM, 7.2164, 9.9022), ("gru", g.GRU, 7.2021, 9.9657)],
+)
+def test_trafficflow(name, kind, mean, root):
+    """Published results: MAE 7.21, RMSE 9.90 and 7.20, 9.97 (trafficflow's README)."""
 
     def flow(name):
         with (SHARED / "trafficflow" / name).open(encoding="utf-8-sig") as f:
@@ -704,18 +670,16 @@ def test_trafficflow():
     low, high = min(flow("train.csv")), max(flow("train.csv"))
     test = np.array(flow("test.csv"))
     scaled = np.lib.stride_tricks.sliding_window_view((test - low) / (high - low), 12)[:-1]
-    graph = convert(SHARED / "trafficflow" / "lstm.h5")
-    assert [type(x) for x in graph.layers] == [g.LSTM, g.LSTM, g.Dense]
-    y = reference.run(graph, {"lstm_1_input": scaled[..., None]})["dense_1"][:, 0]
+    graph = convert(SHARED / "trafficflow" / f"{name}.h5")
+    assert [type(x) for x in graph.layers] == [kind, kind, g.Dense]
+    y = reference.run(graph, {f"{name}_1_input": scaled[..., None]})["dense_1"][:, 0]
     miss = y * (high - low) + low - test[12:]
-    assert np.abs(miss).mean() == pytest.approx(7.2164, abs=5e-5)
-    assert np.sqrt((miss**2).mean()) == pytest.approx(9.9022, abs=5e-5)
+    assert np.abs(miss).mean() == pytest.approx(mean, abs=5e-5)
+    assert np.sqrt((miss**2).mean()) == pytest.approx(root, abs=5e-5)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no shared models here")
 def test_models_refused_by_name():
-    refused(SHARED / "trafficflow" / "gru.h5", "gru_1", "GRU")
-    refused(SHARED / "ethnicolr" / "wiki_name_lstm.h5", "embedding", "Embedding")
     refused(SHARED / "dtln" / "model.h5", "weights only", "architecture")
 
 
@@ -753,75 +717,16 @@ def lora():
 
 
 REFUSALS = {
-    "go_backwards": (
-        lambda: sequential(L.LSTM(4, go_backwards=True, name="r")),
-        ["'r' (LSTM)", "go_backwards=True", "reverse the input"],
-    ),
-    "stateful": (
-        lambda: keras.Sequential(
-            [L.Input(batch_shape=(2, 7, 3)), L.LSTM(4, stateful=True, name="r")]
-        ),
-        ["'r'", "stateful=True", "stream()"],
-    ),
-    "return_state": (
-        lambda: functional(lambda x: L.LSTM(4, return_state=True, name="r")(x)[0]),
-        ["'r'", "return_state=True"],
-    ),
     "softmax_in_lstm": (
         lambda: sequential(L.LSTM(4, activation="softmax", name="r")),
         ["'r'", "softmax"],
     ),
-    "gelu": (
-        lambda: sequential(L.Dense(4, activation="gelu", name="d")),
-        ["'d' (Dense)", "activation=gelu", "tanh"],
-    ),
-    "recurrent_elu": (
-        lambda: sequential(L.LSTM(4, recurrent_activation="elu", name="r")),
-        ["'r' (LSTM)", "recurrent_activation=elu"],
-    ),
-    "layer_as_activation": (
-        lambda: sequential(L.Dense(4, activation=L.ReLU(max_value=6), name="d")),
-        ["'d' (Dense)", "activation="],
-    ),
-    "gru": (lambda: sequential(L.GRU(4, name="r")), ["'r' (GRU)", "not supported", "LSTM"]),
-    "simple_rnn": (lambda: sequential(L.SimpleRNN(4, name="r")), ["'r' (SimpleRNN)"]),
-    "bidirectional": (
-        lambda: sequential(L.Bidirectional(L.LSTM(4), name="b")),
-        ["'b' (Bidirectional)", "backwards"],
-    ),
-    "embedding": (
-        lambda: keras.Sequential(
-            [L.Input((7,), dtype="float32"), L.Embedding(9, 4, name="e", mask_zero=True)]
-        ),
-        ["'e' (Embedding)"],
-    ),
-    "masking": (lambda: sequential(L.Masking(name="m"), L.LSTM(4)), ["'m' (Masking)", "lengths"]),
-    "conv": (lambda: sequential(L.Conv1D(4, 2, name="c")), ["'c' (Conv1D)"]),
-    "relu6": (lambda: sequential(L.ReLU(max_value=6.0, name="a")), ["'a'", "max_value=6.0"]),
-    "leaky": (lambda: sequential(L.ReLU(negative_slope=0.1, name="a")), ["'a'", "negative_slope"]),
-    "threshold": (lambda: sequential(L.ReLU(threshold=0.5, name="a")), ["'a'", "threshold=0.5"]),
-    "softmax_axis": (lambda: sequential(L.Softmax(axis=1, name="s")), ["'s'", "axis=1", "-1"]),
     "softmax_axes": (lambda: sequential(L.Softmax(axis=[1, 2], name="s")), ["'s'", "axis=[1, 2]"]),
-    "time_distributed_softmax": (
-        lambda: sequential(L.TimeDistributed(L.Softmax(axis=-1), name="t")),
-        ["'t' (TimeDistributed)", "Softmax"],
-    ),
     "time_distributed_model": (
         lambda: sequential(
             L.TimeDistributed(keras.Sequential([L.Input((3,)), L.Dense(2)]), name="t")
         ),
         ["'t' (TimeDistributed)", "Sequential"],
-    ),
-    "two_tensors": (
-        lambda: functional(lambda x: L.Add(name="p")([x, L.Dense(3)(x)])),
-        ["'p' (Add)"],
-    ),
-    "operation": (lambda: functional(lambda x: L.LSTM(4)(x * 2)), ["Multiply"]),
-    "initial_state": (
-        lambda: functional(
-            lambda x, h, c: L.LSTM(4, name="r")(x, initial_state=[h, c]), (7, 3), (4,), (4,)
-        ),
-        ["'r' (LSTM)", "initial_state"],
     ),
     "training": (
         lambda: functional(lambda x: L.Dropout(0.5, name="mc")(x, training=True)),
@@ -838,7 +743,7 @@ REFUSALS = {
     "float64": (lambda: sequential(L.Dense(4, dtype="float64", name="d")), ["'d'", "float64"]),
     "integer_input": (
         lambda: keras.Sequential([L.Input((7, 3), dtype="int32", name="ids"), L.Dense(2)]),
-        ["'ids' (InputLayer)", "int32"],
+        ["ints", "'ids'", "float32"],
     ),
     "rank_4": (
         lambda: sequential(L.Dense(2), shape=(7, 3, 2)),
@@ -848,10 +753,6 @@ REFUSALS = {
     "open_features": (
         lambda: functional(lambda x: L.Activation("relu")(x), (7, None)),
         ["x0", "fixed features"],
-    ),
-    "lengths": (
-        lambda: functional(lambda x, y: [L.LSTM(2)(x), L.LSTM(2)(y)], (7, 3), (6, 3)),
-        ["6, 7", "time steps"],
     ),
     "only_an_input": (lambda: keras.Sequential([L.Input((7, 3))]), ["layers"]),
     "output_named_as_an_input": (
@@ -1403,13 +1304,37 @@ def test_wrong_weights_in_h5(tmp_path):
     case(add, "gru_1", "no such layer")
 
 
-def test_any_config_gives_an_answer_or_an_error(saved):
-    """Damage the config in a thousand ways: nothing but lstmc's own errors may come out."""
-    archive, _ = saved
+def plain_model():
     a, b = L.Input((5, 3), name="a"), L.Input((4,), name="b")
     inner = keras.Sequential([L.Input((4,)), L.Dense(4)], name="inner")
     out = [L.TimeDistributed(L.Dense(2))(L.LSTM(3, return_sequences=True)(a)), inner(inner(b))]
-    keras.Model([a, b], out).save(archive)
+    return keras.Model([a, b], out)
+
+
+def recurrent_model():
+    a, b = L.Input((5,), name="a"), L.Input((None, 2), name="b")
+    x = L.Embedding(5, 3, mask_zero=True)(a)
+    x, *states = L.Bidirectional(L.GRU(2, return_sequences=True, return_state=True))(x)
+    y = L.RNN([L.GRUCell(2), L.LSTMCell(2)], return_sequences=True)(L.Masking()(b))
+    y = L.GRU(2)(y, initial_state=states[0])
+    return keras.Model([a, b], [L.Add()([y, states[1]]), L.GlobalAveragePooling1D()(x)])
+
+
+def layered_model():
+    a = L.Input((6, 4), name="a")
+    x = L.BatchNormalization()(L.Conv1D(4, 2, padding="same", groups=2, activation="elu")(a))
+    x = L.PReLU(shared_axes=[1])(L.DepthwiseConv1D(2, depth_multiplier=2)(x))
+    x = L.LayerNormalization()(L.SeparableConv1D(3, 2)(L.AveragePooling1D(3, 1, "same")(x)))
+    x = L.Reshape((3, 4))(L.Permute((2, 1))(x) * 2.0 + 1)[:, :-1]
+    x = L.Softmax(axis=1)(L.ReLU(max_value=1)(L.Cropping1D(0)(L.ZeroPadding1D(1)(x))))
+    return keras.Model(a, [keras.ops.mean(x, axis=1), L.Concatenate()([x, x]), x[:, 0, 1:]])
+
+
+@pytest.mark.parametrize("make", [plain_model, recurrent_model, layered_model])
+def test_any_config_gives_an_answer_or_an_error(saved, make):
+    """Damage the config in a thousand ways: nothing but lstmc's own errors may come out."""
+    archive, _ = saved
+    make().save(archive)
     members = members_of(archive)
     root = json.loads(members["config.json"])
     values = [
@@ -1439,10 +1364,11 @@ def test_any_config_gives_an_answer_or_an_error(saved):
                 yield from places(value)
 
     outcomes = {"fine": 0, "refused": 0}
-    for _ in range(1500):
+    for _ in range(1000):
         damaged = copy.deepcopy(root)
         for _ in range(rng.randint(1, 3)):
-            where = [p for p in places(damaged) if "initializer" not in str(p[1])]
+            skipped = ("initializer", "regularizer", "constraint", "seed", "registered_name")
+            where = [p for p in places(damaged) if not any(w in str(p[1]) for w in skipped)]
             node, key = rng.choice(where)
             if rng.random() < 0.25 and isinstance(node, dict):
                 del node[key]
@@ -1450,7 +1376,7 @@ def test_any_config_gives_an_answer_or_an_error(saved):
                 node.append(copy.deepcopy(node[key]))
             else:
                 node[key] = copy.deepcopy(rng.choice(values))
-        metadata = json.dumps({"keras_version": rng.choice(["2.4.0", "3.1.0"])}).encode()
+        metadata = json.dumps({"keras_version": rng.choice(["2.4.0", "3.1.0", "3.15.1"])}).encode()
         config = json.dumps(damaged).encode()
         write_zip(archive, {**members, "config.json": config, "metadata.json": metadata})
         try:
@@ -1481,4 +1407,8 @@ def test_any_bytes_give_an_answer_or_an_error(saved, which):
 def test_every_refused_class_is_named():
     """The table of layers and the advice don't contradict each other."""
     assert not set(keras_config.ADVICE) & set(module.LAYERS)
-    assert list(module.LAYERS) == sorted(module.LAYERS)
+    for part in (keras_layers, keras_merge, keras_recurrent, keras_steps):
+        assert list(part.LAYERS) == sorted(part.LAYERS)
+    assert list(keras_ops.OPERATIONS) == sorted(keras_ops.OPERATIONS)
+    total = (keras_layers, keras_merge, keras_recurrent, keras_steps)
+    assert len(module.LAYERS) == sum(len(part.LAYERS) for part in total)
