@@ -90,7 +90,8 @@ def best(model: Any, constants: Mapping[str, Any]) -> g.Graph:
                 return graph
             except LabelConflict as e:
                 guessed = True
-                if e.source in known:
+                others = [label for (name, _), label in known.items() if name == e.source[0]]
+                if e.source in known or (e.label != FEATURES and e.label in others):
                     first = first or e
                     break
                 known[e.source] = e.label

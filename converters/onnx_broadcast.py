@@ -10,7 +10,17 @@ from lstmc import graph as g
 from lstmc.graph import BATCH, TIME
 
 from .onnx_axes import MEANINGS, bind, unify
-from .onnx_layers import Builder, fill, in_order, last_step, product, unmixed, weight
+from .onnx_layers import (
+    Builder,
+    fill,
+    fixed_time,
+    in_order,
+    last_step,
+    product,
+    steps_as_features,
+    unmixed,
+    weight,
+)
 from .onnx_values import FEATURES, Axis, Const, Dim, Kind, Node, Tracked, axis_size
 
 
@@ -45,6 +55,11 @@ class Aligned:
         }
         if any(0 in a.shape for a in arrays.values()):
             raise node.error("one of its constants is empty")
+        wide = [at for at in range(rank) if any(a.shape[at] > 1 for a in arrays.values())]
+        if any(fixed_time(x, at) for x in values.values() for at in wide):
+            # a constant for each step: all steps, one after another, as features
+            for i, x in values.items():
+                values[i] = steps_as_features(b, node, x) if x.labelled(TIME) else x
         self._read(rank, values, arrays)
         for i, x in values.items():
             values[i] = unmixed(b, node, x)

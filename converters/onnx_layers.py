@@ -173,7 +173,10 @@ def last_step(b: Builder, node: Node, x: Tracked, dim: Dim, axes: tuple[Axis, ..
 
 def steps_as_features(b: Builder, node: Node, x: Tracked) -> Tracked:
     """x, which has time, without: all steps, one after another, as features."""
-    (time,) = x.labelled(TIME)
+    times = x.labelled(TIME)
+    if len(times) != 1:
+        raise node.error(f"reads {len(times)} axes as time")
+    time = times[0]
     if time.is_one():
         axes = tuple(tuple(d for d in axis if d is not time) for axis in x.axes)
         return last_step(b, node, x, time, axes)
@@ -198,6 +201,13 @@ def unmixed(b: Builder, node: Node, x: Tracked) -> Tracked:
         if found == {TIME, FEATURES} and all(d.size is not None for d in axis):
             return steps_as_features(b, node, x)
     return x
+
+
+def fixed_time(x: Tracked, axis: int) -> bool:
+    """Time of a fixed number of steps is on an axis, and no guess: it may be read as features."""
+    dims = x.axes[axis]
+    known = all(d.size is not None and not d.guess for d in dims)
+    return known and any(d.label == TIME for d in dims)
 
 
 def take_features(b: Builder, node: Node, x: Tracked, where: list[int]) -> Tracked:

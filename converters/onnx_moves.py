@@ -10,7 +10,16 @@ from lstmc import graph as g
 from lstmc.graph import BATCH, TIME
 
 from .onnx_axes import MEANINGS, bind, not_batch, same_axis, unify
-from .onnx_layers import Builder, arranged, fill, in_order, product, unmixed, weight
+from .onnx_layers import (
+    Builder,
+    arranged,
+    fill,
+    fixed_time,
+    in_order,
+    product,
+    steps_as_features,
+    weight,
+)
 from .onnx_parts import meaning, picked
 from .onnx_values import (
     FEATURES,
@@ -44,8 +53,8 @@ def concat(b: Builder, node: Node) -> list[Kind]:
     if any(len(v.axes) != rank for v in values):
         raise node.error("joins values of different rank")
     at = node.axis(axis, rank)
-    if any(len(v.axes[at]) > 1 for v in values):
-        parts = [unmixed(b, node, p) if isinstance(p, Tracked) else p for p in parts]
+    if all(fixed_time(v, at) for v in values):
+        parts = [steps_as_features(b, node, p) if isinstance(p, Tracked) else p for p in parts]
         values = [p for p in parts if isinstance(p, Tracked)]
     for value in values:
         not_batch(
@@ -172,8 +181,10 @@ def tile(b: Builder, node: Node) -> list[Kind]:
             x = repeated(b, node, x, i, n)
         else:
             x, what = meaning(b, node, x, i)
+            if what == TIME and not fixed_time(x, i):
+                raise node.error(f"repeats a sequence of any length; {NEXT}")
             if what == TIME:
-                raise node.error(f"repeats a sequence; {NEXT}")
+                x = steps_as_features(b, node, x)
             size = product(node, list(x.axes[i]))
             product(node, [Dim(size * n)])
             index = np.tile(np.arange(size), n)

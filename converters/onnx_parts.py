@@ -8,7 +8,16 @@ from lstmc import graph as g
 from lstmc.graph import TIME
 
 from .onnx_axes import bare, bind, not_batch
-from .onnx_layers import Builder, in_order, last_step, product, unmixed, weight
+from .onnx_layers import (
+    Builder,
+    fixed_time,
+    in_order,
+    last_step,
+    product,
+    steps_as_features,
+    unmixed,
+    weight,
+)
 from .onnx_values import (
     FEATURES,
     NEXT,
@@ -188,9 +197,11 @@ def gather(b: Builder, node: Node) -> list[Kind]:
     if not x.axes[axis] or (size == 1 and all(d.label is None for d in x.axes[axis])):
         last = False  # an axis of size 1, which may be anything
     x, what = meaning(b, node, x, axis, last)
+    if what == TIME and len(places) > 1:
+        if not fixed_time(x, axis):
+            raise node.error(f"picks {len(places)} steps of a sequence; {NEXT}, Slice is")
+        x, what = steps_as_features(b, node, x), FEATURES
     if what == TIME:
-        if len(places) > 1:
-            raise node.error(f"picks {len(places)} steps; {NEXT}, Slice is")
         return [step(b, node, x, axis, places[0], ((),) * index.ndim)]
     n = product(node, list(x.axes[axis]))
     positive = np.array([node.axis(i, n) for i in places])

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from lstmc.errors import ConversionError
 from lstmc.graph import BATCH, TIME
 
-from .onnx_axes import bind, regroup
-from .onnx_layers import Builder, last_step
+from .onnx_axes import LabelConflict, bind, regroup
+from .onnx_layers import (
+    Builder,
+    fixed_time,
+    in_order,
+    last_step,
+    product,
+    steps_as_features,
+    unmixed,
+)
 from .onnx_values import (
     FEATURES,
     NEXT,
     Axis,
     Const,
+    Dim,
     Kind,
     Node,
     Sizes,
@@ -113,7 +123,35 @@ def reshape(b: Builder, node: Node) -> list[Kind]:
     for i, item in enumerate(items):
         if item == 0:
             items[i] = x.axes[node.axis(i, len(x.axes))]
-    return [settle(b, node, regroup(node, x, items))]
+    try:
+        return [settle(b, node, regroup(node, x, items))]
+    except LabelConflict:
+        raise
+    except ConversionError:
+        if len(x.labelled(FEATURES)) + len(x.labelled(TIME)) < 2:
+            raise
+    x = merged(b, node, x)
+    steps = [i for i in range(len(x.axes)) if fixed_time(x, i)]
+    try:
+        return [settle(b, node, regroup(node, x, items))]
+    except ConversionError:
+        if not steps:
+            raise
+    return [regroup(node, merged(b, node, steps_as_features(b, node, x)), items)]
+
+
+def merged(b: Builder, node: Node, x: Tracked) -> Tracked:
+    """x with neighbouring axes of features as one, so that they can be cut in other places."""
+    x = in_order(b, node, unmixed(b, node, x))
+    runs: list[Axis] = []
+    for dim in [d for d in x.dims if d.label != FEATURES or not d.is_one()]:
+        if dim.label == FEATURES and runs and runs[-1][-1].label == FEATURES:
+            runs[-1] = (*runs[-1], dim)
+        else:
+            runs.append((dim,))
+    axes = [r if len(r) == 1 else (Dim(product(node, list(r)), FEATURES),) for r in runs]
+    order = tuple(d for axis in axes for d in axis if d.label == FEATURES)
+    return Tracked(x.name, tuple(axes), order, x.dtype)
 
 
 def settle(b: Builder, node: Node, x: Tracked, final: bool = False) -> Tracked:

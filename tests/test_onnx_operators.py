@@ -639,3 +639,44 @@ def test_a_product_of_time_and_features_scaled(time: Any) -> None:
             from_onnx.convert(net.model())
     else:
         agree(net, x=data(2, 1, 2))
+
+
+def of_sequence(n: Net, x: str) -> str:
+    """[T, N, 4], whose time the converter knows as such."""
+    return n.axes_op("Squeeze", n.lstm(x, 3, 4)[0], [1])
+
+
+FIXED: dict[str, Callable[[Net, str], Any]] = {
+    "a constant for each step": lambda n, y: n.node("Add", y, n.weight(5, 1, 4)),
+    "scaled step by step": lambda n, y: n.node("Mul", n.weight(5, 1, 1), y),
+    "joined in time": lambda n, y: n.node("Concat", y, n.node("Tanh", y), axis=0),
+    "steps picked": lambda n, y: n.node("Gather", y, ints(n, 3, 0, 0, -1), axis=0),
+    "repeated": lambda n, y: n.node("Tile", y, ints(n, 2, 1, 1)),
+    "then a layer": lambda n, y: n.lstm(n.node("Concat", y, y, axis=0), 4, 2)[0],
+}
+
+
+@pytest.mark.parametrize("how", FIXED)
+def test_steps_of_a_fixed_number_one_by_one(how: str) -> None:
+    """They become features, and steps again where a layer needs them."""
+    agree(single(lambda n, x: FIXED[how](n, of_sequence(n, x)), 5, "N", 3), x=data(5, 2, 3))
+    with pytest.raises(errors.ConversionError):
+        from_onnx.convert(
+            single(lambda n, x: FIXED[how](n, of_sequence(n, x)), "T", "N", 3).model()
+        )
+
+
+def test_features_cut_in_other_places() -> None:
+    """[N, 2, 3] to [N, 3, 2]; steps and features of a sequence likewise."""
+
+    def turned(n: Net, x: str) -> str:
+        y = n.node("Transpose", n.node("Reshape", x, ints(n, 0, 2, 3)), perm=[0, 2, 1])
+        return n.node("Softmax", n.node("Reshape", y, ints(n, 0, 2, 3)), axis=2)
+
+    agree(single(turned, "N", 6), x=data(4, 6))
+
+    def steps(n: Net, x: str) -> str:
+        y = n.node("Transpose", of_sequence(n, x), perm=[1, 0, 2])
+        return n.node("Softmax", n.node("Reshape", y, ints(n, 0, 4, 5)), axis=2)
+
+    agree(single(steps, 5, "N", 3), x=data(5, 2, 3))

@@ -353,7 +353,13 @@ class Sketch:
             self.y = self.net.node("Add", self.y, self.net.weight(units))
 
     def elementwise(self) -> None:
-        op = self.draw(st.sampled_from(["Relu", "Tanh", "Sigmoid", "HardSigmoid", "Identity"]))
+        ops = ["Relu", "Tanh", "Sigmoid", "HardSigmoid", "Identity", "Abs", "Elu", "Erf", "Neg"]
+        ops += ["LeakyRelu", "Selu", "Softplus", "Softsign", "ThresholdedRelu", "Celu", "Exp"]
+        if self.opset >= 20:
+            ops += ["Gelu", "Mish", "HardSwish"]
+        op = self.draw(st.sampled_from(ops))
+        if op == "Exp":  # of something that is bounded
+            self.y = self.net.node("Tanh", self.y)
         self.y = self.net.node(op, self.y)
 
     def scaled(self) -> None:
@@ -401,6 +407,29 @@ class Sketch:
             sizes = self.const(start, n - start)
             pieces = self.net.node("Split", self.y, sizes, outputs=2, axis=axis)
             self.y, self.features = pieces[1], n - start
+
+    def reshaped(self) -> None:
+        """Features on two axes, worked on there, and merged again, perhaps in another order."""
+        factor = next((n for n in (2, 3) if self.features % n == 0 and n < self.features), 0)
+        if self.layout not in ("btf", "bf") or not factor:
+            return
+        net, axis = self.net, self.axis("f")
+        y = net.node("Reshape", self.y, self.const(*[0] * axis, factor, self.features // factor))
+        how = self.draw(st.sampled_from(["turn", "scale", "softmax", "reduce", "slice"]))
+        if how == "turn":
+            y = net.node("Transpose", y, perm=[*range(axis), axis + 1, axis])
+        elif how == "scale":
+            y = net.node("Mul", y, net.weight(factor, 1) if self.flip() else net.weight(1))
+        elif how == "softmax":
+            y = net.node("Softmax", y, axis=axis + int(self.flip()))
+        elif how == "slice":
+            y = net.slice(y, 1, 2**31 - 1, axis)
+            self.features -= self.features // factor
+        else:
+            which = axis + int(self.flip())
+            y = net.node("ReduceSum", y, self.const(which), keepdims=1)
+            self.features = self.features // factor if which == axis else factor
+        self.y = net.node("Reshape", y, self.const(*[0] * axis, -1))
 
     def softmax(self) -> None:
         axis = self.axis("f")
@@ -519,11 +548,11 @@ class Sketch:
     STEPS = (
         "recurrent", "recurrent", "dense", "elementwise", "scaled", "combined", "joined", "part",
         "softmax", "normalised", "last", "over_time", "windows", "cut", "padded", "flattened",
-        "repeated",
+        "repeated", "reshaped",
     )  # fmt: skip
 
     def build(self) -> Net:
-        for step in self.draw(st.lists(st.sampled_from(self.STEPS), min_size=1, max_size=6)):
+        for step in self.draw(st.lists(st.sampled_from(self.STEPS), min_size=1, max_size=7)):
             getattr(self, step)()
         if self.y in self.feeds:  # nothing to run
             self.dense()
