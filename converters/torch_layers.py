@@ -16,7 +16,7 @@ from lstmc.graph import BATCH, TIME
 
 from . import torch_shapes as shapes
 from . import weights as w
-from .torch_pointwise import _reduce
+from .torch_arithmetic import reduce_axis
 from .torch_shapes import lift
 from .torch_values import Const, Context, Free, LayoutError, Merged, Sym, is_tensor, show
 
@@ -303,7 +303,7 @@ def adaptive(op: str) -> Callable[..., Sym]:
         if one(ctx, "output_size", output_size) != 1:
             ctx.refuse(f"output_size={output_size} is not supported, only 1")
         x, _ = channels_first(ctx, input, None)
-        return _reduce(ctx, x, op, 2)
+        return reduce_axis(ctx, x, op, 2)
 
     return handler
 

@@ -16,7 +16,7 @@ import numpy as np
 from . import torch_layers as layers
 from . import torch_ops as ops
 from . import torch_pointwise as p
-from . import torch_shapes as shapes
+from . import torch_reshape as reshape
 from . import weights as w
 from .torch_recurrent import cell_module, getter, recurrent_module, state_key
 from .torch_values import Const, Context, Sym
@@ -99,7 +99,7 @@ def pad_module(ctx: Context, m: Any, input: Any) -> Sym:
 
 
 def unflatten_module(ctx: Context, m: Any, input: Any) -> Sym:
-    return shapes.unflatten(ctx, input, m.dim, m.unflattened_size)
+    return reshape.unflatten(ctx, input, m.dim, m.unflattened_size)
 
 
 MODULES: dict[str, Callable[..., Any]] = {

@@ -20,9 +20,11 @@ import numpy as np
 
 from lstmc.graph import BATCH, TIME
 
+from . import torch_arithmetic as ar
 from . import torch_layers as layers
 from . import torch_pointwise as p
 from . import torch_recurrent as recurrent
+from . import torch_reshape as reshape
 from . import torch_shapes as shapes
 from .torch_values import Const, Context, Missing, Opaque, Size, Sym
 
@@ -40,7 +42,7 @@ def dropout(
 
 
 def attribute(ctx: Context, input: Any, name: str) -> Any:
-    if isinstance(input, p.Extremum):
+    if isinstance(input, ar.Extremum):
         return input.values if name == "values" else Missing("the indices of a maximum or minimum")
     if name == "shape":
         return shapes.size(ctx, input)
@@ -54,7 +56,7 @@ def attribute(ctx: Context, input: Any, name: str) -> Any:
 
 
 def getitem(ctx: Context, input: Any, index: Any) -> Any:
-    if isinstance(input, p.Extremum):
+    if isinstance(input, ar.Extremum):
         return attribute(ctx, input, ("values", "indices")[index])
     return shapes.getitem(ctx, input, index)
 
@@ -80,7 +82,7 @@ def to_ints(ctx: Context, input: Any) -> Any:
 
 def to_bool(ctx: Context, input: Any) -> Any:
     x = ctx.any(input)
-    return x if x.kind == "bool" else p.not_equal(ctx, x, 0)
+    return x if x.kind == "bool" else ar.not_equal(ctx, x, 0)
 
 
 def to(ctx: Context, input: Any, *args: Any, **kwargs: Any) -> Any:
@@ -179,21 +181,21 @@ POINTWISE: dict[str, Callable[..., Any]] = {  # functions that are methods, too
     "log": e("log"), "erf": e("erf"), "sign": e("sign"), "rsqrt": p.rsqrt,
     "softmax": p.softmax, "log_softmax": p.log_softmax, "neg": p.negate, "pow": p.power,
     "clamp": p.clamp, "clip": p.clamp,
-    "add": p.add, "sub": p.subtract, "mul": p.multiply, "div": p.divide,
-    "maximum": p.binary("maximum"), "minimum": p.binary("minimum"),
-    "max": p.extremum("maximum"), "min": p.extremum("minimum"),
-    "sum": p.reduction("sum"), "mean": p.reduction("mean"),
-    "amax": p.reduction("maximum"), "amin": p.reduction("minimum"),
-    "ne": p.not_equal, "eq": p.equal, "logical_not": p.logical_not,
-    "logical_and": p.logical("multiply"), "logical_or": p.logical("maximum"),
-    "matmul": p.matmul, "bmm": p.matmul, "prelu": p.prelu, "hardshrink": p.shrink("hard_shrink"),
+    "add": ar.add, "sub": ar.subtract, "mul": ar.multiply, "div": ar.divide,
+    "maximum": ar.binary("maximum"), "minimum": ar.binary("minimum"),
+    "max": ar.extremum("maximum"), "min": ar.extremum("minimum"),
+    "sum": ar.reduction("sum"), "mean": ar.reduction("mean"),
+    "amax": ar.reduction("maximum"), "amin": ar.reduction("minimum"),
+    "ne": ar.not_equal, "eq": ar.equal, "logical_not": ar.logical_not,
+    "logical_and": ar.logical("multiply"), "logical_or": ar.logical("maximum"),
+    "matmul": ar.matmul, "bmm": ar.matmul, "prelu": p.prelu, "hardshrink": p.shrink("hard_shrink"),
 }  # fmt: skip
 
 SHAPES: dict[str, Callable[..., Any]] = {  # likewise
     "transpose": shapes.transpose, "swapaxes": shapes.transpose, "swapdims": shapes.transpose,
     "permute": shapes.permute, "squeeze": shapes.squeeze, "unsqueeze": shapes.unsqueeze,
-    "select": shapes.select, "narrow": shapes.narrow, "reshape": shapes.reshape,
-    "flatten": shapes.flatten, "unflatten": shapes.unflatten, "split": shapes.split,
+    "select": shapes.select, "narrow": shapes.narrow, "reshape": reshape.reshape,
+    "flatten": reshape.flatten, "unflatten": reshape.unflatten, "split": shapes.split,
     "chunk": shapes.chunk, "unbind": shapes.unbind, "flip": shapes.flip,
     "clone": same, "detach": same, "t": matrix_transpose,
 }  # fmt: skip
@@ -201,9 +203,9 @@ SHAPES: dict[str, Callable[..., Any]] = {  # likewise
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     **POINTWISE,
     **SHAPES,
-    "truediv": p.divide, "subtract": p.subtract, "multiply": p.multiply, "divide": p.divide,
-    "invert": p.logical_not, "and_": p.logical("multiply"), "or_": p.logical("maximum"),
-    "iadd": p.add, "isub": p.subtract, "imul": p.multiply, "itruediv": p.divide,
+    "truediv": ar.divide, "subtract": ar.subtract, "multiply": ar.multiply, "divide": ar.divide,
+    "invert": ar.logical_not, "and_": ar.logical("multiply"), "or_": ar.logical("maximum"),
+    "iadd": ar.add, "isub": ar.subtract, "imul": ar.multiply, "itruediv": ar.divide,
     "negative": p.negate, "absolute": e("abs"), "pos": same,
     "relu6": e("clip", 0.0, 6.0), "hardsigmoid": e("hard_sigmoid", 1 / 6, 0.5),
     "hardswish": e("hard_silu", 1 / 6, 0.5), "silu": e("silu", 1.0), "mish": e("mish"),
@@ -220,7 +222,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "max_pool1d": layers.max_pool, "avg_pool1d": layers.avg_pool, "pad": layers.pad,
     "adaptive_avg_pool1d": layers.adaptive("mean"),
     "adaptive_max_pool1d": layers.adaptive("maximum"),
-    "cat": shapes.cat, "concat": shapes.cat, "concatenate": shapes.cat, "stack": shapes.stack,
+    "cat": reshape.cat, "concat": reshape.cat, "concatenate": reshape.cat, "stack": reshape.stack,
     "getitem": getitem, "getattr": attribute,
     "zeros": filled(0.0), "ones": filled(1.0), "full": full,
     "zeros_like": filled_like(0.0), "ones_like": filled_like(1.0), "full_like": full_like,
@@ -230,14 +232,14 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 METHODS: dict[str, Callable[..., Any]] = {
     **POINTWISE,
     **SHAPES,
-    "view": shapes.reshape, "size": shapes.size, "dim": dimension, "ndimension": dimension,
-    "expand": shapes.expand, "expand_as": shapes.expand_as, "repeat": shapes.repeat,
-    "view_as": lambda ctx, input, other: shapes.reshape(ctx, input, *shapes.size(ctx, other)),
+    "view": reshape.reshape, "size": shapes.size, "dim": dimension, "ndimension": dimension,
+    "expand": reshape.expand, "expand_as": reshape.expand_as, "repeat": reshape.repeat,
+    "view_as": lambda ctx, input, other: reshape.reshape(ctx, input, *shapes.size(ctx, other)),
     "contiguous": same, "cpu": same, "cuda": same, "tolist": to_ints,
     "float": to_float, "long": to_ints, "int": to_ints, "bool": to_bool, "to": to,
     "type_as": type_as, "requires_grad_": requires_grad,
     "new_zeros": new_filled(0.0), "new_ones": new_filled(1.0), "new_full": new_full,
     "relu_": e("relu"), "sigmoid_": e("sigmoid"), "tanh_": e("tanh"), "exp_": e("exponential"),
-    "add_": p.add, "sub_": p.subtract, "mul_": p.multiply, "div_": p.divide,
+    "add_": ar.add, "sub_": ar.subtract, "mul_": ar.multiply, "div_": ar.divide,
     "clamp_": p.clamp, "neg_": p.negate, "abs_": e("abs"), "sqrt_": e("sqrt"),
 }  # fmt: skip
