@@ -32,8 +32,8 @@ and an activation); BatchNorm1d, LayerNorm, RMSNorm (eps); MaxPool1d, AvgPool1d 
 stride, padding, ceil_mode, ...), AdaptiveAvgPool1d, AdaptiveMaxPool1d; ReLU, LeakyReLU
 (negative_slope) and the other activations; PReLU; GLU, Softmax, LogSoftmax; Flatten (features of
 all steps: the layer behind it says how many there are); Dropout and Identity (do nothing). Besides:
-Activation (activation = ...), LastStep. All of them work on features and time, whatever the order of
-axes: there is nothing to transpose for Conv1d. Every layer may have a ``name``.
+Activation (activation = ...), LastStep. All of them work on features and time, whatever the order
+of axes: there is nothing to transpose for Conv1d. Every layer may have a ``name``.
 
 Activations: those of :data:`weights.ACTIVATIONS`, with other parameters in parentheses, as in
 ``hard_sigmoid(0.2, 0.5)`` (PyTorch's slope is 1/6) and ``leaky_relu(0.3)``; and softmax where a
