@@ -405,3 +405,20 @@ def test_half_of_a_bidirectional_layer_frozen(tmp_path, side):
     for path in (tmp_path / "m.keras", tmp_path / "m.h5"):
         model.save(path)
         check(model, source=path)
+
+
+def test_a_mask_given_to_a_layer_that_hands_it_on():
+    """It counts, not the one that the tensor has."""
+
+    def build(x, other):
+        mask = ops.any(ops.not_equal(other, 0.0), axis=-1)
+        y = L.Masking()(x)
+        return [
+            L.GRU(3)(L.BatchNormalization()(y, mask=mask)),
+            L.GRU(3)(L.TimeDistributed(L.Dense(3))(y, mask=mask)),
+            keras.Sequential([L.Input((5, 3)), L.Dense(3), L.GRU(3)])(y, mask=mask),
+            L.GlobalAveragePooling1D()(y, mask=mask),
+        ]
+
+    inputs = {"x0": padded(), "x1": np.roll(padded(1), 1, axis=0)}
+    check(functional(build, (5, 3), (5, 3)), inputs)
