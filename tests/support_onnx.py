@@ -438,7 +438,7 @@ REFUSED: dict[str, Callable[..., Any]] = {
     "matrices on a part of the features": refused(
         lambda n, x: n.node("MatMul", x, n.weight(3, 2)), "N", "T", 2, 3
     ),
-    "constants that differ from step to step": refused(
+    "constants for each step of a time left open": refused(
         lambda n, x: n.node("Add", n.lstm(x, 3, 4)[0], n.weight(5, 1, 1, 1)), *SEQUENCE
     ),
     "`Pow` with other exponents": op("Pow", np.float32(1.5)),
@@ -469,7 +469,7 @@ REFUSED: dict[str, Callable[..., Any]] = {
         ),
         "N", 4, "T",
     ),
-    "`Concat` on time or the batch": refused(
+    "`Concat` on a time left open": refused(
         lambda n, x: n.node("Concat", *[n.lstm(x, 3, 4)[0]] * 2, axis=0), *SEQUENCE
     ),
     "parts of the batch": refused(
