@@ -17,7 +17,7 @@ import numpy as np
 import onnx_spec
 import pytest
 from cases import LARGEST_SEED, settings
-from hypothesis import given, note
+from hypothesis import example, given, note
 from hypothesis import strategies as st
 
 pytest.importorskip("onnx")
@@ -221,8 +221,16 @@ def operators(draw: st.DrawFn) -> Case:
     )
 
 
+def finite(arrays: dict[str, np.ndarray]) -> bool:
+    return all(np.isfinite(a).all() for a in arrays.values())
+
+
 @settings(400)
 @given(operators())
+@example(
+    Case("GRU", 7, 0, (5, 2, 4, 4), {"hidden_size": 4, "activations": ["Softplus", "Sigmoid"]},
+         True, False, "none", ("none",), (False, True), False)
+)  # fmt: skip
 def test_operators(case: Case) -> None:
     net = case.net()
     model = net.model()
@@ -230,7 +238,10 @@ def test_operators(case: Case) -> None:
     got = run(from_onnx.convert(model), case.feeds)
     close(got, expected)
     if case.for_runtime:
-        close(got, onnx_run(model, case.feeds))
+        peer = onnx_run(model, case.feeds)
+        # Its Softplus of a large number overflows and gives NaN; the text's equation doesn't.
+        if "Softplus" not in case.attrs.get("activations", []) or finite(peer):
+            close(got, peer)
     if case.for_reference:
         close(got, onnx_reference(model, case.feeds))
 
