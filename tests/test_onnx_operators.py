@@ -680,3 +680,19 @@ def test_features_cut_in_other_places() -> None:
         return n.node("Softmax", n.node("Reshape", y, ints(n, 0, 4, 5)), axis=2)
 
     agree(single(steps, 5, "N", 3), x=data(5, 2, 3))
+
+
+@pytest.mark.parametrize("pads", [[0, 1, 0, 0, 2, 0], [0, 0, 2, 0, 0, 1]], ids=str)
+def test_pad_of_features_on_two_axes(pads: list[int]) -> None:
+    net = single(lambda n, x: n.node("Tanh", n.node("Pad", x, ints(n, *pads))), "N", 2, 3)
+    agree(net, x=data(4, 2, 3))
+
+
+def test_the_shape_of_another_input() -> None:
+    """Two sequences that are added have one number of steps: the shape of either will do."""
+    net = Net()
+    a, b = net.input("a", "A", "N", 3), net.input("b", "B", "N", 3)
+    y = net.axes_op("Squeeze", net.lstm(net.node("Add", a, b), 3, 3)[0], [1])
+    flat = net.node("Reshape", y, ints(net, -1, 3))
+    net.output(net.node("Reshape", net.node("Tanh", flat), net.node("Shape", b)))
+    agree(net, a=data(5, 2, 3), b=data(5, 2, 3, seed=2))
