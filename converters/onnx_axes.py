@@ -117,7 +117,8 @@ def unify(node: Node, a: Dim, b: Dim) -> None:
         return
     if a.label is None or (b.label is not None and a.guess and not b.guess):
         a, b = b, a
-    assert a.label is not None
+    if a.label is None:
+        raise node.error("joins axes of open size that are neither batch, time nor features")
     bind(node, b, a.label, guess=a.guess)
     if a.size is not None and b.size is not None and a.size != b.size:
         raise node.error(f"joins axes of {a.size} and {b.size}, which don't fit")

@@ -116,8 +116,8 @@ def pool(op: str) -> Handler:
         node.only_outputs(1)
         node.attr("storage_order")  # of the output of places
         shape = list(node.attr("kernel_shape", []))
-        ceil = node.attr("ceil_mode", 0)
-        counted = bool(node.attr("count_include_pad", 0))
+        ceil = node.flag("ceil_mode")
+        counted = node.flag("count_include_pad")
         if len(shape) != 1:
             raise node.error(f"attribute kernel_shape={shape}; only one axis, time, is supported")
         fields = window(node, shape[0])

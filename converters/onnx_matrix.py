@@ -51,7 +51,7 @@ def matmul(b: Builder, node: Node) -> list[Kind]:
 def gemm(b: Builder, node: Node) -> list[Kind]:
     """Gemm-7 to -13: Y = alpha A' B' + beta C, A or B constant."""
     alpha, beta = node.number("alpha", 1.0), node.number("beta", 1.0)
-    transposed = node.attr("transA", 0), node.attr("transB", 0)
+    transposed = node.flag("transA"), node.flag("transB")
     if isinstance(node.input(0), Tracked) and isinstance(node.input(1), Tracked):
         raise node.error(TWO)
     side = 0 if isinstance(node.input(0), Const) else 1  # that of the constant

@@ -263,13 +263,13 @@ def reduction(op: str) -> Handler:
     """ReduceSum-1, -11, -13, ReduceMean, ReduceMax, ReduceMin-1 to -20."""
 
     def handler(b: Builder, node: Node) -> list[Kind]:
-        keep, nothing = node.attr("keepdims", 1), node.attr("noop_with_empty_axes", 0)
+        keep, nothing = node.flag("keepdims", 1), node.flag("noop_with_empty_axes")
         axes = node.ints(1, "axes")
         x = node.value(0)
         if not axes and nothing:
             return [x]
         axes = [node.axis(a, len(x.axes)) for a in axes or range(len(x.axes))]
-        return [reduced(b, node, x, axes, op, bool(keep))]
+        return [reduced(b, node, x, axes, op, keep)]
 
     return handler
 
@@ -345,7 +345,7 @@ def batch_norm(b: Builder, node: Node) -> list[Kind]:
     node.only_outputs(1)
     node.attr("momentum")
     node.attr("spatial")
-    if node.attr("training_mode", 0):
+    if node.flag("training_mode"):
         raise node.error("training_mode is 1; export the model for inference (model.eval())")
     if node.attr("spatial", 1) != 1:
         raise node.error(f"attribute spatial=0; {NEXT}")

@@ -73,13 +73,13 @@ def lstm_fields(weights: Weights, node: Node) -> dict[str, Any]:
         "weight_hh": gates.lstm("onnx", weights.r),
         "bias": None if bias is None else gates.lstm("onnx", bias),
         "peephole": None if weights.p is None else gates.peephole(weights.p),
-        "coupled": flag(node, "input_forget"),
+        "coupled": node.flag("input_forget"),
     }
 
 
 def gru_fields(weights: Weights, node: Node) -> dict[str, Any]:
     """With linear_before_reset, the recurrent bias of the candidate is within r * (...)."""
-    after = flag(node, "linear_before_reset")
+    after = node.flag("linear_before_reset")
     bias, recurrent = weights.bias(), None
     if after and bias is not None and weights.wb is not None and weights.rb is not None:
         third = len(bias) // 3
@@ -109,13 +109,6 @@ FUNCTIONS: dict[type[g.Recurrent], tuple[str, ...]] = {
 DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
 
 
-def flag(node: Node, name: str) -> bool:
-    value = node.attr(name, 0)
-    if value not in (0, 1):
-        raise node.error(f"attribute {name}={value} is unknown, expected 0 or 1")
-    return bool(value)
-
-
 def recurrent(cell: Cell) -> Callable[[Builder, Node], list[Kind]]:
     return lambda b, node: run(b, node, cell)
 
@@ -125,7 +118,7 @@ def run(b: Builder, node: Node, cell: Cell) -> list[Kind]:
     if direction not in DIRECTIONS:
         raise node.error(f"attribute direction={direction} is unknown")
     directions = DIRECTIONS[direction]
-    batch_first = flag(node, "layout")
+    batch_first = node.flag("layout")
     functions = activations(node, list(cell.functions) * len(directions))
     weights = read_weights(node, cell, len(directions))
     input_size, hidden = weights[0].w.shape[1], weights[0].r.shape[1]

@@ -107,7 +107,7 @@ def unsqueeze(b: Builder, node: Node) -> list[Kind]:
 
 def reshape(b: Builder, node: Node) -> list[Kind]:
     """Reshape-5 to -25: 0 copies an axis unless allowzero."""
-    if node.attr("allowzero", 0):
+    if node.flag("allowzero"):
         raise node.error("attribute allowzero=1 is not supported")
     shape = node.input(1)
     if isinstance(node.input(0), Sizes):

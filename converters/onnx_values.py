@@ -168,6 +168,13 @@ class Node:
         self.seen.add(name)
         return self.attrs.get(name, default)
 
+    def flag(self, name: str, default: int = 0) -> bool:
+        """An attribute that is 0 or 1."""
+        value = self.attr(name, default)
+        if value not in (0, 1):
+            raise self.error(f"attribute {name}={value} is unknown, expected 0 or 1")
+        return bool(value)
+
     def number(self, name: str, default: float) -> float:
         """A float attribute, which must be finite."""
         value = float(self.attr(name, default))

@@ -696,3 +696,23 @@ def test_the_shape_of_another_input() -> None:
     flat = net.node("Reshape", y, ints(net, -1, 3))
     net.output(net.node("Reshape", net.node("Tanh", flat), net.node("Shape", b)))
     agree(net, a=data(5, 2, 3), b=data(5, 2, 3, seed=2))
+
+
+@pytest.mark.parametrize("how", ["same upper", "same lower"])
+def test_an_even_window_is_padded_unevenly(how: str) -> None:
+    def build(n: Net, x: str) -> list[str]:
+        pool = n.node("MaxPool", x, kernel_shape=[4], **WINDOWS[how])
+        return [pool, n.node("Conv", x, n.weight(2, 3, 2), **WINDOWS[how])]
+
+    net = Net()
+    net.output(*build(net, net.input("x", "N", 3, "T")))
+    agree(net, x=data(2, 3, 7))
+
+
+@pytest.mark.parametrize("op", ["Add", "Concat"])
+def test_more_open_axes_than_batch_and_time(op: str) -> None:
+    net = Net()
+    x, y = net.input("x", "A", "B", "C"), net.input("y", "A", "B", "C")
+    net.output(net.node(op, x, y, **({"axis": 1} if op == "Concat" else {})))
+    with pytest.raises(errors.ConversionError):
+        from_onnx.convert(net.model())

@@ -23,8 +23,11 @@ from hypothesis import strategies as st
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 from lstmc.converters import from_onnx
-from onnx import TensorProto
+from lstmc.converters.onnx_ops import HANDLERS
+from onnx import TensorProto, helper, numpy_helper
 from onnx_nets import Net, close, onnx_reference, onnx_run, run
+
+from lstmc import errors
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 PER_DIRECTION = {"LSTM": 3, "GRU": 2, "RNN": 1}
@@ -580,3 +583,69 @@ def test_models(data: Any) -> None:
     expected = onnx_run(model, sketch.feeds)
     got = run(from_onnx.convert(model), sketch.feeds)
     close(got, expected)
+
+
+# ------------------------------------------------------------------------------- models gone wrong
+
+ATTRIBUTES = ("axis", "perm", "group", "strides", "pads", "kernel_shape", "keepdims", "layout")
+
+
+def damage(data: Any, model: Any) -> None:
+    """One node does something else, reads something else, or counts otherwise."""
+    node = data.draw(st.sampled_from(list(model.graph.node)))
+    names = [n for other in model.graph.node for n in (*other.input, *other.output) if n]
+    how = data.draw(st.sampled_from(["op", "input", "attribute", "constant", "shape"]))
+    if how == "op":
+        node.op_type = data.draw(st.sampled_from(sorted(HANDLERS)))
+    elif how == "input" and node.input:
+        at = data.draw(st.integers(0, len(node.input) - 1))
+        node.input[at] = data.draw(st.sampled_from(names))
+    elif how == "attribute":
+        del node.attribute[:]
+        value: Any = data.draw(st.integers(-3, 9))
+        name = data.draw(st.sampled_from(ATTRIBUTES))
+        if name not in ("axis", "group", "keepdims", "layout"):
+            value = data.draw(st.lists(st.integers(-2, 4), max_size=4))
+        kind = 7 if isinstance(value, list) else 2  # INTS, INT
+        node.attribute.append(helper.make_attribute(name, value, attr_type=kind))
+    elif how == "constant":
+        ints = [t for t in model.graph.initializer if t.data_type == TensorProto.INT64]
+        if ints:
+            tensor = data.draw(st.sampled_from(ints))
+            shape = list(tensor.dims)
+            size = int(np.prod(shape))
+            values = data.draw(st.lists(st.integers(-9, 9), min_size=size, max_size=size))
+            made = numpy_helper.from_array(np.array(values).reshape(shape), tensor.name)
+            tensor.CopyFrom(made)
+    else:
+        value_info = data.draw(st.sampled_from(list(model.graph.input)))
+        dims = value_info.type.tensor_type.shape.dim
+        if dims:
+            dims[data.draw(st.integers(0, len(dims) - 1))].dim_value = data.draw(st.integers(0, 7))
+
+
+@settings(400)
+@given(st.data())
+def test_damaged_models(data: Any) -> None:
+    """They are refused in one line, or do what ONNX Runtime does, if that takes them."""
+    sketch = Sketch(data.draw)
+    model = sketch.build().model()
+    for _ in range(data.draw(st.integers(1, 3))):
+        damage(data, model)
+    note(", ".join(n.op_type for n in model.graph.node))
+    try:
+        converted = from_onnx.convert(model)
+    except errors.Error as e:
+        assert "\n" not in str(e)
+        return
+    try:
+        expected = onnx_run(model, sketch.feeds)
+    except Exception as e:
+        assert type(e).__module__.startswith("onnxruntime") or isinstance(e, ValueError)
+        return
+    try:
+        got = run(converted, sketch.feeds)
+    except (errors.ShapeError, errors.RangeError):
+        return
+    if all(np.isfinite(e).all() for e in expected.values()):
+        close(got, expected)
