@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 from lstmc.converters import convert
@@ -95,7 +97,8 @@ def matches(module, *inputs, want=None, tolerance=1e-5, **options):
     """Convert; what the oracle (and the core) make of the inputs is what torch gives. The graph.
 
     inputs: arrays or tensors, in forward's order. The error is relative to the largest output, or
-    to 1 if that is larger.
+    to 1 if that is larger. Where rounding grows, as in a recurrent net with large weights, torch is
+    no nearer to the truth than its own float32 is to its float64: some of that is allowed as well.
     """
     graph = convert(module, **options)
     xs = [torch.as_tensor(x) for x in inputs]
@@ -106,17 +109,36 @@ def matches(module, *inputs, want=None, tolerance=1e-5, **options):
     given = {v.name: x.numpy() for v, x in zip(graph.inputs, xs, strict=True)}
     for v, x in zip(graph.inputs, xs, strict=True):
         assert v.dtype == str(x.dtype).removeprefix("torch."), (v, x.dtype)
+    sensitivity = _rounding(module, xs, want)
     results = [reference.run(graph, given)]
     if STRICT:
         model = from_graph(graph)
         y = model.predict(given)
         results.append(y if isinstance(y, dict) else {graph.outputs[0].name: y})
     for got in results:
-        for v, y in zip(graph.outputs, flat(want), strict=True):
+        for v, y, grown in zip(graph.outputs, flat(want), sensitivity, strict=True):
             assert got[v.name].shape == tuple(y.shape), (v, tuple(y.shape))
             error = np.abs(got[v.name] - y.numpy()).max(initial=0)
-            assert error <= tolerance * max(1.0, float(y.abs().max())), (v.name, error)
+            allowed = tolerance * max(1.0, float(y.abs().max())) + 4 * grown
+            assert error <= allowed, (v.name, error)
     return graph
+
+
+def _rounding(module, xs, want):
+    """How far each output is from what the module gives in float64; 0 where it can't run so.
+
+    More than a thousandth is no rounding: 0 again, and the comparison is strict.
+    """
+    try:
+        double = copy.deepcopy(module).double().eval()
+        with torch.no_grad():
+            exact = double(*(x.double() if x.is_floating_point() else x.clone() for x in xs))
+    except RuntimeError:  # forward makes float32 tensors of its own
+        return [0.0] * len(flat(want))
+    found = [float((a - b).abs().max()) if a.numel() else 0.0
+             for a, b in zip(flat(want), flat(exact), strict=True)]  # fmt: skip
+    return [d if d < 1e-3 * max(1.0, float(y.abs().max())) else 0.0
+            for d, y in zip(found, flat(want), strict=True)]  # fmt: skip
 
 
 def wiring(g):
