@@ -10,6 +10,7 @@ Where those differ from the text, and are not compared:
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -643,9 +644,7 @@ def test_damaged_models(data: Any) -> None:
     except Exception as e:
         assert type(e).__module__.startswith("onnxruntime") or isinstance(e, ValueError)
         return
-    try:
-        got = run(converted, sketch.feeds)
-    except (errors.ShapeError, errors.RangeError):
+    if not all(np.isfinite(e).all() for e in expected.values()):
         return
-    if all(np.isfinite(e).all() for e in expected.values()):
-        close(got, expected)
+    with contextlib.suppress(errors.ShapeError, errors.RangeError):
+        close(run(converted, sketch.feeds), expected)
