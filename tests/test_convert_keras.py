@@ -732,6 +732,10 @@ REFUSALS = {
         lambda: functional(lambda x: L.Dropout(0.5, name="mc")(x, training=True)),
         ["'mc' (Dropout)", "training=True"],
     ),
+    "training_lstm": (
+        lambda: functional(lambda x: L.LSTM(4, dropout=0.5, name="mc")(x, training=True)),
+        ["'mc' (LSTM)", "training=True"],
+    ),
     "mixed_float16": (
         lambda: sequential(L.LSTM(4, dtype="mixed_float16", name="r")),
         ["'r'", "mixed_float16", "float32"],

@@ -95,6 +95,7 @@ def test_masking(value):
     x[x == 0] = value
     x[0, 0] = [value, value, 1]  # not a masked step
     check(sequential(L.Masking(value), L.LSTM(4, return_sequences=True), shape=(5, 3)), x)
+    check(sequential(L.Masking(value), shape=(5, 3)), x)  # masked steps become zero
 
 
 @kinds
@@ -327,7 +328,8 @@ def test_masks_that_are_merged(tmp_path, merge, which):
             "vector": [masked, L.LSTM(3)(masked)],
         }
         y = merge()(pairs[which])
-        return [y, L.LSTM(3, return_sequences=True)(y), L.GlobalAveragePooling1D()(y)]
+        squared = L.Multiply()([y, y])  # which reads masks that no call was given
+        return [y, L.LSTM(3, return_sequences=True)(y), L.GlobalAveragePooling1D()(y), squared]
 
     if merge is L.Concatenate and which == "vector":
         return
@@ -418,6 +420,8 @@ def test_a_mask_given_to_a_layer_that_hands_it_on():
             L.GRU(3)(L.TimeDistributed(L.Dense(3))(y, mask=mask)),
             keras.Sequential([L.Input((5, 3)), L.Dense(3), L.GRU(3)])(y, mask=mask),
             L.GlobalAveragePooling1D()(y, mask=mask),
+            # Keras writes a mask that it knows into most calls; a merge has to find it.
+            L.Multiply()([L.BatchNormalization()(y, mask=mask), y]),
         ]
 
     inputs = {"x0": padded(), "x1": np.roll(padded(1), 1, axis=0)}
