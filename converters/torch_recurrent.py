@@ -197,9 +197,10 @@ def constant_state(ctx: Context, c: Const, count: int | None, features: int) -> 
     if (array != array[:, :1]).any():
         ctx.refuse("its initial state differs from row to row of the batch; make it an input")
     rows = array[:, 0]
-    if not rows.any():
-        return [None] * len(rows)
-    return [ctx.constant(Const(row[None], (BATCH, features))).value for row in rows]
+    return [
+        ctx.constant(Const(row[None], (BATCH, features))).value if row.any() else None
+        for row in rows
+    ]
 
 
 # ----------------------------------------------------------------------------------------- cells

@@ -132,11 +132,17 @@ def step(ctx: Context, x: Sym, k: int, axes: tuple[Any, ...]) -> Sym:
 def bound(ctx: Context, x: Sym, value: Any) -> Any:
     """A bound of a slice of time: x.size(1) - 2 is -2."""
     if isinstance(value, Size) and value.axes == (TIME,) and value.add <= 0:
-        ctx.alike.append((value.value, x.value, ctx.where))
+        same_size(ctx, TIME, value, x)
         return value.add or None
     if value is not None and type(value) is not int:
         ctx.refuse(f"slices {show(x)} at a number that is computed")
     return value
+
+
+def same_size(ctx: Context, a: Any, size: Size, x: Sym) -> None:
+    """The size that forward speaks of must be that of x, whose axis ``a`` is."""
+    if a == TIME:
+        ctx.alike.append((size.value, x.value, ctx.where))
 
 
 def slice_time(ctx: Context, x: Sym, item: slice) -> tuple[Sym, Any]:
@@ -200,8 +206,10 @@ def _index(ctx: Context, x: Sym, items: tuple[Any, ...]) -> Sym:
         lists += isinstance(item, (list, tuple))
         whole = isinstance(item, slice) and item.step in (None, 1) and item.start in (None, 0)
         if isinstance(item, Size) and item.axes == (a,) and item.add < 0:
+            same_size(ctx, a, item, x)
             item = item.add
         if whole and isinstance(item.stop, Size) and item.stop.add == 0 and item.stop.axes == (a,):
+            same_size(ctx, a, item.stop, x)
             item = slice(None)
         if whole and item.stop is None:
             axes.append(a)

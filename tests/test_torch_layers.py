@@ -289,6 +289,12 @@ def test_channels_over_time(module, time):
     matches(net, torch.randn(2, 3, time))
 
 
+def test_windows_that_torch_would_drop():
+    for pool in (nn.MaxPool1d(1, 3, ceil_mode=True), nn.AvgPool1d(2, 3, 0, True, False)):
+        with pytest.raises(ConversionError, match="stride longer than the kernel"):
+            convert(nn.Sequential(nn.Conv1d(3, 4, 1), pool))
+
+
 def test_functions_of_channels():
     def body(m, x):
         x = F.max_pool1d(F.pad(m.conv(x), (1, 2), value=-0.5), 2)
@@ -517,6 +523,23 @@ SHAPES = {
 def test_shapes(name):
     net = Fn(lambda m, x: SHAPES[name](m.rnn(x)[0]), rnn=bold(nn.GRU(3, 4, batch_first=True)))
     matches(net, torch.randn(2, 6, 3))
+
+
+SIZES = {
+    "end": lambda m, x: x[:, : x[:, 1:].size(1)],
+    "before the end": lambda m, x: x[:, : x[:, 1:].size(1) - 1],
+    "index": lambda m, x: x[:, x[:, 1:].size(1) - 1],
+    "narrow": lambda m, x: x.narrow(1, 0, x[:, 1:].size(1)),
+    "of another input": lambda m, x, y: x[:, : y.size(1)] * y.mean(1, keepdim=True),
+}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_sizes_of_another_sequence(name):
+    with pytest.raises(ConversionError, match="different numbers of time steps"):
+        convert(
+            Fn(SIZES[name]), example=(np.zeros((2, 6, 3)),) * (1 + (name == "of another input"))
+        )
 
 
 def test_flatten_tells_the_number_of_steps():

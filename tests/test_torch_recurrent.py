@@ -76,6 +76,9 @@ PARTS = {
     "flattened": lambda m, x: m.rnn(x)[1].transpose(0, 1).reshape(x.shape[0], -1),
     "permuted": lambda m, x: m.rnn(x)[1].permute(1, 2, 0),
     "permuted, flattened": lambda m, x: m.rnn(x)[1].permute(1, 2, 0).flatten(1),
+    "a part of each": lambda m, x: (lambda h: torch.cat([h[0], h[3]], -1)[:, [0, 4, 5]])(
+        m.rnn(x)[1]
+    ),
     "every other": lambda m, x: m.rnn(x)[1][::2],
     "unbound": lambda m, x: m.rnn(x)[1].unbind(0)[3],
     "chunks": lambda m, x: m.rnn(x)[1].chunk(2)[1],
@@ -152,6 +155,15 @@ def test_learned_h_and_zero_c():
     g = matches(net, torch.randn(2, 5, 3))
     (lstm,) = (layer for layer in g.layers if isinstance(layer, graph.LSTM))
     assert (lstm.optional(2) is not None, lstm.optional(3)) == (True, None)
+
+
+def test_states_of_which_one_is_zero():
+    h = torch.randn(2, 1, 4)
+    h[0] = 0
+    rnn = make("GRU", 3, 4, bidirectional=True, batch_first=True)
+    net = Fn(lambda m, x: m.rnn(x, m.h.expand(-1, x.size(0), -1))[0], rnn=rnn, h=h)
+    g = matches(net, torch.randn(2, 5, 3))
+    assert len([layer for layer in g.layers if isinstance(layer, graph.Fill)]) == 1
 
 
 def test_zero_states_are_none():
@@ -340,6 +352,48 @@ def test_packed_twice_and_what_may_follow():
         "a2": make("tanh", 3, 2, bidirectional=True),
     }  # fmt: skip
     matches(Fn(body, **parts), torch.randn(4, 6, 3), torch.tensor([4, 3, 1, 5]))
+
+
+def test_two_lengths_of_one_sequence():
+    def body(m, x, n, k):
+        results = []
+        for lengths in (n, k):
+            packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+            results.append(m.rnn(packed)[1])
+        return tuple(results)
+
+    def repacked(m, x, n, k):
+        out = pad_packed_sequence(m.rnn(pack_padded_sequence(x, n, True))[0], batch_first=True)[0]
+        return m.rnn(pack_padded_sequence(out, k, True))[1]
+
+    x, n, k = torch.randn(3, 6, 4), torch.tensor([4, 3, 1]), torch.tensor([6, 1, 5])
+    matches(Fn(body, rnn=make("GRU", 4, 4)), x, n, k)
+    with pytest.raises(ConversionError, match="total_length"):
+        convert(Fn(repacked, rnn=make("GRU", 4, 4)))
+
+
+def test_total_length_is_that_of_the_sequence():
+    def body(m, x, n, y):
+        out = m.rnn(pack_padded_sequence(x, n, True))[0]
+        return pad_packed_sequence(out, batch_first=True, total_length=y.size(1))[0] + m.rnn2(y)[0]
+
+    parts = {"rnn": make("GRU", 3, 4), "rnn2": make("GRU", 3, 4, batch_first=True)}
+    g = matches(Fn(body, **parts), torch.randn(2, 5, 3), torch.tensor([4, 2]), torch.randn(2, 5, 3))
+    assert len(g.clocks) == 1
+    fixed = Fn(
+        lambda m, x, n: pad_packed_sequence(
+            m.rnn(pack_padded_sequence(x, n, True))[0], batch_first=True, total_length=5
+        )[0].sum(1),
+        rnn=make("GRU", 3, 4),
+    )
+    assert matches(fixed, torch.randn(2, 5, 3), torch.tensor([4, 2])).inputs[0].time == 5
+
+    def wrong(m, x, n):
+        out = m.rnn(pack_padded_sequence(x, n, True))[0]
+        return pad_packed_sequence(out, batch_first=True, total_length=x[:, 1:].size(1))[0]
+
+    with pytest.raises(ConversionError, match="different numbers of time steps"):
+        convert(Fn(wrong, rnn=make("GRU", 3, 4)))
 
 
 def test_packed_with_states():
