@@ -113,6 +113,8 @@ def build(arch: Arch, tensors: Tensors) -> Result:
         raise ConversionError(
             'architecture: [model] needs input, the order of axes: input = ["batch", "time", 10]'
         )
+    if model.get("time", 1) < 1:
+        raise ConversionError(f"architecture: time = {model['time']}, expected at least 1")
     source = g.Value(model.get("input_name", "input"), axes)
     value = input_value(source.name)
     inside = (BATCH, TIME) if TIME in axes else (BATCH,)

@@ -92,7 +92,7 @@ class Builder:
         y = y[0] if isinstance(y, tuple) else y
         if turned:
             y = shapes.transpose(self.ctx, y, 1, 2)
-        if len(y.axes) == 3 and TIME not in y.axes:
+        if turned and TIME not in y.axes:
             y = shapes.squeeze(self.ctx, y, 1)  # what is left of time
         self.x = y
 

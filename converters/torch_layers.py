@@ -97,6 +97,8 @@ def norm(
     size = shapes.flat((shape,))
     if len(size) != 1:
         ctx.refuse(f"normalizes over several axes, {list(size)}; only the last is supported")
+    if not 0 <= eps <= g.FLOAT32_MAX:
+        ctx.refuse(f"eps={eps} is not supported")
     options: dict[str, Any] = {"epsilon": float(eps), **({"rms": True} if rms else {})}
     return on_last(
         ctx, ctx.sym(input), size[0],
@@ -317,6 +319,8 @@ def pad(ctx: Context, input: Any, pad: Any, mode: str = "constant", value: Any =
     if any(type(n) is not int for n in widths) or len(widths) % 2 or len(widths) > 2 * len(x.axes):
         ctx.refuse(f"pad={pad} is not supported")
     number = float(value or 0)
+    if not abs(number) <= g.FLOAT32_MAX:
+        ctx.refuse(f"value={number} is not supported")
     for i in range(0, len(widths), 2):
         before, after = widths[i], widths[i + 1]
         at = len(x.axes) - 1 - i // 2

@@ -205,6 +205,9 @@ def test_embedding(tmp_path):
     path = saved(net, tmp_path)
     line = "input batch time 2; embedding weights=0; dense weights=2"
     matches(path, x, want=net(x).detach(), arch=line)
+    path = saved(nn.Sequential(nn.Embedding(9, 3)), tmp_path)
+    g = convert(path, arch="input batch; embedding weights=0")
+    assert (g.inputs[0].axes, g.outputs[0].axes) == (("batch",), ("batch", 3))
 
 
 def test_steps_are_given_where_layers_leave_them_open(tmp_path):
@@ -273,6 +276,8 @@ def test_errors(tmp_path):
         with pytest.raises(ConversionError, match=message):
             convert(path, arch=line + arch)
     path = saved(nn.Sequential(nn.Conv1d(3, 4, 3)), tmp_path)
+    with pytest.raises(ConversionError, match="time = 0, expected at least 1"):
+        convert(path, arch="input batch time 3 time=0; conv1d weights=0")
     with pytest.raises(ConversionError, match="padding = 'full'; known: same, valid"):
         convert(path, arch=line + "conv1d weights=0 padding=full")
     with pytest.raises(ConversionError, match="gets 3 channels, its weights take 6"):

@@ -362,6 +362,16 @@ def test_norms():
     matches(net, torch.randn(5, 3))
 
 
+def test_numbers_that_float32_cannot_hold():
+    norms = (nn.LayerNorm(3, eps=1e300), nn.RMSNorm(3, eps=-1.0))
+    for module in (
+        *(nn.Sequential(nn.Linear(3, 3), n) for n in norms),
+        nn.Sequential(nn.Conv1d(3, 4, 1), nn.ConstantPad1d(1, 1e300)),
+    ):
+        with pytest.raises(ConversionError, match=r"(eps|value)=\S+ is not supported"):
+            convert(module)
+
+
 def test_embeddings():
     table = bold(nn.Embedding(10, 3, padding_idx=2))
     x = torch.randint(0, 10, (4, 6))
@@ -526,20 +536,19 @@ def test_shapes(name):
 
 
 SIZES = {
-    "end": lambda m, x: x[:, : x[:, 1:].size(1)],
-    "before the end": lambda m, x: x[:, : x[:, 1:].size(1) - 1],
-    "index": lambda m, x: x[:, x[:, 1:].size(1) - 1],
-    "narrow": lambda m, x: x.narrow(1, 0, x[:, 1:].size(1)),
-    "of another input": lambda m, x, y: x[:, : y.size(1)] * y.mean(1, keepdim=True),
+    "end": lambda m, x: m.rnn(x)[0][:, : m.rnn(x)[0][:, 1:].size(1)],
+    "before the end": lambda m, x: m.rnn(x)[0][:, : m.rnn(x)[0][:, 1:].size(1) - 1],
+    "index": lambda m, x: m.rnn(x)[0][:, m.rnn(x)[0][:, 1:].size(1) - 1],
+    "narrow": lambda m, x: m.rnn(x)[0].narrow(1, 0, m.rnn(x)[0][:, 1:].size(1)),
+    "of another input": lambda m, x, y: (m.rnn(x)[0][:, : y.size(1)], m.rnn(y)[0]),
 }
 
 
 @pytest.mark.parametrize("name", SIZES)
 def test_sizes_of_another_sequence(name):
+    net = Fn(SIZES[name], rnn=nn.GRU(3, 4, batch_first=True))
     with pytest.raises(ConversionError, match="different numbers of time steps"):
-        convert(
-            Fn(SIZES[name]), example=(np.zeros((2, 6, 3)),) * (1 + (name == "of another input"))
-        )
+        convert(net)
 
 
 def test_flatten_tells_the_number_of_steps():
