@@ -49,6 +49,9 @@ def bind(node: Node, dim: Dim, label: str, guess: bool = False) -> None:
             f"reads an axis as {MEANINGS[label]} that is {before} elsewhere in the model, which "
             "lstmc can't represent"
         )
+        if dim.source is not None and dim.label is None and dim.size is not None:
+            # It is not among the features of each step: all steps may be features together.
+            raise LabelConflict(str(error), dim.source, TIME)
         if dim.guess and dim.source is not None:
             raise LabelConflict(str(error), dim.source, label)
         raise error

@@ -552,6 +552,18 @@ def test_gate_order_by_hand() -> None:
     np.testing.assert_allclose([h.item(), last_c.item()], [s(o) * np.tanh(c2), c2], rtol=1e-6)
 
 
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("sizes", [(2, 1, 1), (2, 2, 3), (1, 1, 1)])
+def test_steps_that_become_features(sizes: tuple[int, int, int], bias: bool) -> None:
+    """Nothing before the Concat says that the first axis is time."""
+    net = Net()
+    y = net.node("MatMul", net.input("x", *sizes), net.weight(sizes[2], 2))
+    y = net.node("Add", y, net.weight(2)) if bias else y
+    y = net.node("Flatten", net.node("Transpose", y, perm=[1, 0, 2]))
+    net.output(net.node("Concat", y, net.node("Relu", y), axis=1))
+    agree(net, x=data(*sizes))
+
+
 @pytest.mark.parametrize("file", sorted(SHARED.glob("*/*.onnx")), ids=lambda p: p.stem)
 def test_real_models_match_or_are_refused_by_node(file: Path) -> None:
     """Against recorded outputs of ONNX Runtime; which of them convert is a later issue."""

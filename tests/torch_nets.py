@@ -129,6 +129,8 @@ def _rounding(module, xs, want):
 
     More than a thousandth is no rounding: 0 again, and the comparison is strict.
     """
+    if not isinstance(module, nn.Module):  # a file
+        return [0.0] * len(flat(want))
     try:
         double = copy.deepcopy(module).double().eval()
         with torch.no_grad():
