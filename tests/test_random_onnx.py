@@ -574,6 +574,9 @@ class Sketch:
         return self.net.output(*dict.fromkeys([self.y, *self.more]))
 
 
+COUNTS = {"all": 0, "refused": 0}
+
+
 @settings(400)
 @given(st.data())
 def test_models(data: Any) -> None:
@@ -582,8 +585,22 @@ def test_models(data: Any) -> None:
     model = net.model()
     note(", ".join(n.op_type for n in net.nodes))
     expected = onnx_run(model, sketch.feeds)
-    got = run(from_onnx.convert(model), sketch.feeds)
-    close(got, expected)
+    COUNTS["all"] += 1
+    try:
+        graph = from_onnx.convert(model)
+    except errors.ConversionError as e:
+        # Where nothing says what an axis is and steps become features, a reading may be missed.
+        assert str(e).startswith("node '"), e
+        assert not {n.op_type for n in net.nodes} & {"LSTM", "GRU", "RNN"}, e
+        COUNTS["refused"] += 1
+        return
+    close(run(graph, sketch.feeds), expected)
+
+
+def test_hardly_any_model_was_refused() -> None:
+    """Hypothesis draws similar models after one another: a few may come at once."""
+    print(COUNTS)
+    assert COUNTS["refused"] <= COUNTS["all"] / 50
 
 
 # ------------------------------------------------------------------------------- models gone wrong
