@@ -219,7 +219,8 @@ typedef struct lstmc_array {
  * holds for each row how many steps of the first clock are valid (clamped to 0 .. time): state
  * stands still beyond, and a recurrent layer's sequence is +0 there. Outputs must not overlap inputs.
  *
- * Rows are numbered: row b of every call continues row b of the call before.
+ * Rows are numbered: row b of every call continues row b of the call before. An input with a constant
+ * number of steps is taken whole in every call: a model that has one can't be cut in time.
  * Errors: LSTMC_E_ARGUMENT, LSTMC_E_SHAPE; nothing has been computed then. */
 int lstmc_run(lstmc_session *session, const lstmc_array *inputs, const lstmc_array *outputs,
               uint32_t batch, uint32_t time, const int32_t *lengths);
