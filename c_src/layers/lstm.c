@@ -120,22 +120,14 @@ static void prepare(const lstmc_layer *l, void *prepared) {
                m->fn[2].kind == LSTMC_FN_TANH;
 }
 
-static void plan(const lstmc_layer *l, uint32_t batch, uint32_t time, lstmc_need *need) {
-    lstmc_recurrent m;
-    prepare(l, &m);
-    lstmc_recurrent_plan(l, &m, batch, time, need);
-}
-
-static int whole(const lstmc_layer *l) { return lstmc_recurrent_whole(l, OPTIONS); }
-
 const lstmc_layer_ops lstmc_layer_lstm = {
     .code = 1,
     .prepared_size = sizeof(lstmc_recurrent),
     .check = check,
     .prepare = prepare,
-    .plan = plan,
+    .plan = lstmc_recurrent_plan,
     .run = lstmc_recurrent_run,
-    .whole = whole,
+    .whole = lstmc_recurrent_whole,
     .state_count = 2,
     .state = lstmc_recurrent_state,
     .reset = lstmc_recurrent_reset,

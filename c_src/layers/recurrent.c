@@ -93,17 +93,12 @@ void lstmc_recurrent_prepare(const lstmc_layer *l, const lstmc_cell *cell, uint3
     m->c = cell->states > 1 ? l->outputs[2] : LSTMC_NONE;
 }
 
-int lstmc_recurrent_whole(const lstmc_layer *l, uint32_t first) {
-    lstmc_tensor value;
-    int fixed = 0;
-    if (lstmc_param(l, first, 0)) return 1;
-    for (uint32_t i = 2; i < l->input_count; i++) {
-        if (l->inputs[i] == LSTMC_NONE) continue;
-        if (!lstmc_value_fixed(l->model, l->inputs[i], &value)) return 1;
-        fixed = 1;
-    }
+int lstmc_recurrent_whole(const lstmc_layer *l) {
+    lstmc_recurrent m;
+    lstmc_layer_find(l->code)->prepare(l, &m);
+    if (m.reverse || m.h0 != LSTMC_NONE || m.c0 != LSTMC_NONE) return 1;
     /* What a masked step repeats is the last output, which can't be told from an initial state. */
-    return fixed && lstmc_param(l, first + 1, 0) && lstmc_input(l, 1) != LSTMC_NONE;
+    return (m.start_h || m.start_c) && m.hold && m.mask != LSTMC_NONE;
 }
 
 /* ------------------------------------------------------------------------------------- memory -- */
@@ -144,8 +139,10 @@ static uint32_t most_steps(const lstmc_model *model, const lstmc_recurrent *m, u
     return lstmc_value_steps(&x, time);
 }
 
-void lstmc_recurrent_plan(const lstmc_layer *l, const lstmc_recurrent *m, uint32_t batch,
-                          uint32_t time, lstmc_need *need) {
+void lstmc_recurrent_plan(const lstmc_layer *l, uint32_t batch, uint32_t time, lstmc_need *need) {
+    lstmc_recurrent prepared;
+    const lstmc_recurrent *m = &prepared;
+    lstmc_layer_find(l->code)->prepare(l, &prepared);
     time = most_steps(l->model, m, time);
     const size_t states = 2 * (size_t)m->out_padded + (m->cell->states > 1 ? m->padded : 0);
     const size_t buffers = m->fused ? 0 : (size_t)m->cell->buffers * m->padded;

@@ -103,12 +103,11 @@ int lstmc_recurrent_check(const lstmc_layer *l, uint32_t gates, uint32_t states,
                           uint32_t first);
 void lstmc_recurrent_prepare(const lstmc_layer *l, const lstmc_cell *cell, uint32_t out,
                              uint32_t first, lstmc_recurrent *m);
-void lstmc_recurrent_plan(const lstmc_layer *l, const lstmc_recurrent *m, uint32_t batch,
-                          uint32_t time, lstmc_need *need);
+void lstmc_recurrent_plan(const lstmc_layer *l, uint32_t batch, uint32_t time, lstmc_need *need);
 void lstmc_recurrent_run(lstmc_node *node, const lstmc_call *call);
 void lstmc_recurrent_state(const lstmc_node *node, uint32_t index, uint32_t max_batch,
                            lstmc_state_view *view);
-int lstmc_recurrent_whole(const lstmc_layer *l, uint32_t first);
+int lstmc_recurrent_whole(const lstmc_layer *l);
 void lstmc_recurrent_reset(lstmc_node *node, uint32_t max_batch);
 
 /* The fused LSTM (lstm_fused.c): input products ahead in its own order, steps of one row or more. */

@@ -41,22 +41,14 @@ static void prepare(const lstmc_layer *l, void *prepared) {
     (void)lstmc_fn_get(l->params, &m->fn[0]);
 }
 
-static void plan(const lstmc_layer *l, uint32_t batch, uint32_t time, lstmc_need *need) {
-    lstmc_recurrent m;
-    prepare(l, &m);
-    lstmc_recurrent_plan(l, &m, batch, time, need);
-}
-
-static int whole(const lstmc_layer *l) { return lstmc_recurrent_whole(l, OPTIONS); }
-
 const lstmc_layer_ops lstmc_layer_rnn = {
     .code = 7,
     .prepared_size = sizeof(lstmc_recurrent),
     .check = check,
     .prepare = prepare,
-    .plan = plan,
+    .plan = lstmc_recurrent_plan,
     .run = lstmc_recurrent_run,
-    .whole = whole,
+    .whole = lstmc_recurrent_whole,
     .state_count = 1,
     .state = lstmc_recurrent_state,
     .reset = lstmc_recurrent_reset,
