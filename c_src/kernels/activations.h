@@ -1,22 +1,14 @@
 /* Elementwise functions by their codes (lstmc_fn_kind), over vmath*.h. The formulas are in lstmc.h.
  *
- * v_fn_quick has the six functions that layers nearly always use, inlined into the tiles. v_fn_other
- * has the rest, once per target. A call out of a tile would cost its registers, so the tiles never
- * make it: products are stored as they are, and v_fn goes over them (map, cells.h).
+ * v_fn_quick has the six functions that layers nearly always use; v_fn_other has the rest,
+ * once per target. A call out of a tile would cost its registers, so products are stored as they are,
+ * and a function goes over them.
  */
 #ifndef LSTMC_ACTIVATIONS_H
 #define LSTMC_ACTIVATIONS_H
 
 #include "vmath_erf.h"
 #include "vmath_log.h"
-
-#if defined(_MSC_VER) && !defined(__clang__)
-#define V_INLINE static __forceinline
-#define V_APART static __declspec(noinline)
-#else
-#define V_INLINE static inline __attribute__((always_inline))
-#define V_APART static __attribute__((noinline))
-#endif
 
 V_INLINE v_f32 v_fn_quick(const lstmc_fn *fn, v_f32 x) {
     switch (fn->kind) {

@@ -15,7 +15,8 @@
 #define LSTMC_TARGET_ID LSTMC_TARGET_AVX2
 #define V_TILE_ROWS 3
 #define V_ROW_VECTORS 2
-#define V_K_BLOCK 128
+#define V_K_BLOCK 64
+#define V_FAST_FMA
 #include "algorithms.h"
 
 #if defined(__clang__)

@@ -16,7 +16,8 @@
 #define LSTMC_TARGET_ID LSTMC_TARGET_AVX512
 #define V_TILE_ROWS 6
 #define V_ROW_VECTORS 1
-#define V_K_BLOCK 128
+#define V_K_BLOCK 1024
+#define V_FAST_FMA
 #include "algorithms.h"
 
 #if defined(__clang__)

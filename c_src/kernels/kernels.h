@@ -26,7 +26,7 @@ typedef struct lstmc_lstm_args {
     lstmc_segment segment[2]; /* the input's product (k may be 0) and the recurrent one */
     const float *init;        /* [row][4][panel]: a bias (stride 0) or products from before */
     size_t init_stride;
-    float *part; /* rows * 4 * panel floats of scratch */
+    float *part; /* lstm_rows only: rows * 4 * panel floats of scratch */
     float *c;    /* [row][unit], padded to whole panels */
     float *h;    /* likewise; must not overlap the vectors read */
     size_t state_stride;

@@ -9,6 +9,7 @@
 #define V_TILE_ROWS 5
 #define V_ROW_VECTORS 2
 #define V_K_BLOCK 128
+#define V_FAST_FMA
 #include "algorithms.h"
 #else
 typedef int lstmc_no_neon; /* C99 wants a declaration in every file */

@@ -20,6 +20,23 @@ V_INLINE v_f32 row_load_or(const float *p, size_t i, size_t left, float otherwis
     return p ? row_load(p + i, left) : v_set1(otherwise);
 }
 
+/* ------------------------------------------------------------------------------------ single -- */
+
+#define MAP_LOOP(FUNCTION)                                                                         \
+    for (size_t i = 0; i < n; i += V_WIDTH) {                                                      \
+        const v_f32 a = row_load(x + i, n - i), r = FUNCTION;                                      \
+        row_store(y + i, flush ? v_flush(r) : r, n - i);                                           \
+    }
+
+static void map(const lstmc_fn *fn, uint32_t flush, const float *x, float *y, size_t n) {
+    switch (fn->kind) {
+    case LSTMC_FN_LINEAR: MAP_LOOP(a) break;
+    case LSTMC_FN_SIGMOID: MAP_LOOP(V_HOT(v_sigmoid)(a)) break;
+    case LSTMC_FN_TANH: MAP_LOOP(V_HOT(v_tanh)(a)) break;
+    default: MAP_LOOP(v_fn(fn, a)) break;
+    }
+}
+
 static float row_sum(const float *x, size_t n) {
     float sum = 0.0f;
     for (size_t i = 0; i < n; i++) sum += x[i];

@@ -29,6 +29,21 @@
 #error "lstmc: include one vec_*.h before vmath.h"
 #endif
 
+#if defined(_MSC_VER) && !defined(__clang__)
+#define V_INLINE static __forceinline
+#define V_APART static __declspec(noinline)
+#else
+#define V_INLINE static inline __attribute__((always_inline))
+#define V_APART static __attribute__((noinline))
+#endif
+
+/* v_sigmoid and v_tanh where they are used most: inlined, if that takes little code. */
+#ifdef V_FAST_FMA
+#define V_HOT(FUNCTION) FUNCTION##_inline
+#else
+#define V_HOT(FUNCTION) FUNCTION
+#endif
+
 /* ln 2 in two parts: n * LN2_HI is exact for |n| < 2^8, and the two together miss 5.5e-14. */
 #define LSTMC_LN2_HI 0x1.62e4p-1f
 #define LSTMC_LN2_LO 0x1.7f7d1cp-20f
@@ -107,7 +122,7 @@ static inline v_f32 v_exp(v_f32 x) {
 /* 1 / (1 + e^-x) = s / (s + 1 + q), where e^-x = (1 + q) / s and s = 2^n: s + 1 is exact, so that
  * the denominator is rounded once (1 + q alone never). Where s + 1 is not exact any more, from
  * s = 2^-24 downwards, what it lost joins q. 21 operations, one of them a division. */
-static inline v_f32 v_sigmoid(v_f32 x) {
+V_INLINE v_f32 v_sigmoid_inline(v_f32 x) {
     const v_f32 one = v_set1(1.0f);
     /* From 17.4 on the result is 1. No clamp is needed below: the last line covers it. */
     const v_f32 a = v_min(v_set1(20.0f), x);
@@ -124,11 +139,13 @@ static inline v_f32 v_sigmoid(v_f32 x) {
     return v_if_lt(x, v_set1(LSTMC_EXP_LOW), v_set1(0.0f), y);
 }
 
+V_APART v_f32 v_sigmoid(v_f32 x) { return v_sigmoid_inline(x); }
+
 /* Below 0.625 an odd polynomial, else 1 - 2 / (1 + e^2|x|) with the sign of x put back. As in
  * v_sigmoid (1 + e^2a) / 2 is one fma, h = r / 2 keeps the factors exact, and ln2 in one part is
  * enough because an error in e^2a reaches the result damped by 2 e^2a / (1 + e^2a)^2.
  * 30 operations, one of them a division; the two halves run side by side. */
-static inline v_f32 v_tanh(v_f32 x) {
+V_INLINE v_f32 v_tanh_inline(v_f32 x) {
     const v_f32 one = v_set1(1.0f), half = v_set1(0.5f);
     const v_f32 size = v_abs(x);
     /* From 9.02 on the result is 1. */
@@ -154,5 +171,7 @@ static inline v_f32 v_tanh(v_f32 x) {
     const v_f32 odd = v_fma(v_mul(z, x), p, x0);
     return v_if_lt(size, v_set1(LSTMC_TANH_SPLIT), odd, v_xorsign(y, x));
 }
+
+V_APART v_f32 v_tanh(v_f32 x) { return v_tanh_inline(x); }
 
 #endif

@@ -118,6 +118,7 @@ static void prepare(const lstmc_layer *l, void *prepared) {
                lstmc_fn_is_quick(&m->fn[2]);
     m->plain = m->fn[0].kind == LSTMC_FN_SIGMOID && m->fn[1].kind == LSTMC_FN_TANH &&
                m->fn[2].kind == LSTMC_FN_TANH;
+    lstmc_fused_prepare(m);
 }
 
 const lstmc_layer_ops lstmc_layer_lstm = {

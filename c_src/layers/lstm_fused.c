@@ -28,20 +28,27 @@ void lstmc_fused_ahead(const lstmc_frame *r, uint32_t t0, uint32_t steps) {
     }
 }
 
-/* What is the same in all steps. */
-static void step_args(const lstmc_frame *r, lstmc_lstm_args *a) {
-    const lstmc_recurrent *m = r->m;
-    a->segment[0].k = m->input;
-    a->segment[0].stride = r->x.batch_stride;
-    a->segment[1].k = m->units;
-    a->segment[1].stride = m->padded;
-    a->part = r->part;
-    a->state_stride = m->padded;
-    a->y_stride = r->y.batch_stride;
-    a->gate = m->fn[0];
-    a->candidate = m->fn[1];
-    a->output = m->fn[2];
-    a->plain = m->plain;
+/* What is the same in all steps: of the panels of full width, or of the half one. */
+void lstmc_fused_prepare(lstmc_recurrent *m) {
+    const uint32_t half = m->padded % m->panel != 0;
+    for (uint32_t i = 0; i < 2; i++) {
+        lstmc_lstm_args *a = &m->args[i];
+        const size_t unit = i ? (size_t)m->full * m->panel : 0;
+        memset(a, 0, sizeof *a);
+        a->segment[0].w = m->ih + unit * 4 * m->input;
+        a->segment[0].k = m->input;
+        a->segment[1].w = m->hh + unit * 4 * m->units;
+        a->segment[1].k = m->units;
+        a->segment[1].stride = m->padded;
+        a->state_stride = m->padded;
+        a->gate = m->fn[0];
+        a->candidate = m->fn[1];
+        a->output = m->fn[2];
+        a->plain = m->plain;
+        a->panel = i ? m->panel / 2 : m->panel;
+        a->panels = i ? half : m->full;
+        a->units = m->units - (uint32_t)unit;
+    }
 }
 
 /* Panel i. init is that of all panels, for `batch` rows; 0: a bias, the same for all. */
@@ -74,14 +81,16 @@ void lstmc_fused_step(const lstmc_frame *r, uint32_t t, const float *ahead, uint
     const uint32_t parity = r->parity;
     const uint32_t batch = r->call->batch, rows = b1 - b0;
     const size_t first = (size_t)b0 * m->padded;
-    lstmc_lstm_args a;
-    step_args(r, &a);
-    a.segment[0].k = ahead ? 0 : m->input;
+    lstmc_lstm_args a = m->args[0];
+    if (ahead) a.segment[0].k = 0;
     a.segment[0].v = r->x.data + b0 * r->x.batch_stride + t * r->x.time_stride;
+    a.segment[0].stride = r->x.batch_stride;
     a.segment[1].v = r->h[parity] + first;
+    a.part = r->part;
     a.c = r->c + first;
     a.h = r->h[1 - parity] + first;
     a.y = lstmc_output_at(r, t, b0);
+    a.y_stride = r->y.batch_stride;
     a.rows = rows;
     a.backwards = parity;
     const uint32_t panels = m->full + (m->padded % m->panel != 0);
@@ -95,23 +104,23 @@ void lstmc_fused_step(const lstmc_frame *r, uint32_t t, const float *ahead, uint
 /* Panels of one width, and where they take their part of all arrays. */
 typedef struct group {
     lstmc_lstm_args args;
-    void (*lstm_row)(const lstmc_lstm_args *args);
+    const lstmc_kernels *kernels;
     size_t unit;
 } group;
 
-static void set_group(const lstmc_frame *r, group *p, uint32_t i, uint32_t count) {
+static uint32_t set_groups(const lstmc_frame *r, group *groups) {
     const lstmc_recurrent *m = r->m;
-    p->unit = (size_t)i * m->panel;
-    p->lstm_row = lstmc_kernels_of(r, i)->lstm_row;
-    step_args(r, &p->args);
-    p->args.segment[0].w = m->ih + p->unit * 4 * m->input;
-    p->args.segment[1].w = m->hh + p->unit * 4 * m->units;
-    p->args.init = r->bias + p->unit * 4;
-    p->args.c = r->c + p->unit;
-    p->args.panel = lstmc_width_of(m, i);
-    p->args.panels = count;
-    p->args.units = m->units - (uint32_t)p->unit;
-    p->args.y = NULL;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < 2; i++) {
+        if (!m->args[i].panels) continue;
+        group *p = &groups[count++];
+        p->args = m->args[i];
+        p->kernels = i ? r->node->half : r->node->full;
+        p->unit = i ? (size_t)m->full * m->panel : 0;
+        p->args.init = r->bias + p->unit * 4;
+        p->args.c = r->c + p->unit;
+    }
+    return count;
 }
 
 /* Steps of a single row. Its products lie side by side, so that a call takes all panels of a width,
@@ -119,11 +128,8 @@ static void set_group(const lstmc_frame *r, group *p, uint32_t i, uint32_t count
 uint32_t lstmc_fused_single(const lstmc_frame *r, uint32_t chunk) {
     const lstmc_recurrent *m = r->m;
     uint32_t parity = r->parity, first = 0;
-    const uint32_t half = m->padded % m->panel != 0;
     group groups[2];
-    if (m->full) set_group(r, &groups[0], 0, m->full);
-    if (half) set_group(r, &groups[1], m->full, 1);
-    const uint32_t from = m->full ? 0 : 1, to = half ? 1 : 0;
+    const uint32_t count = set_groups(r, groups);
     for (uint32_t i = 0; i < r->time; i++, parity ^= 1) {
         const uint32_t t = lstmc_when(r, i);
         if (chunk && i % chunk == 0) {
@@ -132,8 +138,8 @@ uint32_t lstmc_fused_single(const lstmc_frame *r, uint32_t chunk) {
             lstmc_fused_ahead(r, first, n);
         }
         /* Every other step goes backwards over the panels: what was read last is in the cache. */
-        for (uint32_t n = from; n <= to; n++) {
-            group *p = &groups[parity ? from + to - n : n];
+        for (uint32_t n = 0; n < count; n++) {
+            group *p = &groups[parity ? count - 1 - n : n];
             if (chunk) {
                 p->args.segment[0].k = 0;
                 p->args.init = r->ahead + (size_t)(t - first) * 4 * m->padded + p->unit * 4;
@@ -143,7 +149,7 @@ uint32_t lstmc_fused_single(const lstmc_frame *r, uint32_t chunk) {
             p->args.h = r->h[1 - parity] + p->unit;
             if (r->y.data) p->args.y = r->y.data + t * r->y.time_stride + p->unit;
             p->args.backwards = parity;
-            p->lstm_row(&p->args);
+            p->kernels->lstm_row(&p->args);
         }
     }
     return parity;

@@ -37,6 +37,7 @@ typedef struct lstmc_recurrent {
     uint32_t coupled, sees_old, reset_after;  /* flags of LSTM, of GRU */
     uint32_t x, mask, h0, c0, sequence, h, c; /* value ids; h0 and c0 of computed ones only */
     const float *start_h, *start_c;           /* fixed initial states, or NULL */
+    lstmc_lstm_args args[2]; /* fused: for panels of full width, for the half one */
 } lstmc_recurrent;
 
 /* A call on its way. */
@@ -111,6 +112,7 @@ int lstmc_recurrent_whole(const lstmc_layer *l);
 void lstmc_recurrent_reset(lstmc_node *node, uint32_t max_batch);
 
 /* The fused LSTM (lstm_fused.c): input products ahead in its own order, steps of one row or more. */
+void lstmc_fused_prepare(lstmc_recurrent *m);
 void lstmc_fused_ahead(const lstmc_frame *r, uint32_t t0, uint32_t steps);
 void lstmc_fused_step(const lstmc_frame *r, uint32_t t, const float *ahead, uint32_t b0,
                       uint32_t b1);
