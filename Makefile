@@ -42,7 +42,7 @@ format: $(VENV)/linted-with ## lay out all Python and C files
 	@$(VENV)/bin/ruff format --quiet .
 	@$(VENV)/bin/clang-format -i $(C_FILES)
 
-bench: $(VENV)/built $(VENV)/benched-with ## speed against ONNX Runtime, one thread, side by side
+bench: $(VENV)/built $(VENV)/benched-with ## speed beside PyTorch, ONNX Runtime, OpenVINO and LiteRT
 	@$(RUN) bench/bench.py $(ARGS)
 
 wheel: $(VENV)/ready ## a wheel for this platform in dist/
@@ -94,6 +94,11 @@ $(VENV)/linted-with: tests/requirements.txt | $(VENV)/ready
 	@$(PIP) ruff mypy clang-format
 	@touch $@
 
-$(VENV)/benched-with: tests/requirements.txt | $(VENV)/ready
-	@$(PIP) onnx onnxruntime
+# A peer that has no build for this machine is named here, and again in the table's head.
+$(VENV)/benched-with: bench/requirements.txt tests/requirements.txt | $(VENV)/ready
+	@echo "installing the peers that the benchmark compares with ..."
+	@$(PIP) torch || echo "make: torch can't be installed here: the benchmark goes without"
+	@sed '/^#/d' bench/requirements.txt | while read -r peer; do \
+	    $(PIP) "$$peer" || echo "make: $$peer can't be installed here: the benchmark goes without"; \
+	done
 	@touch $@

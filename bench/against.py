@@ -20,10 +20,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-
-from bench import CASES, Case, layer
-from lstmc import graph as g
-from lstmc.model import from_graph
+import workloads
+from workloads import Case
 
 ROOT = Path(__file__).resolve().parent.parent
 FLAGS = ["-std=c99", "-O2", "-fPIC", "-shared", "-D_ISOC11_SOURCE"]
@@ -63,17 +61,12 @@ class Runner:
 
 def measure(libraries: list[ctypes.CDLL], case: Case, seconds: float) -> tuple[float, ...]:
     rng = np.random.default_rng(1)
-    graph = g.Graph(
-        [g.Value("x", (g.TIME, g.BATCH, case.input_size))],
-        [g.Value("y", (g.TIME, g.BATCH, case.hidden_size))],
-        [layer(case, rng)],
-    )
-    raw = from_graph(graph).to_bytes()
+    raw = workloads.model(case, workloads.network(case, rng)).to_bytes()
     space = np.empty(len(raw) + 64, np.uint8)
     blob = space[-space.ctypes.data % 64 :][: len(raw)]
     blob[:] = np.frombuffer(raw, np.uint8)
-    x = rng.standard_normal((case.time, case.batch, case.input_size), dtype=np.float32)
-    ys = [np.empty((case.time, case.batch, case.hidden_size), np.float32) for _ in range(2)]
+    x = workloads.sample(case, rng)
+    ys = [np.empty((*case.input_shape[:-1], case.features), np.float32) for _ in range(2)]
     this, other = (Runner(library, blob, case) for library in libraries)
     times = max(1, int(0.005 / this.run(x, ys[0], 1)))
     other.run(x, ys[1], 1)
@@ -92,6 +85,8 @@ def measure(libraries: list[ctypes.CDLL], case: Case, seconds: float) -> tuple[f
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("revision", help="anything that git knows")
+    parser.add_argument("--only", metavar="TEXT", help="cases whose name holds it")
+    parser.add_argument("--all", action="store_true", help="GRU, RNN and all other layers too")
     parser.add_argument("--seconds", type=float, default=2.0, help="for each case (default 2)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -106,13 +101,14 @@ def main() -> int:
             build(ROOT / "c_src", there / "this.so"),
             build(there / "c_src", there / "other.so"),
         ]
-        print(f"{'case':24}{'this us':>10}{'other us':>10}{'ratio':>8}{'quartiles':>16}")
+        print(f"{'case':34}{'this us':>10}{'other us':>10}{'ratio':>8}{'quartiles':>16}")
         ratios = []
-        for case in CASES:
+        cases = workloads.MAIN + tuple(c for c in workloads.LAYERS if args.all or c.kind == "gru")
+        for case in workloads.chosen(cases, args.only):
             this, other, ratio, low, high = measure(libraries, case, args.seconds)
             ratios.append(ratio)
-            print(f"{case.name:24}{this:10.2f}{other:10.2f}{ratio:8.3f}{low:9.3f} -{high:6.3f}")
-        print(f"{'geometric mean':44}{statistics.geometric_mean(ratios):8.3f}")
+            print(f"{case.name:34}{this:10.2f}{other:10.2f}{ratio:8.3f}{low:9.3f} -{high:6.3f}")
+        print(f"{'geometric mean':54}{statistics.geometric_mean(ratios):8.3f}")
     return 0
 
 

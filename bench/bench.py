@@ -1,214 +1,68 @@
-"""Speed of lstmc against ONNX Runtime, side by side: `python bench/bench.py`.
+"""Speed of lstmc beside PyTorch, ONNX Runtime, OpenVINO and LiteRT: `python bench/bench.py`.
 
-Every case runs both engines alternately, one thread each, through their Python APIs, on the same
-weights and inputs; the ratio is the median of the per-pair ratios (peer / lstmc: above 1 lstmc is
-faster), its spread the quartiles. Outputs are compared first, so that a ratio is between equals.
-Times on a shared machine are noise; ratios of interleaved runs much less so.
+All engines run the same network on the same input in one process, in turn, one thread each,
+through their own Python APIs, each in the fastest form found for it (README.md beside this says
+more). Outputs are compared first: wrong ones stop the run. Speed never does.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
+from measure import Result, WrongOutput, compare
+from ours import Lstmc
+from peers import Peer, all_peers, version
+from report import Report
+from workloads import LAYERS, MAIN, Case, chosen, network, sample
 
 import lstmc
-from lstmc import graph as g
-from lstmc.model import from_graph
+
+TABLES = {"main": MAIN, "layers": LAYERS}
 
 
-@dataclass(frozen=True)
-class Case:
-    """An LSTM returning its sequence. T=1 is measured as a stream's step."""
-
-    time: int
-    batch: int
-    input_size: int
-    hidden_size: int
-    goal: float | None = None
-
-    @property
-    def name(self) -> str:
-        return f"T={self.time} B={self.batch} I={self.input_size} H={self.hidden_size}"
-
-
-CASES = (
-    Case(1, 1, 1, 8, 12.0),
-    Case(1, 1, 1, 20, 12.0),
-    Case(1, 1, 16, 32, 12.0),
-    Case(1, 1, 128, 128, 3.0),
-    Case(100, 1, 10, 50, 1.4),
-    Case(100, 1, 128, 128, 1.05),
-    Case(100, 64, 10, 50, 1.2),
-)
-
-
-WIDTHS = (11, 11, 8, 16, 7)
-
-
-@dataclass
-class Result:
-    case: str
-    lstmc_us: float
-    peer_us: float
-    ratio: float
-    low: float
-    high: float
-    goal: float | None
-    difference: float
-
-
-def layer(case: Case, rng: np.random.Generator) -> g.LSTM:
-    """Weights as frameworks initialise them: uniform in +-1/sqrt(H)."""
-    scale = case.hidden_size**-0.5
-
-    def uniform(*shape: int) -> np.ndarray:
-        return rng.uniform(-scale, scale, shape).astype(np.float32)
-
-    h = case.hidden_size
-    return g.LSTM(
-        name="lstm",
-        inputs=("x",),
-        outputs=("y", None, None),
-        weight_ih=uniform(4 * h, case.input_size),
-        weight_hh=uniform(4 * h, h),
-        bias=uniform(4 * h),
-    )
-
-
-def onnx_session(case: Case, cell: g.LSTM) -> Callable[[np.ndarray], Callable[[], np.ndarray]]:
-    """ONNX Runtime on the same LSTM; for single steps with its state as inputs and outputs."""
-    import onnx
-    import onnxruntime as ort
-    from onnx import TensorProto, helper, numpy_helper
-
-    h = case.hidden_size
-
-    def gates(w: np.ndarray) -> np.ndarray:  # ONNX's order is i o f c
-        i, f, c, o = np.split(w, 4)
-        return np.concatenate([i, o, f, c])[None]
-
-    bias = np.concatenate([gates(cell.bias), np.zeros((1, 4 * h), np.float32)], axis=1)
-    weights = {"W": gates(cell.weight_ih), "R": gates(cell.weight_hh), "B": bias}
-    states = ["h", "c"] if case.time == 1 else ["", ""]
-    node = helper.make_node(
-        "LSTM", ["x", "W", "R", "B", "", *states], ["y", "hn", "cn"], hidden_size=h
-    )
-    f32 = TensorProto.FLOAT
-    inputs = [helper.make_tensor_value_info("x", f32, [case.time, case.batch, case.input_size])]
-    outputs = [helper.make_tensor_value_info("y", f32, [case.time, 1, case.batch, h])]
-    if case.time == 1:
-        for n in ("h", "c"):
-            inputs.append(helper.make_tensor_value_info(n, f32, [1, case.batch, h]))
-            outputs.append(helper.make_tensor_value_info(n + "n", f32, [1, case.batch, h]))
-    graph = helper.make_graph(
-        [node], "lstm", inputs, outputs,
-        [numpy_helper.from_array(w, n) for n, w in weights.items()],
-    )  # fmt: skip
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.checker.check_model(model)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
-
-    def bind(x: np.ndarray) -> Callable[[], np.ndarray]:
-        if case.time > 1:
-            return lambda: session.run(None, {"x": x})[0]
-        state = [np.zeros((1, case.batch, h), np.float32) for _ in range(2)]
-
-        def step() -> np.ndarray:
-            y, state[0], state[1] = session.run(None, {"x": x, "h": state[0], "c": state[1]})
-            return y
-
-        return step
-
-    return bind
-
-
-def timed(call: Callable[[], object], repeats: int) -> float:
-    start = time.perf_counter()
-    for _ in range(repeats):
-        call()
-    return (time.perf_counter() - start) / repeats
-
-
-def measure(case: Case, seconds: float) -> Result:
+def measure(case: Case, peers: Sequence[Peer], seconds: float, sample_s: float) -> Result:
     rng = np.random.default_rng(1)
-    cell = layer(case, rng)
-    graph = g.Graph(
-        [g.Value("x", (g.TIME, g.BATCH, case.input_size))],
-        [g.Value("y", (g.TIME, g.BATCH, case.hidden_size))],
-        [cell],
-    )
-    model = from_graph(graph)
-    x = rng.standard_normal((case.time, case.batch, case.input_size), dtype=np.float32)
-    peer = onnx_session(case, cell)(x)
-    if case.time == 1:
-        stream = model.stream(case.batch)
-        row = np.ascontiguousarray(x[0])
-        out = np.empty((case.batch, case.hidden_size), np.float32)
-
-        def ours() -> np.ndarray:
-            return stream.step(row, out)
-    else:
-
-        def ours() -> np.ndarray:
-            return model.predict(x)
-
-    difference = float(np.abs(np.squeeze(ours()) - np.squeeze(peer())).max())
-    if difference > 1e-5:
-        raise SystemExit(f"{case.name}: outputs differ by {difference:g}")
-    once = max(timed(peer, 3), timed(ours, 3))
-    repeats = max(1, int(0.01 / once))
-    pairs = []
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(pairs) < 5:
-        pairs.append((timed(peer, repeats), timed(ours, repeats)))
-    ratios = sorted(p / o for p, o in pairs)
-    quarter = statistics.quantiles(ratios, n=4)
-    return Result(
-        case.name,
-        statistics.median(o for _, o in pairs) * 1e6,
-        statistics.median(p for p, _ in pairs) * 1e6,
-        statistics.median(ratios),
-        quarter[0],
-        quarter[2],
-        case.goal,
-        difference,
-    )
+    layers = network(case, rng)
+    x = sample(case, rng)
+    (ours,) = Lstmc().forms(case, layers, x, 1)
+    forms = {p.name: p.forms(case, layers, x, 1) for p in peers}
+    return compare(case, ours, forms, seconds, sample_s)
 
 
-def main() -> int:
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=2.0, help="for each case (default 2)")
+    parser.add_argument("--table", action="append", choices=TABLES, help="default: all")
+    parser.add_argument("--only", metavar="TEXT", help="cases whose name holds it")
+    parser.add_argument("--peers", metavar="TEXT", help="peers whose name holds it")
+    parser.add_argument("--seconds", type=float, default=3.0, help="for each case (default 3)")
+    parser.add_argument("--quick", action="store_true", help="five short rounds, for a check")
     parser.add_argument("--target", default="auto", help="SIMD target of lstmc")
     parser.add_argument("--json", metavar="FILE", help="also write the results there")
-    args = parser.parse_args()
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None, peers: Sequence[Peer] | None = None) -> int:
+    args = arguments(argv)
     lstmc.set_target(args.target)
-    print(f"lstmc {lstmc.__version__} on {lstmc.get_target()}, one thread, against ONNX Runtime")
-    titles = ("lstmc us", "peer us", "ratio", "quartiles", "goal")
-    print(f"{'case':24}" + "".join(f"{t:>{w}}" for t, w in zip(titles, WIDTHS, strict=True)))
-    results = []
-    for case in CASES:
-        r = measure(case, args.seconds)
-        results.append(r)
-        goal = f"{r.goal:g}" if r.goal else ""
-        print(
-            f"{r.case:24}{r.lstmc_us:11.2f}{r.peer_us:11.2f}{r.ratio:8.2f}"
-            f"{r.low:8.2f} -{r.high:6.2f}{goal:>7}",
-            flush=True,
-        )
-    mean = statistics.geometric_mean(r.ratio for r in results)
-    print(f"{'geometric mean':46}{mean:8.2f}")
+    everyone = all_peers() if peers is None else peers
+    here = [p for p in everyone if version(p) and (args.peers or "").lower() in p.name.lower()]
+    report = Report(lstmc.get_target(), {p.name: version(p) for p in everyone})
+    seconds, sample_s = (0.0, 0.001) if args.quick else (args.seconds, 0.007)
+    try:
+        for table in args.table or TABLES:
+            cases = chosen(TABLES[table], args.only)
+            report.begin(table, [p.name for p in here])
+            for case in cases:
+                report.add(measure(case, here, seconds, sample_s))
+            report.end()
+    except WrongOutput as e:
+        print(f"bench: wrong output: {e}", file=sys.stderr)
+        return 1
     if args.json:
-        Path(args.json).write_text(json.dumps([asdict(r) for r in results], indent=1) + "\n")
+        report.write_json(args.json)
     return 0
 
 
