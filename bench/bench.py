@@ -1,46 +1,59 @@
 """Speed of lstmc beside PyTorch, ONNX Runtime, OpenVINO and LiteRT: `python bench/bench.py`.
 
-All engines run the same network on the same input in one process, in turn, one thread each,
-through their own Python APIs, each in the fastest form found for it (README.md beside this says
-more). Outputs are compared first: wrong ones stop the run. Speed never does.
+All engines run the same network on the same input in one process, by turns, one thread each unless
+said, through their own Python APIs, each in the fastest form found for it (README.md beside this
+says more). Outputs are compared first: wrong ones stop the run with status 1. Speed never does.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
 
-import numpy as np
-from measure import Result, WrongOutput, compare
-from ours import Lstmc
+from ceilings import Ceiling, denormals, overhead
+from chart import drawn
+from compare import Result, WrongOutput, compare
+from measure import QUICK, Effort
+from ours import CAN_THREAD
 from peers import Peer, all_peers, version
-from report import Report
-from workloads import LAYERS, MAIN, Case, chosen, network, sample
+from report import Report, markdown
+from workloads import LAYERS, MAIN, THREADS, Case
 
 import lstmc
 
-TABLES = {"main": MAIN, "layers": LAYERS}
+
+def cases(
+    rows: Sequence[Case], peers: Sequence[Peer], effort: Effort, only: str = "", threads: int = 1
+) -> Iterator[Result]:
+    for case in rows:
+        if only.lower() in case.name.lower():
+            yield compare(case, peers, effort, threads)
 
 
-def measure(case: Case, peers: Sequence[Peer], seconds: float, sample_s: float) -> Result:
-    rng = np.random.default_rng(1)
-    layers = network(case, rng)
-    x = sample(case, rng)
-    (ours,) = Lstmc().forms(case, layers, x, 1)
-    forms = {p.name: p.forms(case, layers, x, 1) for p in peers}
-    return compare(case, ours, forms, seconds, sample_s)
+TABLES = {
+    "main": partial(cases, MAIN),
+    "layers": partial(cases, LAYERS),
+    "threads": partial(cases, THREADS, threads=2),
+}
+CEILINGS = {"denormals": denormals, "overhead": overhead}
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--table", action="append", choices=TABLES, help="default: all")
-    parser.add_argument("--only", metavar="TEXT", help="cases whose name holds it")
-    parser.add_argument("--peers", metavar="TEXT", help="peers whose name holds it")
-    parser.add_argument("--seconds", type=float, default=3.0, help="for each case (default 3)")
-    parser.add_argument("--quick", action="store_true", help="five short rounds, for a check")
-    parser.add_argument("--target", default="auto", help="SIMD target of lstmc")
-    parser.add_argument("--json", metavar="FILE", help="also write the results there")
+    add = parser.add_argument
+    names = [*TABLES, *CEILINGS]
+    add("--table", action="append", choices=names, help="one of them (default: all); repeatable")
+    add("--only", metavar="TEXT", default="", help="cases whose name holds it")
+    add("--peers", metavar="TEXT", default="", help="peers whose name holds it")
+    add("--seconds", type=float, default=3.0, help="for each case (default 3)")
+    add("--quick", action="store_true", help="five short rounds: a check, not a measurement")
+    add("--target", default="auto", help="SIMD target of lstmc")
+    add("--json", metavar="FILE", type=Path, help="also write the results there")
+    add("--chart", metavar="FILE.svg", type=Path, help="also draw the ratios")
+    add("--markdown", action="store_true", help="print the main table once more, for README.md")
     return parser.parse_args(argv)
 
 
@@ -48,21 +61,32 @@ def main(argv: Sequence[str] | None = None, peers: Sequence[Peer] | None = None)
     args = arguments(argv)
     lstmc.set_target(args.target)
     everyone = all_peers() if peers is None else peers
-    here = [p for p in everyone if version(p) and (args.peers or "").lower() in p.name.lower()]
-    report = Report(lstmc.get_target(), {p.name: version(p) for p in everyone})
-    seconds, sample_s = (0.0, 0.001) if args.quick else (args.seconds, 0.007)
+    here = [p for p in everyone if version(p) and args.peers.lower() in p.name.lower()]
+    effort = QUICK if args.quick else Effort(args.seconds)
+    report = Report({p.name: version(p) for p in everyone}, [p.name for p in here])
     try:
-        for table in args.table or TABLES:
-            cases = chosen(TABLES[table], args.only)
-            report.begin(table, [p.name for p in here])
-            for case in cases:
-                report.add(measure(case, here, seconds, sample_s))
-            report.end()
+        for name in args.table or [*TABLES, *CEILINGS]:
+            if name == "threads" and not CAN_THREAD:
+                print("\nthreads: this lstmc has none")
+                continue
+            rows: Iterator[Result | Ceiling]
+            if name in TABLES:
+                rows = TABLES[name](here, effort, only=args.only)
+            elif args.only:
+                continue
+            else:
+                rows = CEILINGS[name](here, effort)
+            report.table(name, rows)
     except WrongOutput as e:
         print(f"bench: wrong output: {e}", file=sys.stderr)
         return 1
+    document = report.document()
     if args.json:
-        report.write_json(args.json)
+        args.json.write_text(report.as_json())
+    if args.chart:
+        args.chart.write_text(drawn(document))
+    if args.markdown:
+        print("\n" + markdown(document))
     return 0
 
 

@@ -5,71 +5,115 @@ from __future__ import annotations
 import json
 import platform
 import statistics
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from measure import Result
+from ceilings import Ceiling
+from compare import Result
 
 import lstmc
+
+NAME, TIME = 46, 13  # widths
 
 
 class Report:
     """Prints tables line by line while they are measured, and keeps them."""
 
-    def __init__(self, target: str, versions: dict[str, str | None]) -> None:
-        self.target, self.versions = target, versions
-        self.tables: dict[str, list[Result]] = {}
-        self._peers: list[str] = []
-        print(f"lstmc {lstmc.__version__} ({target}) on {cpu_name()}, one thread")
-        print(
-            "against "
-            + ", ".join(f"{n} {v or 'ABSENT: not installed'}" for n, v in versions.items())
-        )
+    def __init__(self, versions: dict[str, str | None], peers: list[str]) -> None:
+        self.versions, self.peers = versions, peers
+        self.tables: dict[str, list[Result | Ceiling]] = {}
+        print(f"lstmc {lstmc.__version__} ({lstmc.get_target()}) on {cpu_name()}, against")
+        print(", ".join(f"{n} {v or 'ABSENT: not installed'}" for n, v in versions.items()))
+        print("us: median of a call; *: the fastest peer; ratio: it / lstmc; <: below the goal")
 
-    def begin(self, table: str, peers: list[str]) -> None:
-        self._rows = self.tables.setdefault(table, [])
-        self._peers = peers
-        titles = "".join(f"{n:>13}" for n in ["lstmc us", *peers])
-        print(f"\n{table:38}{titles}{'ratio':>8}{'quartiles':>15}{'goal':>6}")
+    def table(self, name: str, rows: Iterable[Result | Ceiling]) -> None:
+        """Take the rows as they come."""
+        kept = self.tables.setdefault(name, [])
+        for row in rows:
+            if not kept:
+                print(f"\n{self._title(name, row)}")
+            kept.append(row)
+            line = self._result(row) if isinstance(row, Result) else self._ceiling(row)
+            print(line + (" <" if row.behind else ""), flush=True)
+            for note in getattr(row, "notes", ()):
+                print(f"    {note}")
+        if (mean := geometric_mean(kept)) and len(kept) > 1:
+            print(f"{'geometric mean':{NAME + TIME * (1 + len(self.peers))}}{mean:8.2f}")
 
-    def add(self, r: Result) -> None:
-        self._rows.append(r)
+    def _title(self, name: str, row: Result | Ceiling) -> str:
+        names = "".join(f"{n:>{TIME}}" for n in self.peers)
+        if isinstance(row, Ceiling):
+            return f"{name:{NAME + TIME}}{names}{'lstmc':>8}{'quartiles':>15}{'at most':>9}"
+        ours = "lstmc us" if row.threads == 1 else f"{row.threads} threads us"
+        alone = "" if row.threads == 1 else f"{'one / two':>11}"
+        return f"{name:{NAME}}{ours:>{TIME}}{names}{'ratio':>8}{'quartiles':>15}{alone}{'goal':>6}"
+
+    def _result(self, r: Result) -> str:
         times = "".join(
-            f"{r.peers_us[n]:12.2f}{'*' if n == r.best else ' '}"
+            f"{r.peers_us[n]:{TIME - 1}.2f}{'*' if n == r.best else ' '}"
             if n in r.peers_us
-            else f"{'-':>12} "
-            for n in self._peers
+            else f"{'-':>{TIME - 1}} "
+            for n in self.peers
         )
         ratio = f"{r.ratio:8.2f}{r.low:7.2f} -{r.high:6.2f}" if r.ratio else " " * 23
+        alone = f"{r.speedup:11.2f}" if r.speedup else ""
         goal = f"{r.goal:6g}" if r.goal else ""
-        print(f"{r.case:38}{r.lstmc_us:12.2f} {times}{ratio}{goal}{mark(r)}", flush=True)
-        for note in r.notes:
-            print(f"    {note}")
+        return f"{r.case:{NAME}}{r.lstmc_us:{TIME - 1}.2f} {times}{ratio}{alone}{goal}"
 
-    def end(self) -> None:
-        if mean := geometric_mean(self._rows):
-            print(f"{'geometric mean':51}{'':{13 * len(self._peers)}}{mean:8.2f}")
+    def _ceiling(self, c: Ceiling) -> str:
+        peers = "".join(
+            f"{c.peers[n]:{TIME}.2f}" if n in c.peers else f"{'-':>{TIME}}" for n in self.peers
+        )
+        spread = f"{c.figure:8.2f}{c.low:7.2f} -{c.high:6.2f}"
+        return f"{c.case:{NAME + TIME}}{peers}{spread}{f'{c.goal:g} {c.unit}':>9}"
 
-    def write_json(self, path: str) -> None:
-        document: dict[str, Any] = {
+    def document(self) -> dict[str, Any]:
+        """What the JSON file holds."""
+        return {
             "lstmc": lstmc.__version__,
-            "target": self.target,
+            "target": lstmc.get_target(),
             "cpu": cpu_name(),
             "peers": self.versions,
             "tables": {n: [asdict(r) for r in rows] for n, rows in self.tables.items()},
             "geometric_mean": {n: geometric_mean(rows) for n, rows in self.tables.items()},
         }
-        Path(path).write_text(json.dumps(document, indent=1) + "\n")
+
+    def as_json(self) -> str:
+        return json.dumps(self.document(), indent=1) + "\n"
 
 
-def mark(r: Result) -> str:
-    return " <" if r.behind else ""
-
-
-def geometric_mean(results: list[Result]) -> float | None:
-    ratios = [r.ratio for r in results if r.ratio]
+def geometric_mean(rows: Iterable[Result | Ceiling]) -> float | None:
+    """Of the ratios; None if no row has one."""
+    ratios = [r.ratio for r in rows if isinstance(r, Result) and r.ratio]
     return statistics.geometric_mean(ratios) if ratios else None
+
+
+def markdown(document: dict[str, Any]) -> str:
+    """The main table for README.md."""
+    peers = [n for n, v in document["peers"].items() if v]
+    lines = [
+        "| case | lstmc, µs | "
+        + " | ".join(f"{n}, µs" for n in peers)
+        + " | ratio | quartiles | goal |",
+        "|---|" + "---:|" * (len(peers) + 4),
+    ]
+    for r in document["tables"].get("main", []):
+        times = [r["peers_us"].get(n) for n in peers]
+        cells = [
+            "-" if t is None else f"**{t:.2f}**" if n == r["best"] else f"{t:.2f}"
+            for n, t in zip(peers, times, strict=True)
+        ]
+        spread = f"{r['low']:.2f} - {r['high']:.2f}" if r["ratio"] else ""
+        ratio = f"{r['ratio']:.2f}" if r["ratio"] else ""
+        own = [r["case"], f"{r['lstmc_us']:.2f}"]
+        lines.append("| " + " | ".join([*own, *cells, ratio, spread, f"{r['goal']:g}"]) + " |")
+    mean = document["geometric_mean"].get("main")
+    if mean:
+        lines.append("| geometric mean |" + " |" * (len(peers) + 1) + f" {mean:.2f} | | |")
+    versions = ", ".join(f"{n} {v}" for n, v in document["peers"].items() if v)
+    return "\n".join(lines) + f"\n\n{document['cpu']}, {document['target']}; {versions}."
 
 
 def cpu_name() -> str:

@@ -114,7 +114,7 @@ LAYERS = tuple(
     for sizes in rows
 )  # fmt: skip
 
-# Ratio and goal are lstmc's own here: one thread / two threads.
+# With two threads. goal is that of lstmc's own ratio, one thread / two; beside the peers it is 1.
 THREADS = (
     Case(1, 1, 512, 512, 1.6),
     Case(1, 1, 1024, 1024, 1.6),

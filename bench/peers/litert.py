@@ -6,7 +6,10 @@ out once; a sequence takes its input product at once, then every step one behind
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,8 +58,9 @@ def _caller(
     starts from zero variables."""
     from ai_edge_litert.interpreter import Interpreter
 
-    made = Interpreter(model_content=raw, num_threads=threads)
-    made.allocate_tensors()
+    with _quiet():
+        made = Interpreter(model_content=raw, num_threads=threads)
+        made.allocate_tensors()
     ins = [d["index"] for d in made.get_input_details()]
     outs = [d["index"] for d in made.get_output_details()]
     for i in ins[1:]:
@@ -75,6 +79,20 @@ def _caller(
         return made.get_tensor(out)
 
     return call
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing from C++ on stderr: the first interpreter announces XNNPACK, amid the table."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _fused(case: Case, layers: list[g.Layer]) -> bytes:
