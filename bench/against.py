@@ -41,7 +41,7 @@ def build(c_src: Path, output: Path) -> ctypes.CDLL:
 
 class Runner:
     def __init__(self, library: ctypes.CDLL, blob: np.ndarray, case: Case) -> None:
-        self.library, self.case = library, case
+        self.library, self.case, self.blob = library, case, blob  # the core borrows the blob
         size, sizes = ctypes.c_size_t(blob.nbytes), (case.batch, case.time)
         self.handle = library.runner_open(ctypes.c_void_p(blob.ctypes.data), size, *sizes)
         if not self.handle:
@@ -59,15 +59,21 @@ class Runner:
         return (time.perf_counter() - start) / times
 
 
-def measure(libraries: list[ctypes.CDLL], case: Case, seconds: float) -> tuple[float, ...]:
+def prepared(library: ctypes.CDLL, case: Case) -> tuple[Runner, np.ndarray, np.ndarray]:
+    """The case in one library, an input and an output for it."""
     rng = np.random.default_rng(1)
     raw = workloads.model(case, workloads.network(case, rng)).to_bytes()
     space = np.empty(len(raw) + 64, np.uint8)
     blob = space[-space.ctypes.data % 64 :][: len(raw)]
     blob[:] = np.frombuffer(raw, np.uint8)
     x = workloads.sample(case, rng)
-    ys = [np.empty((*case.input_shape[:-1], case.features), np.float32) for _ in range(2)]
-    this, other = (Runner(library, blob, case) for library in libraries)
+    y = np.empty((*case.input_shape[:-1], case.features), np.float32)
+    return Runner(library, blob, case), x, y
+
+
+def measure(libraries: list[ctypes.CDLL], case: Case, seconds: float) -> tuple[float, ...]:
+    (this, x, y), (other, _, y2) = (prepared(library, case) for library in libraries)
+    ys = y, y2
     times = max(1, int(0.005 / this.run(x, ys[0], 1)))
     other.run(x, ys[1], 1)
     if ys[0].tobytes() != ys[1].tobytes():
