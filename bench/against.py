@@ -24,15 +24,15 @@ import workloads
 from workloads import Case
 
 ROOT = Path(__file__).resolve().parent.parent
-FLAGS = ["-std=c99", "-O2", "-fPIC", "-shared", "-D_ISOC11_SOURCE"]
+FLAGS = ["-std=c99", "-fPIC", "-shared", "-D_ISOC11_SOURCE"]
 
 
-def build(c_src: Path, output: Path) -> ctypes.CDLL:
+def build(c_src: Path, output: Path, optimize: str = "-O2") -> ctypes.CDLL:
     sources = [str(p) for p in sorted(c_src.rglob("*.c"))]
     driver = str(ROOT / "bench/revision.c")
     compiler = os.environ.get("CC", "cc")
     subprocess.run(
-        [compiler, *FLAGS, f"-I{c_src}", *sources, driver, "-o", str(output)], check=True
+        [compiler, optimize, *FLAGS, f"-I{c_src}", *sources, driver, "-o", str(output)], check=True
     )
     library = ctypes.CDLL(str(output))
     library.runner_open.restype = ctypes.c_void_p

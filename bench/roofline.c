@@ -60,7 +60,7 @@ static double now(void) {
         __asm__ volatile("" : : PIN(s0) : "memory");                                               \
     }
 
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) && defined(__FMA__)
 #define VEC __m512
 #define SET _mm512_set1_ps
 #define FMA _mm512_fmadd_ps
@@ -87,7 +87,8 @@ READ_LOOP(read_all, float32x4_t, LOAD, vaddq_f32, "w")
 #error "roofline.c knows AVX-512, AVX2 with FMA and NEON"
 #endif
 
-#if defined(__AVX512F__) /* some CPUs run two narrow ones in the time of a wide one, or clock lower */
+/* Some CPUs run two narrow ones in the time of a wide one, or clock lower for wide ones. */
+#if defined(__AVX512F__) && defined(__FMA__)
 #undef VEC
 #undef SET
 #undef FMA
@@ -110,7 +111,7 @@ double roofline_flops(int runs) {
     for (int i = 0; i < runs; i++) {
         double r = rate(fma_widest, LANES);
         if (r > best) best = r;
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) && defined(__FMA__)
         r = rate(fma_narrow, 8);
         if (r > best) best = r;
 #endif
