@@ -16,6 +16,7 @@ from compare import Result
 import lstmc
 
 NAME, TIME = 46, 13  # widths
+WIDE = 0.1
 
 
 class Report:
@@ -26,7 +27,10 @@ class Report:
         self.tables: dict[str, list[Result | Ceiling]] = {}
         print(f"lstmc {lstmc.__version__} ({lstmc.get_target()}) on {cpu_name()}, against")
         print(", ".join(f"{n} {v or 'ABSENT: not installed'}" for n, v in versions.items()))
-        print("us: median of a call; *: the fastest peer; ratio: it / lstmc; <: below the goal")
+        print("us: median of a call; *: the fastest peer; ratio: it / lstmc; <: below the goal;")
+        print(
+            f"?: half of the rounds differ by more than {WIDE:.0%}: run it again on a quiet machine"
+        )
 
     def table(self, name: str, rows: Iterable[Result | Ceiling]) -> None:
         """Take the rows as they come."""
@@ -36,7 +40,7 @@ class Report:
                 print(f"\n{self._title(name, row)}")
             kept.append(row)
             line = self._result(row) if isinstance(row, Result) else self._ceiling(row)
-            print(line + (" <" if row.behind else ""), flush=True)
+            print(line + (" <" if row.behind else "") + (" ?" if wide(row) else ""), flush=True)
             for note in getattr(row, "notes", ()):
                 print(f"    {note}")
         if (mean := geometric_mean(kept)) and len(kept) > 1:
@@ -82,6 +86,14 @@ class Report:
 
     def as_json(self) -> str:
         return json.dumps(self.document(), indent=1) + "\n"
+
+
+def wide(row: Result | Ceiling) -> bool:
+    """The quartiles are far apart."""
+    middle = row.ratio if isinstance(row, Result) else row.figure
+    if not middle or row.low is None or row.high is None:
+        return False
+    return row.high - row.low > WIDE * middle
 
 
 def geometric_mean(rows: Iterable[Result | Ceiling]) -> float | None:

@@ -12,22 +12,26 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import lstmc
+
 BENCH = Path(__file__).parents[1] / "bench"
 sys.path.insert(0, str(BENCH))
 
 import against  # noqa: E402
+import ours  # noqa: E402
 import roofline  # noqa: E402
 import workloads  # noqa: E402
-from compare import Result  # noqa: E402
-from measure import MIN_ROUNDS, Effort, rounds  # noqa: E402
+from compare import Result, compare  # noqa: E402
+from measure import MIN_ROUNDS, QUICK, Effort, rounds  # noqa: E402
 from ours import Lstmc  # noqa: E402
 from peers import Form, all_peers, version  # noqa: E402
-from report import geometric_mean, markdown  # noqa: E402
+from report import Report, geometric_mean, markdown, wide  # noqa: E402
 from workloads import Case  # noqa: E402
 
 import bench  # noqa: E402
@@ -191,6 +195,24 @@ def row(ratio):
 def test_geometric_mean():
     assert geometric_mean([row(2.0), row(None), row(8.0)]) == pytest.approx(4)
     assert geometric_mean([row(None)]) is None
+
+
+def test_rounds_that_disagree_are_marked():
+    assert wide(replace(row(2.0), low=1.8, high=2.1)) and not wide(row(None))
+    assert not wide(replace(row(2.0), low=1.95, high=2.1))
+
+
+def test_two_threads_are_measured_beside_one_and_the_peers(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(ours, "CAN_THREAD", True)
+    monkeypatch.setattr(lstmc, "set_num_threads", asked.append, raising=False)
+    made = compare(Case(1, 1, 1, 8, 1000.0), [Fake(lambda y, call: y)], QUICK, threads=2)
+    assert set(asked) == {1, 2} and made.threads == 2
+    assert made.speedup > 0 and made.alone_us > 0 and set(made.peers_us) == {"Fake"}
+    assert made.behind  # no speed-up of a thousand
+    Report({"Fake": "1"}, ["Fake"]).table("threads", [made])
+    printed = capsys.readouterr().out
+    assert "2 threads us" in printed and "one / two" in printed
 
 
 def test_peers_far_behind_drop_out_and_others_stay():
