@@ -43,6 +43,9 @@ class LiteRT:
         if case.kind in ("lstm", "projected", "peephole"):
             fused = _caller(_fused(case, layers), x, threads, afresh=not case.step)
             made.append(Form("fused", fused, read))
+        if case.kind == "bilstm":
+            both = _caller(_bidirectional(case, layers), x, threads, afresh=True)
+            made.append(Form("fused", both, read))
         if case.kind in ("lstm", "gru", "rnn"):
             (cell,) = layers
             if cell.weight_hh.nbytes * case.time <= LARGEST_UNROLLED:
@@ -95,63 +98,99 @@ def _quiet() -> Iterator[None]:
         os.close(nowhere)
 
 
+def _gates(w: Writer, array: np.ndarray, n: int = 4) -> list[int | None]:
+    """One tensor for each of n gates, in LiteRT's order, which is lstmc's."""
+    return [w.constant(np.ascontiguousarray(a)) for a in np.split(array, n)]
+
+
 def _fused(case: Case, layers: list[g.Layer]) -> bytes:
     (cell,) = layers
     w = Writer()
     x = w.tensor(case.time, case.batch, case.input_size)
     y = w.tensor(case.time, case.batch, case.features)
-
-    def gates(array: np.ndarray, n: int = 4) -> list[int | None]:
-        return [w.constant(np.ascontiguousarray(a)) for a in np.split(array, n)]
-
     peepholes: list[int | None] = [None] * 3
     if case.kind == "peephole":
-        peepholes = gates(cell.peephole, 3)
+        peepholes = _gates(w, cell.peephole, 3)
     projection = [w.constant(cell.weight_hr), None] if case.kind == "projected" else [None, None]
     states = [w.tensor(case.batch, n, variable=True) for n in (case.features, case.hidden_size)]
+    weights = [*_gates(w, cell.weight_ih), *_gates(w, cell.weight_hh)]
     w.operator(
         "UNIDIRECTIONAL_SEQUENCE_LSTM",
-        [x, *gates(cell.weight_ih), *gates(cell.weight_hh), *peepholes, *gates(cell.bias),
-         *projection, *states, None, None, None, None],
+        [x, *weights, *peepholes, *_gates(w, cell.bias), *projection, *states, *[None] * 4],
         [y],
         "UnidirectionalSequenceLSTMOptions",
         fusedActivationFunction=w.schema.ActivationFunctionType.TANH,
         timeMajor=True,
-    )  # fmt: skip
+    )
+    return w.finish([x], [y])
+
+
+def _bidirectional(case: Case, layers: list[g.Layer]) -> bytes:
+    w = Writer()
+    x = w.tensor(case.time, case.batch, case.input_size)
+    y = w.tensor(case.time, case.batch, case.features)
+    inputs: list[int | None] = [x]
+    for cell in layers[:2]:
+        inputs += [*_gates(w, cell.weight_ih), *_gates(w, cell.weight_hh), *[None] * 3]
+        inputs += [*_gates(w, cell.bias), None, None]
+    inputs += [w.tensor(case.batch, case.hidden_size, variable=True) for _ in range(4)]
+    w.operator(
+        "BIDIRECTIONAL_SEQUENCE_LSTM",
+        inputs + [None] * 9,
+        [y],
+        "BidirectionalSequenceLSTMOptions",
+        fusedActivationFunction=w.schema.ActivationFunctionType.TANH,
+        mergeOutputs=True,
+        timeMajor=True,
+    )
     return w.finish([x], [y])
 
 
 def _basic(case: Case, cell: Any) -> tuple[bytes, int]:
     """The file, and the number of states that go in and out (none for a sequence)."""
     w = Writer()
-    b, h, gates = case.batch, case.hidden_size, cell.gates
-    rows = case.time * b
-    x = w.tensor(rows, case.input_size)
-    bias = cell.bias
-    second = np.zeros_like(bias)
+    shape = b, h = case.batch, case.hidden_size
+    x = w.tensor(case.time * b, case.input_size)
+    zero = np.zeros(shape, np.float32)
+    given = [w.tensor(*shape) if case.step else w.constant(zero) for _ in cell.states]
+    second = np.zeros_like(cell.bias)
+    if case.step and case.kind != "gru":
+        both = w.tensor(b, case.input_size + h)
+        w.operator("CONCATENATION", [x, given[0]], [both], "ConcatenationOptions", axis=1)
+        weight = np.concatenate([cell.weight_ih, cell.weight_hh], axis=1)
+        states = _cell(w, case.kind, [_fully(w, both, b, weight, cell.bias)], given, shape)
+        return w.finish([x, *given], [states[0], *states]), len(states)
     if case.kind == "gru":
         second[-h:] = cell.recurrent_bias
-    product = _fully(w, x, rows, cell.weight_ih, bias)
-    if case.time == 1:
-        products = [product]
-        states = [w.tensor(b, h) for _ in cell.states]
-    else:
-        products = [w.tensor(b, gates * h) for _ in range(case.time)]
+    product = _fully(w, x, case.time * b, cell.weight_ih, cell.bias)
+    products = [product]
+    if not case.step:
+        products = [w.tensor(b, cell.gates * h) for _ in range(case.time)]
         axis = w.constant(np.zeros((), np.int32))
         w.operator("SPLIT", [axis, product], products, "SplitOptions", numSplits=case.time)
-        zero = np.zeros((b, h), np.float32)
-        states = [w.constant(zero) for _ in cell.states]
-    given, steps = states, []
-    cells = {"lstm": _lstm, "gru": _gru, "rnn": _rnn}
+    states, steps = given, []
     for p in products:
         q = _fully(w, states[0], b, cell.weight_hh, second)
-        states = cells[case.kind](w, p, q, states, (b, h))
+        states = _cell(w, case.kind, [p, q], states, shape)
         steps.append(states[0])
-    if case.time == 1:
-        return w.finish([x, *given], [steps[0], *states]), len(states)
-    y = w.tensor(rows, h)
+    if case.step:
+        return w.finish([x, *given], [states[0], *states]), len(states)
+    y = w.tensor(case.time * b, h)
     w.operator("CONCATENATION", steps, [y], "ConcatenationOptions", axis=0)
     return w.finish([x], [y]), 0
+
+
+def _cell(
+    w: Writer, kind: str, products: list[int], states: list[int], shape: tuple[int, int]
+) -> list[int]:
+    """The next states, from the product with inputs and that with the state, or from their sum."""
+    if kind == "gru":
+        return _gru(w, *products, states, shape)
+    gates = 4 if kind == "lstm" else 1
+    total = products[0]
+    if len(products) == 2:
+        total = _two(w, "add", *products, shape[0], gates * shape[1])
+    return _lstm(w, total, states, shape) if kind == "lstm" else [_one(w, "TANH", total, *shape)]
 
 
 def _fully(w: Writer, x: int, rows: int, weight: np.ndarray, bias: np.ndarray) -> int:
@@ -178,8 +217,7 @@ def _one(w: Writer, name: str, a: int, *shape: int) -> int:
     return w.operator(name, [a], [w.tensor(*shape)])
 
 
-def _lstm(w: Writer, p: int, q: int, states: list[int], shape: tuple[int, int]) -> list[int]:
-    total = _two(w, "add", p, q, shape[0], 4 * shape[1])
+def _lstm(w: Writer, total: int, states: list[int], shape: tuple[int, int]) -> list[int]:
     i, f, g, o = _split(w, total, 4, shape)
     i, f, o = (_one(w, "LOGISTIC", a, *shape) for a in (i, f, o))
     kept = _two(w, "mul", f, states[1], *shape)
@@ -196,10 +234,6 @@ def _gru(w: Writer, p: int, q: int, states: list[int], shape: tuple[int, int]) -
     n = _one(w, "TANH", _two(w, "add", pn, _two(w, "mul", r, qn, *shape), *shape), *shape)
     kept = _two(w, "mul", z, _two(w, "sub", states[0], n, *shape), *shape)
     return [_two(w, "add", n, kept, *shape)]
-
-
-def _rnn(w: Writer, p: int, q: int, states: list[int], shape: tuple[int, int]) -> list[int]:
-    return [_one(w, "TANH", _two(w, "add", p, q, *shape), *shape)]
 
 
 def _dense(case: Case, layers: list[g.Layer]) -> bytes:
