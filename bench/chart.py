@@ -6,7 +6,7 @@ import math
 from html import escape
 from typing import Any
 
-NAME, BARS, ROW, BAR, HEAD = 250, 470, 20, 12, 40  # pixels
+NAME, BARS, VALUE, ROW, BAR, HEAD = 250, 470, 70, 20, 12, 54  # pixels
 TABLES = {"main": "LSTM", "layers": "Other layers"}
 
 STYLE = """
@@ -57,12 +57,11 @@ def drawn(document: dict[str, Any]) -> str:
             parts += _row(r, y, at)
             y += ROW
         y += ROW
-    size = f'width="{NAME + BARS + 10}" height="{height}"'
-    view = f'viewBox="0 0 {NAME + BARS + 10} {height}"'
+    width = NAME + BARS + VALUE
+    size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
     body = "\n".join(parts)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size} {view}>\n'
-        f"<style>{STYLE}</style>\n{body}\n</svg>\n"
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size}>\n<style>{STYLE}</style>\n{body}\n</svg>\n'
     )
 
 
@@ -73,6 +72,7 @@ def _row(r: dict[str, Any], y: int, at: Any) -> list[str]:
     label = f"{r['ratio']:.2f}x {r['best']}"
     parts = [
         _tag("text", r["case"], x=10, y=y + 14),
+        _tag("text", f"{r['ratio']:.2f}x", x=NAME + BARS + 15, y=y + 14),
         f'<rect class="{"behind" if behind else "bar"}" x="{a:.1f}" y="{top}" '
         f'width="{max(b - a, 1):.1f}" height="{BAR}"><title>{escape(label)}</title></rect>',
     ]
