@@ -124,7 +124,7 @@ typedef struct lstmc_view {
 
 /* What a layer asks of the arena, in floats. */
 typedef struct lstmc_need {
-    size_t state;   /* kept between calls, set to zero by reset */
+    size_t state;   /* kept between calls, set to zero by reset; each row's lies together */
     size_t scratch; /* shared by all layers, of any content */
 } lstmc_need;
 
@@ -134,7 +134,8 @@ typedef struct lstmc_node {
     const void *prepared;      /* the layer's own record for running */
     const lstmc_kernels *full; /* kernels for panels of full width */
     const lstmc_kernels *half; /* and for the half one at the end */
-    float *state;
+    float *state;              /* row after row */
+    size_t state_stride;       /* floats a row */
     uint32_t parity; /* which of two state buffers is the current one, where a layer has two */
 } lstmc_node;
 
@@ -142,7 +143,8 @@ typedef struct lstmc_call {
     const lstmc_model *model;
     uint32_t batch;         /* rows of this call */
     const int32_t *lengths; /* of the first clock, or NULL */
-    uint32_t max_batch;     /* of the session: states are laid out for it */
+    uint32_t idle;          /* rows of the session behind them that this call leaves out */
+    uint32_t max_batch;     /* rows that scratch is laid out for */
     uint32_t max_time;
     lstmc_view *views;     /* by value id */
     const uint32_t *steps; /* by value id, 1 for values without time */
@@ -173,10 +175,9 @@ typedef struct lstmc_layer_ops {
     int (*whole)(const lstmc_layer *layer);
     /* The states users may read and write; NULL if none. */
     uint32_t state_count;
-    void (*state)(const lstmc_node *node, uint32_t index, uint32_t max_batch,
-                  lstmc_state_view *view);
+    void (*state)(const lstmc_node *node, uint32_t index, lstmc_state_view *view);
     /* Put states that don't start from zero where they start; NULL: there are none. */
-    void (*reset)(lstmc_node *node, uint32_t max_batch);
+    void (*reset)(lstmc_node *node, uint32_t rows);
 } lstmc_layer_ops;
 
 /* The layers that this build has; NULL if code is unknown. */

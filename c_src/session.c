@@ -250,6 +250,7 @@ static int lay_out(const lstmc_model *m, const lstmc_config *config, arena *a,
         n->ops->prepare(&l, prepared_at);
         n->prepared = prepared_at;
         n->state = state_at;
+        n->state_stride = need.state / batch;
         prepared_at += prepared_size(n->ops);
         state_at += need.state;
         const uint32_t panel = lstmc_tensor_get(&l, 0, &t) && !t.plain ? t.panel : 16;
@@ -406,6 +407,7 @@ int lstmc_run(lstmc_session *session, const lstmc_array *inputs, const lstmc_arr
     }
     if (batch > s->call.max_batch || !set_steps(s, inputs, time)) return LSTMC_E_SHAPE;
     s->call.batch = batch;
+    s->call.idle = s->call.max_batch - batch;
     s->call.lengths = lengths;
     for (uint32_t i = 0; i < io_count; i++) {
         const lstmc_array *array = i < m->input_count ? inputs + i : outputs + (i - m->input_count);
@@ -446,7 +448,7 @@ static int find_state(const lstmc_session *s, uint32_t index, lstmc_state_view *
     for (uint32_t i = 0; s && i < s->model->layer_count; i++) {
         const lstmc_node *n = s->nodes + i;
         if (index < n->ops->state_count) {
-            n->ops->state(n, index, s->call.max_batch, view);
+            n->ops->state(n, index, view);
             *layer = i;
             return 1;
         }

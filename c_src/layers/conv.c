@@ -129,7 +129,7 @@ typedef struct frame {
 } frame;
 
 static float *memory_of(const frame *f, uint32_t b) {
-    return f->node->state + (size_t)b * f->c->window.history * f->c->window.features;
+    return f->node->state + b * f->node->state_stride;
 }
 
 /* Steps start, start + dilation, ... of row b, of which n are valid. */
@@ -285,15 +285,13 @@ static void run(lstmc_node *node, const lstmc_call *call) {
     }
 }
 
-static void state(const lstmc_node *node, uint32_t index, uint32_t max_batch,
-                  lstmc_state_view *view) {
+static void state(const lstmc_node *node, uint32_t index, lstmc_state_view *view) {
     const lstmc_window *w = &((const conv *)node->prepared)->window;
     (void)index;
-    (void)max_batch;
     view->name = "past";
     view->features = w->history * w->features;
     view->data = node->state;
-    view->stride = view->features;
+    view->stride = node->state_stride;
 }
 
 const lstmc_layer_ops lstmc_layer_conv1d = {

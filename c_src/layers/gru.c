@@ -54,6 +54,7 @@ static void step(const lstmc_frame *r, uint32_t t, uint32_t b0, uint32_t b1) {
         a.part = LSTMC_CELL_FIRST;
         lstmc_cells(r, &a, t, b0, b1);
         p.v = r->buffer;
+        p.v_stride = m->padded;
         p.from.at = p.to.at = 2;
     }
     lstmc_multiply(r, &p);

@@ -31,7 +31,7 @@ static void run(lstmc_node *node, const lstmc_call *call) {
     const last_step *p = (const last_step *)node->prepared;
     const lstmc_view x = call->views[p->x];
     for (uint32_t b = 0; b < call->batch; b++) {
-        float *kept = node->state + (size_t)b * p->features;
+        float *kept = node->state + b * node->state_stride;
         const uint32_t n = lstmc_row_steps(call, p->x, b);
         if (n) {
             const lstmc_fn linear = {LSTMC_FN_LINEAR, 0.0f,
@@ -45,14 +45,12 @@ static void run(lstmc_node *node, const lstmc_call *call) {
     }
 }
 
-static void state(const lstmc_node *node, uint32_t index, uint32_t max_batch,
-                  lstmc_state_view *view) {
+static void state(const lstmc_node *node, uint32_t index, lstmc_state_view *view) {
     (void)index;
-    (void)max_batch;
     view->name = "last";
     view->features = ((const last_step *)node->prepared)->features;
     view->data = node->state;
-    view->stride = view->features;
+    view->stride = node->state_stride;
 }
 
 const lstmc_layer_ops lstmc_layer_last_step = {

@@ -49,8 +49,8 @@ static void project(const lstmc_frame *r, uint32_t t, uint32_t b0, uint32_t rows
     p.v = r->buffer;
     p.v_stride = m->padded;
     p.init = r->zeros;
-    p.y = r->h[1 - r->parity] + (size_t)b0 * m->out_padded;
-    p.y_stride = m->out_padded;
+    p.y = r->h[1 - r->parity] + b0 * r->state_stride;
+    p.y_stride = r->state_stride;
     p.rows = rows;
     p.k = m->units;
     p.padded = m->out_padded;
@@ -58,7 +58,7 @@ static void project(const lstmc_frame *r, uint32_t t, uint32_t b0, uint32_t rows
     lstmc_multiply(r, &p);
     static const lstmc_fn linear = {LSTMC_FN_LINEAR, 0.0f, 0.0f};
     for (uint32_t b = 0; b < rows; b++) {
-        float *h = p.y + (size_t)b * m->out_padded, *y = lstmc_output_at(r, t, b0 + b);
+        float *h = p.y + b * r->state_stride, *y = lstmc_output_at(r, t, b0 + b);
         r->node->full->map(&linear, 1, h, h, m->out_padded);
         if (y) memcpy(y, h, m->out * sizeof *y);
     }
@@ -77,8 +77,8 @@ static void step(const lstmc_frame *r, uint32_t t, uint32_t b0, uint32_t b1) {
     lstmc_multiply(r, &p);
     if (m->ch) {
         p.w = m->ch;
-        p.v = r->c + (size_t)b0 * m->padded;
-        p.v_stride = m->padded;
+        p.v = r->c + b0 * r->state_stride;
+        p.v_stride = r->state_stride;
         p.k = m->units;
         if (!m->sees_old) p.gates = 3;
         lstmc_multiply(r, &p);

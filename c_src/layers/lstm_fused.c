@@ -39,8 +39,6 @@ void lstmc_fused_prepare(lstmc_recurrent *m) {
         a->segment[0].k = m->input;
         a->segment[1].w = m->hh + unit * 4 * m->units;
         a->segment[1].k = m->units;
-        a->segment[1].stride = m->padded;
-        a->state_stride = m->padded;
         a->gate = m->fn[0];
         a->candidate = m->fn[1];
         a->output = m->fn[2];
@@ -80,9 +78,10 @@ void lstmc_fused_step(const lstmc_frame *r, uint32_t t, const float *ahead, uint
     const lstmc_recurrent *m = r->m;
     const uint32_t parity = r->parity;
     const uint32_t batch = r->call->batch, rows = b1 - b0;
-    const size_t first = (size_t)b0 * m->padded;
+    const size_t first = b0 * r->state_stride;
     lstmc_lstm_args a = m->args[0];
     if (ahead) a.segment[0].k = 0;
+    a.segment[1].stride = a.state_stride = r->state_stride;
     a.segment[0].v = r->x.data + b0 * r->x.batch_stride + t * r->x.time_stride;
     a.segment[0].stride = r->x.batch_stride;
     a.segment[1].v = r->h[parity] + first;

@@ -99,8 +99,7 @@ static void run(lstmc_node *node, const lstmc_call *call) {
     const uint32_t steps = p->y == LSTMC_NONE ? 0 : lstmc_steps(call, p->y);
     for (uint32_t b = 0; b < call->batch; b++) {
         const uint32_t n = lstmc_row_steps(call, p->x, b);
-        float *memory = node->state + b * past;
-        float *count = node->state + call->max_batch * past + b;
+        float *memory = node->state + b * node->state_stride, *count = memory + past;
         const uint32_t seen = steps_seen(w, count);
         if (steps) {
             const lstmc_view *y = call->views + p->y;
@@ -118,14 +117,13 @@ static void run(lstmc_node *node, const lstmc_call *call) {
     }
 }
 
-static void state(const lstmc_node *node, uint32_t index, uint32_t max_batch,
-                  lstmc_state_view *view) {
+static void state(const lstmc_node *node, uint32_t index, lstmc_state_view *view) {
     const lstmc_window *w = &((const pool *)node->prepared)->window;
     const size_t past = (size_t)w->history * w->features;
     view->name = index ? "count" : "past";
     view->features = index ? w->history != 0 : (uint32_t)past;
-    view->data = node->state + (index ? max_batch * past : 0);
-    view->stride = view->features;
+    view->data = node->state + (index ? past : 0);
+    view->stride = node->state_stride;
 }
 
 const lstmc_layer_ops lstmc_layer_pool1d = {

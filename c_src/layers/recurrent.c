@@ -1,8 +1,8 @@
 /* The recurrent frame.
  *
  * Inputs: x, mask, h0, c0, the last three optional. Outputs: sequence, last h (and last c); each may
- * be none. State: two buffers for h, the one read and the one written, which change places at every
- * step, and one for c; rows padded to whole panels. */
+ * be none. State, row by row: two buffers for h, the one read and the one written, which change
+ * places at every step, and one for c; each padded to whole panels. */
 #include "recurrent.h"
 
 #include <string.h>
@@ -190,8 +190,8 @@ lstmc_product lstmc_hidden_product(const lstmc_frame *r, uint32_t b0, uint32_t b
     lstmc_product p;
     memset(&p, 0, sizeof p);
     p.w = m->hh;
-    p.v = r->h[r->parity] + (size_t)b0 * m->out_padded;
-    p.v_stride = m->out_padded;
+    p.v = r->h[r->parity] + b0 * r->state_stride;
+    p.v_stride = r->state_stride;
     p.init = p.y = r->pre;
     p.init_stride = p.y_stride = (size_t)m->cell->gates * m->padded;
     p.rows = b1 - b0;
@@ -209,7 +209,7 @@ void lstmc_cells(const lstmc_frame *r, const lstmc_cell_args *args, uint32_t t, 
     for (uint32_t b = b0; b < b1; b++) {
         const size_t row = b - b0;
         float *buffer = r->buffer + row * m->padded;
-        float *to = m->hr ? buffer : r->h[1 - r->parity] + (size_t)b * m->out_padded;
+        float *to = m->hr ? buffer : r->h[1 - r->parity] + b * r->state_stride;
         float *y = m->hr ? NULL : lstmc_output_at(r, t, b);
         for (uint32_t half = 0; half < 2; half++) {
             const size_t unit = half ? (size_t)m->full * m->panel : 0;
@@ -220,8 +220,8 @@ void lstmc_cells(const lstmc_frame *r, const lstmc_cell_args *args, uint32_t t, 
             a.pre = r->pre + (row * m->padded + unit) * m->cell->gates;
             a.peephole = m->peephole ? m->peephole + unit * 3 : NULL;
             a.buffer = buffer + unit;
-            a.c = r->c + (size_t)b * m->padded + unit;
-            a.h = r->h[r->parity] + (size_t)b * m->out_padded + unit;
+            a.c = r->c + b * r->state_stride + unit;
+            a.h = r->h[r->parity] + b * r->state_stride + unit;
             a.to = to + unit;
             a.y = y ? y + unit : NULL;
             m->cell->kernel(half ? r->node->half : r->node->full, &a);
@@ -260,7 +260,7 @@ static void products_ahead(const lstmc_frame *r, uint32_t t0, uint32_t steps) {
  * it, that of the step before. */
 static void stand(const lstmc_frame *r, uint32_t i, uint32_t b, int masked) {
     const lstmc_recurrent *m = r->m;
-    const size_t row = (size_t)b * m->out_padded;
+    const size_t row = b * r->state_stride;
     const uint32_t t = lstmc_when(r, i);
     float *y = lstmc_output_at(r, t, b);
     memcpy(r->h[1 - r->parity] + row, r->h[r->parity] + row, m->out_padded * sizeof(float));
@@ -337,29 +337,26 @@ static void run_rows(lstmc_frame *r, uint32_t chunk) {
 }
 
 /* A state starts from a value. */
-static void start_from(const lstmc_frame *r, uint32_t id, float *state, uint32_t features,
-                       uint32_t padded) {
+static void start_from(const lstmc_frame *r, uint32_t id, float *state, uint32_t features) {
     static const lstmc_fn linear = {LSTMC_FN_LINEAR, 0.0f, 0.0f};
     if (id == LSTMC_NONE) return;
     const lstmc_view v = r->call->views[id];
     for (uint32_t b = 0; b < r->call->batch; b++) {
-        r->node->full->map(&linear, 1, v.data + b * v.batch_stride, state + (size_t)b * padded,
+        r->node->full->map(&linear, 1, v.data + b * v.batch_stride, state + b * r->state_stride,
                            features);
     }
 }
 
-static void hand_on(const lstmc_frame *r, uint32_t id, const float *state, uint32_t features,
-                    uint32_t padded) {
+static void hand_on(const lstmc_frame *r, uint32_t id, const float *state, uint32_t features) {
     if (id == LSTMC_NONE) return;
     const lstmc_view v = r->call->views[id];
     for (uint32_t b = 0; b < r->call->batch; b++) {
-        memcpy(v.data + b * v.batch_stride, state + (size_t)b * padded, features * sizeof(float));
+        memcpy(v.data + b * v.batch_stride, state + b * r->state_stride, features * sizeof(float));
     }
 }
 
 void lstmc_recurrent_run(lstmc_node *node, const lstmc_call *call) {
     const lstmc_recurrent *m = (const lstmc_recurrent *)node->prepared;
-    const size_t rows = (size_t)call->max_batch * m->out_padded;
     lstmc_frame r;
     r.m = m;
     r.node = node;
@@ -376,8 +373,9 @@ void lstmc_recurrent_run(lstmc_node *node, const lstmc_call *call) {
         r.buffer = r.part + scratch_part(m, call->max_batch);
     }
     r.h[0] = node->state;
-    r.h[1] = node->state + rows;
-    r.c = node->state + 2 * rows;
+    r.h[1] = node->state + m->out_padded;
+    r.c = node->state + 2 * (size_t)m->out_padded;
+    r.state_stride = node->state_stride;
     r.x = call->views[m->x];
     if (m->sequence != LSTMC_NONE) {
         r.y = call->views[m->sequence];
@@ -386,8 +384,8 @@ void lstmc_recurrent_run(lstmc_node *node, const lstmc_call *call) {
         r.y.batch_stride = r.y.time_stride = 0;
     }
     r.parity = node->parity;
-    start_from(&r, m->h0, r.h[r.parity], m->out, m->out_padded);
-    start_from(&r, m->c0, r.c, m->units, m->padded);
+    start_from(&r, m->h0, r.h[r.parity], m->out);
+    start_from(&r, m->c0, r.c, m->units);
 
     const uint32_t chunk = steps_ahead(m, call->batch, r.time);
     if (m->fused && call->batch == 1 && !call->lengths && m->mask == LSTMC_NONE) {
@@ -396,38 +394,37 @@ void lstmc_recurrent_run(lstmc_node *node, const lstmc_call *call) {
         run_rows(&r, chunk);
     }
     /* Rows of the session that this call left out must find their state in the same buffer. */
-    if (r.parity != node->parity && call->batch < call->max_batch) {
-        const size_t done = (size_t)call->batch * m->out_padded;
-        memcpy(r.h[r.parity] + done, r.h[1 - r.parity] + done, (rows - done) * sizeof(float));
+    for (uint32_t i = 0; r.parity != node->parity && i < call->idle; i++) {
+        const size_t row = ((size_t)call->batch + i) * r.state_stride;
+        memcpy(r.h[r.parity] + row, r.h[1 - r.parity] + row, m->out_padded * sizeof(float));
     }
     node->parity = r.parity;
-    hand_on(&r, m->h, r.h[r.parity], m->out, m->out_padded);
-    hand_on(&r, m->c, r.c, m->units, m->padded);
+    hand_on(&r, m->h, r.h[r.parity], m->out);
+    hand_on(&r, m->c, r.c, m->units);
 }
 
-static void start_at(const float *start, uint32_t features, float *state, uint32_t padded,
-                     uint32_t max_batch) {
-    for (uint32_t b = 0; start && b < max_batch; b++) {
+/* rows vectors of features floats, stride apart. */
+static void start_at(const float *start, uint32_t features, float *state, size_t stride,
+                     uint32_t rows) {
+    for (uint32_t b = 0; start && b < rows; b++) {
         for (uint32_t k = 0; k < features; k++) {
             const float x = start[k];
-            state[(size_t)b * padded + k] = x > -LSTMC_TINY && x < LSTMC_TINY ? 0.0f : x;
+            state[b * stride + k] = x > -LSTMC_TINY && x < LSTMC_TINY ? 0.0f : x;
         }
     }
 }
 
-void lstmc_recurrent_reset(lstmc_node *node, uint32_t max_batch) {
+void lstmc_recurrent_reset(lstmc_node *node, uint32_t rows) {
     const lstmc_recurrent *m = (const lstmc_recurrent *)node->prepared;
-    start_at(m->start_h, m->out, node->state, m->out_padded, max_batch);
-    start_at(m->start_c, m->units, node->state + (size_t)2 * max_batch * m->out_padded, m->padded,
-             max_batch);
+    float *c = node->state + 2 * (size_t)m->out_padded;
+    start_at(m->start_h, m->out, node->state, node->state_stride, rows);
+    start_at(m->start_c, m->units, c, node->state_stride, rows);
 }
 
-void lstmc_recurrent_state(const lstmc_node *node, uint32_t index, uint32_t max_batch,
-                           lstmc_state_view *view) {
+void lstmc_recurrent_state(const lstmc_node *node, uint32_t index, lstmc_state_view *view) {
     const lstmc_recurrent *m = (const lstmc_recurrent *)node->prepared;
-    const size_t rows = (size_t)max_batch * m->out_padded;
     view->name = index ? "c" : "h";
     view->features = index ? m->units : m->out;
-    view->data = node->state + (index ? 2 : node->parity) * rows;
-    view->stride = index ? m->padded : m->out_padded;
+    view->data = node->state + (index ? 2 : node->parity) * (size_t)m->out_padded;
+    view->stride = node->state_stride;
 }

@@ -52,6 +52,7 @@ typedef struct lstmc_frame {
     float *buffer;      /* cell->buffers rows of padded units for each row */
     float *h[2];        /* states; the one at `parity` is read, the other is written */
     float *c;
+    size_t state_stride; /* between rows of h and c */
     uint32_t parity;
     uint32_t time;
     float *pre;      /* of this step's rows: [row][panel][gate][width] */
@@ -106,10 +107,9 @@ void lstmc_recurrent_prepare(const lstmc_layer *l, const lstmc_cell *cell, uint3
                              uint32_t first, lstmc_recurrent *m);
 void lstmc_recurrent_plan(const lstmc_layer *l, uint32_t batch, uint32_t time, lstmc_need *need);
 void lstmc_recurrent_run(lstmc_node *node, const lstmc_call *call);
-void lstmc_recurrent_state(const lstmc_node *node, uint32_t index, uint32_t max_batch,
-                           lstmc_state_view *view);
+void lstmc_recurrent_state(const lstmc_node *node, uint32_t index, lstmc_state_view *view);
 int lstmc_recurrent_whole(const lstmc_layer *l);
-void lstmc_recurrent_reset(lstmc_node *node, uint32_t max_batch);
+void lstmc_recurrent_reset(lstmc_node *node, uint32_t rows);
 
 /* The fused LSTM (lstm_fused.c): input products ahead in its own order, steps of one row or more. */
 void lstmc_fused_prepare(lstmc_recurrent *m);

@@ -67,10 +67,9 @@ static void run_reduce(lstmc_node *node, const lstmc_call *call) {
     const float empty = p->op == LSTMC_REDUCE_MAXIMUM   ? -INFINITY
                         : p->op == LSTMC_REDUCE_MINIMUM ? INFINITY
                                                         : 0.0f;
-    float *counts = node->state + (size_t)call->max_batch * p->features;
     for (uint32_t b = 0; b < call->batch; b++) {
         const uint32_t n = lstmc_row_steps(call, p->x, b);
-        float *chain = node->state + (size_t)b * p->features, *count = counts + (size_t)b * 2;
+        float *chain = node->state + b * node->state_stride, *count = chain + p->features;
         if (count[0] == 0.0f && count[1] == 0.0f) {
             for (uint32_t i = 0; i < p->features; i++) chain[i] = empty;
         }
@@ -104,13 +103,12 @@ static void run_reduce(lstmc_node *node, const lstmc_call *call) {
     }
 }
 
-static void state(const lstmc_node *node, uint32_t index, uint32_t max_batch,
-                  lstmc_state_view *view) {
+static void state(const lstmc_node *node, uint32_t index, lstmc_state_view *view) {
     const reducing *p = (const reducing *)node->prepared;
     view->name = index ? "count" : "value";
     view->features = index ? 2 : p->features;
-    view->data = node->state + (index ? (size_t)max_batch * p->features : 0);
-    view->stride = view->features;
+    view->data = node->state + (index ? p->features : 0);
+    view->stride = node->state_stride;
 }
 
 const lstmc_layer_ops lstmc_layer_reduce_time = {
