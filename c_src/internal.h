@@ -126,6 +126,8 @@ typedef struct lstmc_view {
 typedef struct lstmc_need {
     size_t state;   /* kept between calls, set to zero by reset; each row's lies together */
     size_t scratch; /* shared by all layers, of any content */
+    size_t each;    /* more of it, for each part of a step that several threads share */
+    float work;     /* multiply-adds of a row and step, roughly: whether threads pay */
 } lstmc_need;
 
 /* A layer in a session. */
@@ -149,6 +151,7 @@ typedef struct lstmc_call {
     lstmc_view *views;     /* by value id */
     const uint32_t *steps; /* by value id, 1 for values without time */
     float *scratch;
+    const lstmc_parallel *parallel; /* NULL: this call is all on one thread */
 } lstmc_call;
 
 /* A state as users see it: rows of features floats, stride floats apart. */

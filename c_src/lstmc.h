@@ -13,11 +13,13 @@
  *     lstmc_run(session, &in, &out, 1, 1, NULL);      // state is kept between calls
  *
  * No function allocates, locks, recurses, calls libm or keeps global state. A model is const and may
- * be shared by threads; a session belongs to one thread at a time. Blobs, inputs and outputs are
+ * be shared by threads; a session belongs to one thread at a time, which may lend it others
+ * (lstmc_parallel). Blobs, inputs and outputs are
  * float32 in the byte order of the machine.
  *
  * Same bits everywhere: results do not depend on the target, on how rows are batched, on how time
- * is cut into calls, nor on the compiler or its flags (those that can't be undone stop the build).
+ * is cut into calls, on threads, nor on the compiler or its flags (those that can't be undone stop the
+ * build).
  * docs/DESIGN.md says how. On other machines than x86-64 and AArch64 the floating-point mode must be
  * the IEEE default: nearest, no flushing.
  */
@@ -184,18 +186,35 @@ void lstmc_model_golden(const lstmc_model *model, uint32_t *batch, uint32_t *tim
 
 typedef struct lstmc_session lstmc_session;
 
+/* Threads that a host lends: the library has none of its own.
+ *
+ * run calls body(argument, part) once for each part in 0 .. parts - 1, on any threads, in any order,
+ * one after another or side by side, and returns after the last. Each part must see what the caller
+ * wrote before, and the caller what the parts wrote. It may not fail, and body never calls it. parts is
+ * at most 2 * threads. How run deals parts out changes no result. A loop is a run, if a slow one:
+ *
+ *     for (uint32_t part = 0; part < parts; part++) body(argument, part); */
+typedef struct lstmc_parallel {
+    void (*run)(void *pool, uint32_t parts, void (*body)(void *argument, uint32_t part),
+                void *argument);
+    void *pool;       /* the host's own */
+    uint32_t threads; /* how many; with 0 or 1 run is never called */
+    uint32_t grain;   /* multiply-adds that are worth a part in a step; 0: 100 000 */
+} lstmc_parallel;
+
 /* What a session must be able to do. Zero means the default. */
 typedef struct lstmc_config {
-    uint32_t batch;      /* most rows a call; default 1 */
-    uint32_t time;       /* most time steps a call; default 1 */
-    lstmc_target target; /* default: the best this CPU has */
+    uint32_t batch;                 /* most rows a call; default 1 */
+    uint32_t time;                  /* most time steps a call; default 1 */
+    lstmc_target target;            /* default: the best this CPU has */
+    const lstmc_parallel *parallel; /* default: none. Borrowed; as constant as the model */
 } lstmc_config;
 
 /* The bytes that lstmc_session_init needs. */
 int lstmc_arena_size(size_t *size, const lstmc_model *model, const lstmc_config *config);
 
 /* Make a session, as after lstmc_reset, in an arena of size bytes that is 16-byte aligned (64 is
- * faster). Model, blob and arena must outlive it; there is nothing to free. */
+ * faster). Model, blob, arena and config's parallel must outlive it; there is nothing to free. */
 int lstmc_session_init(lstmc_session **session, const lstmc_model *model,
                        const lstmc_config *config, void *arena, size_t size);
 

@@ -1,6 +1,6 @@
 /* A session: the arena's plan, the run of the layers one after another, the states. */
-#include "internal.h"
 #include "kernels/fpenv.h"
+#include "parallel.h"
 
 #include <string.h>
 
@@ -33,6 +33,7 @@ struct lstmc_session {
     size_t state_floats;
     uint32_t *clocks; /* the steps of each clock that the strides of inner values are set for */
     uint32_t *steps;  /* of each value, in this call */
+    lstmc_rows rows;
 };
 
 /* ------------------------------------------------------------------------------------- arena -- */
@@ -122,17 +123,22 @@ static size_t first_fit(const live *set, uint32_t count, size_t need) {
     return at;
 }
 
-/* Place the values between layers; returns the floats of the region. views is NULL to only count. */
+/* Place the scattered inputs and outputs, then the values between layers; returns the floats of the
+ * region. views is NULL to only count.
+ *
+ * Values between layers are placed for one row, and their places times the rows are those of a call:
+ * then a part of its rows has a part of the region, and nothing to share with the others, which may
+ * be at other layers. rows gets what that takes. */
 static size_t place_values(const lstmc_model *m, size_t batch, uint32_t time, lstmc_view *views,
-                           float *region) {
+                           float *region, lstmc_rows *rows) {
     live set[LSTMC_LIVE_VALUES];
     uint32_t count = 0;
-    size_t size = 0, floor = 0; /* below floor: values that are never moved or shared */
+    size_t ports = 0, size = 0, floor = 0; /* below floor: values that are never moved or shared */
     for (uint32_t i = 0; i < m->input_count + m->output_count; i++) {
         const uint32_t *io = m->io + (size_t)i * LSTMC_IO_WORDS;
         if (!is_scattered(m, io)) continue;
-        if (views) views[io[IO_VALUE]].data = region + size;
-        size = floor = lstmc_size_add(size, value_floats(m, io[IO_VALUE], batch, time));
+        if (views) views[io[IO_VALUE]].data = region + ports;
+        ports = lstmc_size_add(ports, value_floats(m, io[IO_VALUE], batch, time));
     }
     for (uint32_t i = 0; i < m->layer_count; i++) {
         lstmc_layer l;
@@ -145,7 +151,7 @@ static size_t place_values(const lstmc_model *m, size_t batch, uint32_t time, ls
         for (uint32_t j = 0; j < l.output_count; j++) {
             const uint32_t id = l.outputs[j];
             if (id == LSTMC_NONE || io_of(m, id)) continue;
-            const size_t need = value_floats(m, id, batch, time);
+            const size_t need = value_floats(m, id, 1, time);
             size_t at;
             if (count < LSTMC_LIVE_VALUES) {
                 at = first_fit(set, count, need);
@@ -158,15 +164,31 @@ static size_t place_values(const lstmc_model *m, size_t batch, uint32_t time, ls
                 floor = lstmc_size_add(at, need);
             }
             if (lstmc_size_add(at, need) > size) size = lstmc_size_add(at, need);
-            if (views) views[id].data = region + at;
+            if (views) views[id].data = region + ports + at * batch;
+            if (views && rows->places) rows->places[id] = at;
         }
     }
-    return size;
+    if (views) {
+        rows->region = region + ports;
+        rows->row_floats = size;
+    }
+    return lstmc_size_add(ports, lstmc_size_mul(size, batch));
 }
 
 /* The bytes of a layer's own record, rounded up so that the next one is aligned. */
 static size_t prepared_size(const lstmc_layer_ops *ops) {
     return (ops->prepared_size + sizeof(void *) - 1) / sizeof(void *) * sizeof(void *);
+}
+
+/* Multiply-adds of a layer in each row, roughly: whatever is written costs some too. */
+static float work_of(const lstmc_layer *l, const lstmc_need *need, uint32_t time) {
+    float work = need->work;
+    for (uint32_t j = 0; j < l->output_count; j++) {
+        if (l->outputs[j] == LSTMC_NONE) continue;
+        work += 4.0f * (float)lstmc_value_get(l->model, l->outputs[j]).features;
+    }
+    const lstmc_value x = lstmc_value_get(l->model, l->inputs[0]);
+    return work * (float)lstmc_value_steps(&x, time);
 }
 
 /* Lay out everything; session is NULL to only count. */
@@ -191,21 +213,35 @@ static int lay_out(const lstmc_model *m, const lstmc_config *config, arena *a,
     uint32_t *clocks = (uint32_t *)take(a, m->clock_count + 1, sizeof *clocks);
     uint32_t *steps = (uint32_t *)take(a, m->value_count, sizeof *steps);
 
-    size_t state = 0, scratch = 0, prepared = 0;
+    const uint32_t pieces = lstmc_most_parts(config->parallel);
+    const uint32_t parts = lstmc_rows_most(config->parallel, (uint32_t)batch);
+    lstmc_rows rows;
+    memset(&rows, 0, sizeof rows);
+    if (parts > 1) {
+        const size_t all = lstmc_size_mul(parts, m->layer_count);
+        rows.nodes = (lstmc_node *)take(a, all, sizeof *rows.nodes);
+        rows.views = (lstmc_view *)take(a, lstmc_size_mul(parts, m->value_count), sizeof *views);
+        rows.places = (size_t *)take(a, m->value_count, sizeof *rows.places);
+    }
+    rows.scratch = lstmc_rows_scratch(m, config->parallel, (uint32_t)batch, time);
+
+    size_t state = 0, scratch = rows.scratch, prepared = 0;
     for (uint32_t i = 0; i < m->layer_count; i++) {
         lstmc_layer l;
-        lstmc_need need = {0, 0};
+        lstmc_need need = {0, 0, 0, 0.0f};
         lstmc_layer_get(m, i, &l);
         const lstmc_layer_ops *ops = lstmc_layer_find(l.code);
         prepared += prepared_size(ops);
         ops->plan(&l, (uint32_t)batch, time, &need);
         state = lstmc_size_add(state, need.state);
-        if (need.scratch > scratch) scratch = need.scratch;
+        const size_t all = lstmc_size_add(need.scratch, lstmc_size_mul(need.each, pieces));
+        if (all > scratch) scratch = all;
+        rows.work += work_of(&l, &need, time);
     }
     unsigned char *prepared_at = (unsigned char *)take(a, prepared, 1);
     float *state_at = (float *)take(a, state, sizeof(float));
     float *scratch_at = (float *)take(a, scratch, sizeof(float));
-    const size_t region = place_values(m, batch, time, NULL, NULL);
+    const size_t region = place_values(m, batch, time, NULL, NULL, NULL);
     float *region_at = (float *)take(a, region, sizeof(float));
     if (a->used == SIZE_MAX) return LSTMC_E_ARGUMENT;
     if (!out) return LSTMC_OK;
@@ -234,15 +270,18 @@ static int lay_out(const lstmc_model *m, const lstmc_config *config, arena *a,
     s->state_floats = state;
     s->call.views = views;
     s->call.scratch = scratch_at;
+    s->call.parallel = pieces > 1 ? config->parallel : NULL;
     s->call.max_batch = (uint32_t)batch;
     s->call.max_time = time;
-    (void)place_values(m, batch, time, views, region_at);
+    for (uint32_t id = 0; rows.places && id < m->value_count; id++) rows.places[id] = SIZE_MAX;
+    (void)place_values(m, batch, time, views, region_at, &rows);
+    s->rows = rows;
     const lstmc_target target = lstmc_target_resolve(config->target);
     s->target = target;
     for (uint32_t i = 0; i < m->layer_count; i++) {
         lstmc_layer l;
         lstmc_tensor t;
-        lstmc_need need = {0, 0};
+        lstmc_need need = {0, 0, 0, 0.0f};
         lstmc_node *n = nodes + i;
         lstmc_layer_get(m, i, &l);
         n->ops = lstmc_layer_find(l.code);
@@ -392,6 +431,12 @@ static int set_steps(lstmc_session *s, const lstmc_array *inputs, uint32_t time)
     return 1;
 }
 
+void lstmc_run_layers(lstmc_node *nodes, const lstmc_call *call) {
+    const uint32_t mode = lstmc_fp_enter();
+    for (uint32_t i = 0; i < call->model->layer_count; i++) nodes[i].ops->run(nodes + i, call);
+    lstmc_fp_leave(mode);
+}
+
 int lstmc_run(lstmc_session *session, const lstmc_array *inputs, const lstmc_array *outputs,
               uint32_t batch, uint32_t time, const int32_t *lengths) {
     lstmc_session *s = session;
@@ -418,10 +463,13 @@ int lstmc_run(lstmc_session *session, const lstmc_array *inputs, const lstmc_arr
             copy_scattered(s, p, array, 0);
         }
     }
-    const uint32_t mode = lstmc_fp_enter();
     if (m->whole != LSTMC_NONE) lstmc_reset(s);
-    for (uint32_t i = 0; i < m->layer_count; i++) s->nodes[i].ops->run(s->nodes + i, &s->call);
-    lstmc_fp_leave(mode);
+    const uint32_t parts = lstmc_rows_parts(&s->rows, &s->call, time);
+    if (parts > 1) {
+        lstmc_rows_run(&s->rows, &s->call, s->nodes, parts);
+    } else {
+        lstmc_run_layers(s->nodes, &s->call);
+    }
     for (uint32_t i = 0; i < m->output_count; i++) {
         const port *p = s->ports + m->input_count + i;
         if (p->scattered) copy_scattered(s, p, outputs + i, 1);

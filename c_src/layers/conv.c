@@ -11,6 +11,7 @@
  * Windows that lie inside a row, without dilation, are rows of a matrix where they are, if x is dense
  * and flushed (no input of the model). All others are read from strips: every dilation-th step one
  * after another, padding and remembered steps included, where windows overlap as they do in x. */
+#include "../parallel.h"
 #include "steps.h"
 
 /* Floats of a strip, where more than one window is in it: it stays in a small L1. */
@@ -115,6 +116,8 @@ static void plan(const lstmc_layer *l, uint32_t batch, uint32_t time, lstmc_need
     const size_t together = (size_t)rows * c.window.taps * c.window.features;
     if (together > strip) strip = together;
     need->scratch = lstmc_size_add(scratch_zeros(&c), strip);
+    need->work =
+        (float)(c.depthwise ? c.window.taps : c.window.taps * c.window.features) * (float)c.units;
     need->state = lstmc_size_mul(batch, (size_t)c.window.history * c.window.features);
 }
 
@@ -192,7 +195,7 @@ static void multiply(const frame *f, const float *x, size_t x_stride, size_t tap
                                          .panel = panel,
                                          .columns = columns,
                                          .fn = c->fn};
-            kernels->matmul(&a);
+            lstmc_matmul(f->call, kernels, &a);
         }
     }
 }

@@ -1,6 +1,7 @@
 /* Dense: y = flush(fn(bias + weight x)), at each time step if there are any.
  *
  * Tensors: weight [units, k], bias [units] or none; params: fn. */
+#include "../parallel.h"
 #include "layers.h"
 
 static int check(const lstmc_layer *l) {
@@ -51,6 +52,7 @@ static void plan(const lstmc_layer *l, uint32_t batch, uint32_t time, lstmc_need
     (void)batch;
     (void)time;
     prepare(l, &d);
+    need->work = (float)d.k * (float)d.units;
     if (!d.bias) need->scratch = (size_t)d.full + d.half;
 }
 
@@ -85,7 +87,7 @@ static void run(lstmc_node *node, const lstmc_call *call) {
             a.init = init;
             a.panel = d->panel;
             a.columns = d->units < d->full ? d->units : d->full;
-            node->full->matmul(&a);
+            lstmc_matmul(call, node->full, &a);
         }
         if (d->half) {
             a.y += d->full;
@@ -93,7 +95,7 @@ static void run(lstmc_node *node, const lstmc_call *call) {
             a.init = init + d->full;
             a.panel = d->half;
             a.columns = d->units - d->full;
-            node->half->matmul(&a);
+            lstmc_matmul(call, node->half, &a);
         }
     }
 }

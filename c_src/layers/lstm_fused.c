@@ -3,11 +3,38 @@
 
 #include <string.h>
 
-/* bias + weight_ih x for all rows and the steps [t0, t0 + steps). */
-void lstmc_fused_ahead(const lstmc_frame *r, uint32_t t0, uint32_t steps) {
+static uint32_t panel_count(const lstmc_recurrent *m) {
+    return m->full + (m->padded % m->panel != 0);
+}
+
+/* Multiply-adds of all panels in a product with k columns. */
+static float work_of(const lstmc_recurrent *m, float rows, uint32_t k) {
+    return rows * 4.0f * (float)m->padded * (float)k;
+}
+
+/* Panels in parts. */
+typedef struct shared {
+    const lstmc_frame *r;
+    uint32_t panels, parts;
+    uint32_t t0, steps;          /* of the products ahead */
+    const lstmc_lstm_args *args; /* of a step of several rows */
+    const float *ahead;          /* its products, or NULL */
+    uint32_t b0;                 /* and its first row */
+    const struct group *groups;  /* of a step of one row */
+    uint32_t group_count;
+} shared;
+
+static void part_range(const shared *s, uint32_t part, uint32_t *start, uint32_t *end) {
+    *start = lstmc_part_start(s->panels, s->parts, part);
+    *end = lstmc_part_start(s->panels, s->parts, part + 1);
+}
+
+/* bias + weight_ih x for all rows and the steps [t0, t0 + steps), panels [start, end). */
+static void ahead_panels(const lstmc_frame *r, uint32_t t0, uint32_t steps, uint32_t start,
+                         uint32_t end) {
     const lstmc_recurrent *m = r->m;
     const uint32_t batch = r->call->batch;
-    for (uint32_t i = 0; i * m->panel < m->padded; i++) {
+    for (uint32_t i = start; i < end; i++) {
         const size_t unit = (size_t)i * m->panel;
         const uint32_t width = lstmc_width_of(m, i);
         lstmc_matmul_args a;
@@ -26,6 +53,21 @@ void lstmc_fused_ahead(const lstmc_frame *r, uint32_t t0, uint32_t steps) {
             lstmc_kernels_of(r, i)->matmul(&a);
         }
     }
+}
+
+static void ahead_part(void *argument, uint32_t part) {
+    const shared *s = (const shared *)argument;
+    uint32_t start, end;
+    part_range(s, part, &start, &end);
+    ahead_panels(s->r, s->t0, s->steps, start, end);
+}
+
+void lstmc_fused_ahead(const lstmc_frame *r, uint32_t t0, uint32_t steps) {
+    const float rows = (float)steps * (float)r->call->batch;
+    shared s = {.r = r, .panels = panel_count(r->m), .t0 = t0, .steps = steps};
+    const float work = work_of(r->m, rows, r->m->input);
+    s.parts = r->split ? lstmc_parts(r->call, work, s.panels) : 1;
+    lstmc_for_parts(r->call, s.parts, ahead_part, &s);
 }
 
 /* What is the same in all steps: of the panels of full width, or of the half one. */
@@ -72,12 +114,27 @@ static void step_panel(const lstmc_frame *r, const lstmc_lstm_args *a, uint32_t 
     }
 }
 
+static void step_part(void *argument, uint32_t part) {
+    const shared *s = (const shared *)argument;
+    const lstmc_frame *r = s->r;
+    lstmc_lstm_args a = *s->args;
+    uint32_t start, end;
+    part_range(s, part, &start, &end);
+    a.part = r->part + part * r->part_floats;
+    for (uint32_t n = start; n < end; n++) {
+        const uint32_t i = r->parity ? end - 1 - (n - start) : n;
+        const float *init = r->bias;
+        if (s->ahead) init = s->ahead + (size_t)s->b0 * 4 * lstmc_width_of(r->m, i);
+        step_panel(r, &a, i, init, s->ahead ? r->call->batch : 0);
+    }
+}
+
 /* `ahead` is where the step's products are, or NULL. */
 void lstmc_fused_step(const lstmc_frame *r, uint32_t t, const float *ahead, uint32_t b0,
                       uint32_t b1) {
     const lstmc_recurrent *m = r->m;
     const uint32_t parity = r->parity;
-    const uint32_t batch = r->call->batch, rows = b1 - b0;
+    const uint32_t rows = b1 - b0;
     const size_t first = b0 * r->state_stride;
     lstmc_lstm_args a = m->args[0];
     if (ahead) a.segment[0].k = 0;
@@ -92,19 +149,18 @@ void lstmc_fused_step(const lstmc_frame *r, uint32_t t, const float *ahead, uint
     a.y_stride = r->y.batch_stride;
     a.rows = rows;
     a.backwards = parity;
-    const uint32_t panels = m->full + (m->padded % m->panel != 0);
-    for (uint32_t n = 0; n < panels; n++) {
-        const uint32_t i = parity ? panels - 1 - n : n;
-        const float *init = ahead ? ahead + (size_t)b0 * 4 * lstmc_width_of(m, i) : r->bias;
-        step_panel(r, &a, i, init, ahead ? batch : 0);
-    }
+    shared s = {.r = r, .panels = panel_count(m), .args = &a, .ahead = ahead, .b0 = b0};
+    const float work = work_of(m, (float)rows, a.segment[0].k + m->units);
+    s.parts = lstmc_parts(r->call, work, s.panels);
+    lstmc_for_parts(r->call, s.parts, step_part, &s);
 }
 
-/* Panels of one width, and where they take their part of all arrays. */
+/* Panels of one width, the first and how many; where they take their part of all arrays. */
 typedef struct group {
     lstmc_lstm_args args;
     const lstmc_kernels *kernels;
     size_t unit;
+    uint32_t first;
 } group;
 
 static uint32_t set_groups(const lstmc_frame *r, group *groups) {
@@ -115,11 +171,37 @@ static uint32_t set_groups(const lstmc_frame *r, group *groups) {
         group *p = &groups[count++];
         p->args = m->args[i];
         p->kernels = i ? r->node->half : r->node->full;
-        p->unit = i ? (size_t)m->full * m->panel : 0;
+        p->first = i ? m->full : 0;
+        p->unit = (size_t)p->first * m->panel;
         p->args.init = r->bias + p->unit * 4;
         p->args.c = r->c + p->unit;
     }
     return count;
+}
+
+/* The panels of a step that belong to a part, a group's own in one call. */
+static void single_part(void *argument, uint32_t part) {
+    const shared *s = (const shared *)argument;
+    const lstmc_recurrent *m = s->r->m;
+    uint32_t start, end;
+    part_range(s, part, &start, &end);
+    for (uint32_t n = 0; n < s->group_count; n++) {
+        const group *p = &s->groups[s->groups[0].args.backwards ? s->group_count - 1 - n : n];
+        const uint32_t last = p->first + p->args.panels;
+        const uint32_t from = start > p->first ? start : p->first, to = end < last ? end : last;
+        if (from >= to) continue;
+        lstmc_lstm_args a = p->args;
+        const size_t unit = (size_t)(from - p->first) * m->panel;
+        a.segment[0].w += unit * 4 * m->input;
+        a.segment[1].w += unit * 4 * m->units;
+        a.init += unit * 4;
+        a.c += unit;
+        a.h += unit;
+        if (a.y) a.y += unit;
+        a.panels = to - from;
+        a.units -= (uint32_t)unit;
+        p->kernels->lstm_row(&a);
+    }
 }
 
 /* Steps of a single row. Its products lie side by side, so that a call takes all panels of a width,
@@ -128,7 +210,9 @@ uint32_t lstmc_fused_single(const lstmc_frame *r, uint32_t chunk) {
     const lstmc_recurrent *m = r->m;
     uint32_t parity = r->parity, first = 0;
     group groups[2];
-    const uint32_t count = set_groups(r, groups);
+    shared s = {.r = r, .panels = panel_count(m), .groups = groups};
+    s.group_count = set_groups(r, groups);
+    s.parts = lstmc_parts(r->call, work_of(m, 1.0f, (chunk ? 0 : m->input) + m->units), s.panels);
     for (uint32_t i = 0; i < r->time; i++, parity ^= 1) {
         const uint32_t t = lstmc_when(r, i);
         if (chunk && i % chunk == 0) {
@@ -137,8 +221,8 @@ uint32_t lstmc_fused_single(const lstmc_frame *r, uint32_t chunk) {
             lstmc_fused_ahead(r, first, n);
         }
         /* Every other step goes backwards over the panels: what was read last is in the cache. */
-        for (uint32_t n = 0; n < count; n++) {
-            group *p = &groups[parity ? count - 1 - n : n];
+        for (uint32_t n = 0; n < s.group_count; n++) {
+            group *p = &groups[parity ? s.group_count - 1 - n : n];
             if (chunk) {
                 p->args.segment[0].k = 0;
                 p->args.init = r->ahead + (size_t)(t - first) * 4 * m->padded + p->unit * 4;
@@ -148,8 +232,9 @@ uint32_t lstmc_fused_single(const lstmc_frame *r, uint32_t chunk) {
             p->args.h = r->h[1 - parity] + p->unit;
             if (r->y.data) p->args.y = r->y.data + t * r->y.time_stride + p->unit;
             p->args.backwards = parity;
-            p->kernels->lstm_row(&p->args);
+            if (s.parts == 1) p->kernels->lstm_row(&p->args);
         }
+        if (s.parts > 1) lstmc_for_parts(r->call, s.parts, single_part, &s);
     }
     return parity;
 }

@@ -111,8 +111,8 @@ static uint32_t steps_ahead(const lstmc_recurrent *m, uint32_t batch, uint32_t t
     return steps < 2 ? 2 : steps < time ? (uint32_t)steps : time;
 }
 
-/* Scratch holds, one after another: zeros where a bias is absent, products ahead, partial sums of
- * the fused LSTM, the cell's buffers. */
+/* Scratch holds, one after another: zeros where a bias is absent, products ahead, the cell's buffers,
+ * and partial sums of the fused LSTM for each part of a step. */
 static size_t scratch_zeros(const lstmc_recurrent *m) {
     const size_t row = (size_t)m->cell->gates * m->padded;
     if (m->bias && !m->hr && !(m->reset_after && !m->recurrent_bias)) return 0;
@@ -139,6 +139,11 @@ static uint32_t most_steps(const lstmc_model *model, const lstmc_recurrent *m, u
     return lstmc_value_steps(&x, time);
 }
 
+/* Multiply-adds of a row in a product of all gates with k columns. */
+static float row_work(const lstmc_recurrent *m, uint32_t k) {
+    return (float)m->cell->gates * (float)m->units * (float)k;
+}
+
 void lstmc_recurrent_plan(const lstmc_layer *l, uint32_t batch, uint32_t time, lstmc_need *need) {
     lstmc_recurrent prepared;
     const lstmc_recurrent *m = &prepared;
@@ -148,8 +153,9 @@ void lstmc_recurrent_plan(const lstmc_layer *l, uint32_t batch, uint32_t time, l
     const size_t buffers = m->fused ? 0 : (size_t)m->cell->buffers * m->padded;
     need->state = lstmc_size_mul(batch, states);
     need->scratch = lstmc_size_add(scratch_zeros(m), scratch_ahead(m, batch, time));
-    need->scratch = lstmc_size_add(need->scratch, scratch_part(m, batch));
     need->scratch = lstmc_size_add(need->scratch, lstmc_size_mul(batch, buffers));
+    need->each = scratch_part(m, batch);
+    need->work = row_work(m, m->input + m->out);
 }
 
 /* ----------------------------------------------------------------------------------- products -- */
@@ -179,10 +185,30 @@ static void multiply_panels(const lstmc_kernels *kernels, const lstmc_product *p
     }
 }
 
+/* A product in parts, each some of its panels. */
+typedef struct shared {
+    const lstmc_frame *r;
+    const lstmc_product *p;
+    uint32_t panels, parts;
+} shared;
+
+static void multiply_part(void *argument, uint32_t part) {
+    const shared *s = (const shared *)argument;
+    const lstmc_node *node = s->r->node;
+    const uint32_t panel = s->r->m->panel, full = s->p->padded / panel;
+    const uint32_t start = lstmc_part_start(s->panels, s->parts, part);
+    const uint32_t end = lstmc_part_start(s->panels, s->parts, part + 1);
+    const uint32_t full_end = end < full ? end : full;
+    if (start < full) multiply_panels(node->full, s->p, panel, panel, start, full_end);
+    if (end > full) multiply_panels(node->half, s->p, panel, panel / 2, full, end);
+}
+
 void lstmc_multiply(const lstmc_frame *r, const lstmc_product *p) {
-    const uint32_t panel = r->m->panel, full = p->padded / panel;
-    if (full) multiply_panels(r->node->full, p, panel, panel, 0, full);
-    if (p->padded % panel) multiply_panels(r->node->half, p, panel, panel / 2, full, full + 1);
+    const uint32_t panel = r->m->panel;
+    shared s = {r, p, p->padded / panel + (p->padded % panel != 0), 1};
+    const float work = (float)p->rows * (float)p->k * (float)p->padded * (float)p->gates;
+    if (r->split) s.parts = lstmc_parts(r->call, work, s.panels);
+    lstmc_for_parts(r->call, s.parts, multiply_part, &s);
 }
 
 lstmc_product lstmc_hidden_product(const lstmc_frame *r, uint32_t b0, uint32_t b1) {
@@ -367,10 +393,16 @@ void lstmc_recurrent_run(lstmc_node *node, const lstmc_call *call) {
     r.bias = m->bias ? m->bias : call->scratch;
     r.zeros = call->scratch;
     r.pre = r.ahead = r.part = r.buffer = call->scratch + zeros;
+    r.part_floats = 0;
+    /* Between short steps of one thread another falls asleep: then products ahead are not worth it. */
+    const float work = (float)call->batch * row_work(m, m->input + m->out);
+    r.split = lstmc_parts(call, work, m->padded) > 1;
     if (!m->fused || call->batch > 1) { /* a small net's single step should not pay for this */
         const uint32_t most = most_steps(call->model, m, call->max_time);
-        r.part = r.ahead + scratch_ahead(m, call->max_batch, most);
-        r.buffer = r.part + scratch_part(m, call->max_batch);
+        r.buffer = r.ahead + scratch_ahead(m, call->max_batch, most);
+        r.part = r.buffer;
+        if (!m->fused) r.part += (size_t)call->max_batch * m->cell->buffers * m->padded;
+        r.part_floats = scratch_part(m, call->max_batch);
     }
     r.h[0] = node->state;
     r.h[1] = node->state + m->out_padded;

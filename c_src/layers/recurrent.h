@@ -3,6 +3,7 @@
 #ifndef LSTMC_RECURRENT_H
 #define LSTMC_RECURRENT_H
 
+#include "../parallel.h"
 #include "layers.h"
 
 struct lstmc_frame;
@@ -48,7 +49,9 @@ typedef struct lstmc_frame {
     const float *bias;  /* that of the layer, or zeros */
     const float *zeros; /* where a bias or the like is absent */
     float *ahead;       /* input products of some steps */
-    float *part;        /* fused: partial sums of a panel */
+    float *part;        /* fused: partial sums of a panel, for each part of a step */
+    size_t part_floats; /* of one */
+    uint32_t split;     /* steps are worth several parts */
     float *buffer;      /* cell->buffers rows of padded units for each row */
     float *h[2];        /* states; the one at `parity` is read, the other is written */
     float *c;

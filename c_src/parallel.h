@@ -1,0 +1,76 @@
+/* Work for the threads that a host lends (lstmc_parallel).
+ *
+ * Two ways to share a call. Rows: each part takes some rows through all layers (rows.c); threads meet
+ * once a call. Units: each part takes some panels of a product, for all rows; threads meet at every
+ * step. Parts write to different places and read only what was there before, so nothing depends on
+ * their order, and a chain of sums is never cut: no bit depends on them. */
+#ifndef LSTMC_PARALLEL_H
+#define LSTMC_PARALLEL_H
+
+#include "internal.h"
+
+/* Parts for each thread, at most: who is done early takes one more. */
+#define LSTMC_PIECES 2u
+
+/* Multiply-adds below which a part costs more than it gains. Handing it over takes half a
+ * microsecond, and as much again until another core has the vectors. */
+#define LSTMC_GRAIN 100000u
+
+static inline float lstmc_grain(const lstmc_parallel *parallel) {
+    return (float)(parallel->grain ? parallel->grain : LSTMC_GRAIN);
+}
+
+/* Parts of a call at once, at most. */
+static inline uint32_t lstmc_most_parts(const lstmc_parallel *parallel) {
+    if (!parallel || parallel->threads < 2) return 1;
+    return parallel->threads < LSTMC_NONE / LSTMC_PIECES ? parallel->threads * LSTMC_PIECES
+                                                         : LSTMC_NONE;
+}
+
+/* Into how many parts to cut `count` panels or rows with so many multiply-adds in all: 1 where one
+ * thread does it as fast. */
+uint32_t lstmc_parts(const lstmc_call *call, float work, uint32_t count);
+
+/* body(argument, part) for all parts, one after another if they are one or the call has one thread. */
+void lstmc_for_parts(const lstmc_call *call, uint32_t parts,
+                     void (*body)(void *argument, uint32_t part), void *argument);
+
+/* The first of `count` things that belongs to a part; that of part `parts` is the end. */
+static inline uint32_t lstmc_part_start(uint32_t count, uint32_t parts, uint32_t part) {
+    return (uint32_t)((uint64_t)count * part / parts);
+}
+
+/* kernels->matmul, cut by rows where there are many, else by panels of `panel` columns. */
+void lstmc_matmul(const lstmc_call *call, const lstmc_kernels *kernels,
+                  const lstmc_matmul_args *args);
+
+/* ------------------------------------------------------------------------------------- by rows -- */
+
+/* What a session keeps for parts of its rows. */
+typedef struct lstmc_rows {
+    lstmc_node *nodes; /* [parts][layers] */
+    lstmc_view *views; /* [parts][values] */
+    size_t
+        *places;   /* by value, of one between layers: its place in a row's floats, else SIZE_MAX */
+    float *region; /* values between layers */
+    size_t row_floats; /* of each row there */
+    size_t scratch;    /* floats, of all parts together */
+    float work;        /* multiply-adds of a row in max_time steps */
+} lstmc_rows;
+
+/* Parts by rows of a session at most, and the scratch that they need, in floats. */
+uint32_t lstmc_rows_most(const lstmc_parallel *parallel, uint32_t batch);
+size_t lstmc_rows_scratch(const lstmc_model *m, const lstmc_parallel *parallel, uint32_t batch,
+                          uint32_t time);
+
+/* Into how many parts to cut the rows of a call of `time` steps. */
+uint32_t lstmc_rows_parts(const lstmc_rows *rows, const lstmc_call *call, uint32_t time);
+
+/* Run all layers, in so many parts. */
+void lstmc_rows_run(const lstmc_rows *rows, const lstmc_call *call, lstmc_node *nodes,
+                    uint32_t parts);
+
+/* Run all layers in this thread (session.c). */
+void lstmc_run_layers(lstmc_node *nodes, const lstmc_call *call);
+
+#endif
