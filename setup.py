@@ -25,9 +25,9 @@ else:
 
 core = Extension(
     "lstmc._core",
-    sources=["lstmc/_core.pyx", *sources],
-    include_dirs=["c_src"],
-    depends=headers,
+    sources=["lstmc/_core.pyx", "lstmc/pool.c", *sources],
+    include_dirs=["c_src", "lstmc"],
+    depends=[*headers, "lstmc/pool.h"],
     define_macros=[("Py_LIMITED_API", hex(ABI))],
     extra_compile_args=flags,
     py_limited_api=True,

@@ -41,6 +41,7 @@ from .errors import (
 from .model import Model, convert, load
 from .runtime import digest, get_target, set_target, targets
 from .stream import Stream
+from .threads import get_num_threads, set_num_threads
 
 __all__ = [
     "ConversionError",
@@ -57,8 +58,10 @@ __all__ = [
     "convert",
     "digest",
     "functional",
+    "get_num_threads",
     "get_target",
     "load",
+    "set_num_threads",
     "set_target",
     "targets",
 ]

@@ -46,10 +46,17 @@ cdef extern from "lstmc.h" nogil:
         uint32_t has_time
         uint32_t clock
         uint32_t fixed_time
+    ctypedef struct lstmc_parallel:
+        void (*run)(void *pool, uint32_t parts, void (*body)(void *, uint32_t) noexcept nogil,
+                    void *argument) noexcept nogil
+        void *pool
+        uint32_t threads
+        uint32_t grain
     ctypedef struct lstmc_config:
         uint32_t batch
         uint32_t time
         lstmc_target target
+        const lstmc_parallel *parallel
     ctypedef struct lstmc_array:
         void *data
         size_t batch_stride
@@ -84,6 +91,13 @@ cdef extern from "lstmc.h" nogil:
     lstmc_target lstmc_session_target(const lstmc_session *session)
     uint32_t lstmc_digest(uint32_t seed, const float *data, size_t n)
     int lstmc_map(lstmc_target target, const lstmc_fn *fn, const float *x, float *y, size_t n)
+
+
+cdef extern from "pool.h" nogil:
+    uint32_t LSTMC_POOL_MOST
+    void lstmc_pool_set_threads(uint32_t threads)
+    void lstmc_pool_run(void *pool, uint32_t parts, void (*body)(void *, uint32_t) noexcept nogil,
+                        void *argument) noexcept nogil
 
 
 DEF MAX_ARRAYS = 32
@@ -128,6 +142,23 @@ def target_code(str name):
 def target_name(int code):
     """The inverse of target_code."""
     return lstmc_target_name(code).decode()
+
+
+MAX_THREADS = LSTMC_POOL_MOST // 2  # the core cuts a step into twice as many parts at most
+
+
+cdef uint32_t _grain = 0
+
+
+def set_threads(uint32_t threads):
+    """Let calls use at most so many threads from now on, 1 to MAX_THREADS."""
+    lstmc_pool_set_threads(threads)
+
+
+def set_grain(uint32_t grain):
+    """lstmc_parallel.grain of sessions made from now on; for tests, which cut small nets too."""
+    global _grain
+    _grain = grain
 
 
 cdef class _Pointer:
@@ -217,9 +248,13 @@ cdef class Model:
 
 
 cdef class Session:
-    """A session with its arena: at most `batch` rows and `time` steps a call, state kept."""
+    """A session with its arena: at most `batch` rows and `time` steps a call, state kept.
+
+    `threads` is how many it is laid out for; set_threads limits how many a call then uses.
+    """
 
     cdef lstmc_session *session
+    cdef lstmc_parallel parallel
     cdef void *memory
     cdef int32_t *lengths
     cdef bint busy
@@ -228,11 +263,15 @@ cdef class Session:
     cdef readonly uint32_t time
     cdef readonly size_t arena_bytes
     cdef readonly int requested  # the target asked for; 0 is auto
+    cdef readonly uint32_t threads
     cdef Py_ssize_t single_in   # features of the only input and output; 0 if there are several
     cdef Py_ssize_t single_out
     cdef bint long_step         # a step takes some microseconds: worth giving up the GIL
 
-    def __cinit__(self, Model model not None, uint32_t batch, uint32_t time, int target):
+    def __cinit__(
+        self, Model model not None, uint32_t batch, uint32_t time, int target,
+        uint32_t threads=1,
+    ):
         cdef lstmc_config config
         cdef size_t size = 0
         cdef int status
@@ -240,9 +279,14 @@ cdef class Session:
         self.batch = batch
         self.time = time
         self.requested = target
+        self.threads = threads
         config.batch = batch
         config.time = time
         config.target = target
+        self.parallel.run = lstmc_pool_run
+        self.parallel.threads = threads
+        self.parallel.grain = _grain
+        config.parallel = &self.parallel if threads > 1 else NULL
         status = lstmc_arena_size(&size, &model.model, &config)
         if status == LSTMC_E_ARGUMENT:
             raise _errors.OutOfMemoryError(
@@ -268,7 +312,10 @@ cdef class Session:
                 self.single_in = io.features
                 lstmc_model_io(&model.model, 1, &io)
                 self.single_out = io.features
-        self.long_step = batch * <double>model.blob.view.len > 1e5
+        # What goes parallel is longer than this: no thread holds the GIL while it waits for others.
+        self.long_step = batch * (
+            <double>model.blob.view.len + 16.0 * (self.single_in + self.single_out)
+        ) > 1e5
 
     def __dealloc__(self):
         free(self.memory)

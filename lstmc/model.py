@@ -16,6 +16,7 @@ from . import graph as g
 from .errors import ConversionError, FormatError, RangeError, ShapeError
 from .runtime import as_float32, digest, row_lengths, target_code
 from .samples import enough_steps, index_inputs, random_inputs
+from .threads import thread_count
 
 if TYPE_CHECKING:
     from .stream import Stream
@@ -78,7 +79,8 @@ class Model:
     """A trained network, ready to run. Made by :func:`lstmc.convert` or :func:`lstmc.load`.
 
     A model never changes; its file's bytes are its whole state, so it can be pickled and shared by
-    threads. The GIL is released while it computes.
+    threads. The GIL is released while it computes, on several threads where that pays
+    (:func:`lstmc.set_num_threads`).
     """
 
     def __init__(self, blob: bytes | bytearray | memoryview | np.ndarray | _OwnBytes) -> None:
@@ -87,8 +89,8 @@ class Model:
         self._blob.flags.writeable = False
         self._core = _core.Model(self._blob)
         self._graph, self._golden = format.loads(self._blob)
-        self._sessions: dict[tuple[int, int, int], list[_core.Session]] = {}
-        self._lists: dict[tuple[int, int, int], list[_core.Session]] = {}
+        self._sessions: dict[tuple[int, int, int, int], list[_core.Session]] = {}
+        self._lists: dict[tuple[int, int, int, int], list[_core.Session]] = {}
         specs = self._graph.infer()
         clocks = self._graph.clocks
         self._clocks = len(clocks)
@@ -188,7 +190,7 @@ class Model:
                 session = idle.pop()
             except IndexError:
                 size = self._session_size(batch, times)
-                session = _core.Session(self._core, *size, target_code())
+                session = _core.Session(self._core, *size, target_code(), thread_count())
             session.run(arrays, outputs, batch, times, limits, False)
             idle.append(session)
         return self._give(outputs)
@@ -336,12 +338,12 @@ class Model:
 
     def _idle_sessions(self, batch: int, times: list[int]) -> list[_core.Session]:
         """Sessions of the right size that no thread uses now; kept, as making one takes time."""
-        call = (batch, max(times), target_code())
+        call = (batch, max(times), target_code(), thread_count())
         idle = self._lists.get(call)
         if idle is None:
             if len(self._lists) >= CACHED_SHAPES or len(self._sessions) >= CACHED_SESSIONS:
                 self._lists, self._sessions = {}, {}
-            size = (*self._session_size(batch, times), call[2])
+            size = (*self._session_size(batch, times), *call[2:])
             idle = self._lists[call] = self._sessions.setdefault(size, [])
         return idle
 

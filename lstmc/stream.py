@@ -13,6 +13,7 @@ from . import _core
 from . import graph as g
 from .errors import ShapeError
 from .runtime import as_float32, target_code
+from .threads import thread_count
 
 if TYPE_CHECKING:
     from .model import Model
@@ -46,7 +47,7 @@ class Stream:
         self.batch = batch
         target = target_code()
         # Single steps need no memory for chunks of time; run() makes room when it is first used.
-        self._session = _core.Session(model._core, batch, 1, target)
+        self._session = _core.Session(model._core, batch, 1, target, thread_count())
         self._values = model.graph.inputs
         self._states = self._session.states()
         self._clocks = max(len(model.graph.clocks), 1)
@@ -204,9 +205,10 @@ class Stream:
                 a.reshape(shape)[...] = own.transpose(order)
 
     def _grow(self, time: int) -> None:
-        """Exchange the session for one that takes chunks, at the same state and target."""
+        """Exchange the session for one that takes chunks, else the same."""
         state = self.state
-        self._session = _core.Session(self.model._core, self.batch, time, self._session.target)
+        old = self._session
+        self._session = _core.Session(self.model._core, self.batch, time, old.target, old.threads)
         self.state = state
 
     def __getstate__(self) -> dict[str, Any]:
