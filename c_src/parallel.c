@@ -2,11 +2,12 @@
 #include "parallel.h"
 #include "kernels/fpenv.h"
 
+#ifdef LSTMC_HAVE_THREADS
+
 /* Fewer rows a part than this would leave a tile of rows half empty. */
 #define PART_ROWS 12u
 
-uint32_t lstmc_parts(const lstmc_call *call, float work, uint32_t count) {
-    if (!call->parallel) return 1;
+uint32_t lstmc_worthwhile_parts(const lstmc_call *call, float work, uint32_t count) {
     const uint32_t most = lstmc_most_parts(call->parallel);
     float parts = work / lstmc_grain(call->parallel);
     if (parts >= (float)most) parts = (float)most;
@@ -27,14 +28,10 @@ static void job_part(void *argument, uint32_t part) {
     lstmc_fp_leave(mode);
 }
 
-void lstmc_for_parts(const lstmc_call *call, uint32_t parts,
+void lstmc_run_parts(const lstmc_call *call, uint32_t parts,
                      void (*body)(void *argument, uint32_t part), void *argument) {
-    if (parts > 1 && call->parallel) {
-        job j = {body, argument};
-        call->parallel->run(call->parallel->pool, parts, job_part, &j);
-        return;
-    }
-    for (uint32_t part = 0; part < parts; part++) body(argument, part);
+    job j = {body, argument};
+    call->parallel->run(call->parallel->pool, parts, job_part, &j);
 }
 
 /* ------------------------------------------------------------------------------------ products -- */
@@ -66,8 +63,8 @@ static void product_part(void *argument, uint32_t part) {
     p->kernels->matmul(&a);
 }
 
-void lstmc_matmul(const lstmc_call *call, const lstmc_kernels *kernels,
-                  const lstmc_matmul_args *args) {
+void lstmc_shared_matmul(const lstmc_call *call, const lstmc_kernels *kernels,
+                         const lstmc_matmul_args *args) {
     const float work = (float)args->rows * (float)args->columns * (float)args->k;
     const uint32_t by_rows = lstmc_parts(call, work, args->rows / PART_ROWS);
     product p = {args, kernels, by_rows, 1};
@@ -81,3 +78,9 @@ void lstmc_matmul(const lstmc_call *call, const lstmc_kernels *kernels,
         lstmc_for_parts(call, p.parts, product_part, &p);
     }
 }
+
+#else
+
+typedef int lstmc_no_parts; /* a file must not be empty */
+
+#endif

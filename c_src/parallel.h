@@ -20,20 +20,39 @@ static inline float lstmc_grain(const lstmc_parallel *parallel) {
     return (float)(parallel->grain ? parallel->grain : LSTMC_GRAIN);
 }
 
+#ifdef LSTMC_HAVE_THREADS
+enum { LSTMC_CAN_SHARE = 1 };
+#else
+enum { LSTMC_CAN_SHARE = 0 }; /* what only serves parts is left out by the compiler */
+#endif
+
 /* Parts of a call at once, at most. */
 static inline uint32_t lstmc_most_parts(const lstmc_parallel *parallel) {
-    if (!parallel || parallel->threads < 2) return 1;
+    if (!LSTMC_CAN_SHARE || !parallel || parallel->threads < 2) return 1;
     return parallel->threads < LSTMC_NONE / LSTMC_PIECES ? parallel->threads * LSTMC_PIECES
                                                          : LSTMC_NONE;
 }
 
 /* Into how many parts to cut `count` panels or rows with so many multiply-adds in all: 1 where one
  * thread does it as fast. */
-uint32_t lstmc_parts(const lstmc_call *call, float work, uint32_t count);
+uint32_t lstmc_worthwhile_parts(const lstmc_call *call, float work, uint32_t count);
 
-/* body(argument, part) for all parts, one after another if they are one or the call has one thread. */
-void lstmc_for_parts(const lstmc_call *call, uint32_t parts,
+static inline uint32_t lstmc_parts(const lstmc_call *call, float work, uint32_t count) {
+    return LSTMC_CAN_SHARE && call->parallel ? lstmc_worthwhile_parts(call, work, count) : 1;
+}
+
+/* body(argument, part) for all parts. */
+void lstmc_run_parts(const lstmc_call *call, uint32_t parts,
                      void (*body)(void *argument, uint32_t part), void *argument);
+
+static inline void lstmc_for_parts(const lstmc_call *call, uint32_t parts,
+                                   void (*body)(void *argument, uint32_t part), void *argument) {
+    if (LSTMC_CAN_SHARE && parts > 1) {
+        lstmc_run_parts(call, parts, body, argument);
+    } else {
+        body(argument, 0);
+    }
+}
 
 /* The first of `count` things that belongs to a part; that of part `parts` is the end. */
 static inline uint32_t lstmc_part_start(uint32_t count, uint32_t parts, uint32_t part) {
@@ -41,8 +60,17 @@ static inline uint32_t lstmc_part_start(uint32_t count, uint32_t parts, uint32_t
 }
 
 /* kernels->matmul, cut by rows where there are many, else by panels of `panel` columns. */
-void lstmc_matmul(const lstmc_call *call, const lstmc_kernels *kernels,
-                  const lstmc_matmul_args *args);
+void lstmc_shared_matmul(const lstmc_call *call, const lstmc_kernels *kernels,
+                         const lstmc_matmul_args *args);
+
+static inline void lstmc_matmul(const lstmc_call *call, const lstmc_kernels *kernels,
+                                const lstmc_matmul_args *args) {
+    if (LSTMC_CAN_SHARE && call->parallel) {
+        lstmc_shared_matmul(call, kernels, args);
+    } else {
+        kernels->matmul(args);
+    }
+}
 
 /* ------------------------------------------------------------------------------------- by rows -- */
 
@@ -58,8 +86,15 @@ typedef struct lstmc_rows {
     float work;        /* multiply-adds of a row in max_time steps */
 } lstmc_rows;
 
+/* Rows of a part at least: fewer read the weights as often, for less. */
+#define LSTMC_PART_ROWS 4u
+
 /* Parts by rows of a session at most, and the scratch that they need, in floats. */
-uint32_t lstmc_rows_most(const lstmc_parallel *parallel, uint32_t batch);
+static inline uint32_t lstmc_rows_most(const lstmc_parallel *parallel, uint32_t batch) {
+    if (!LSTMC_CAN_SHARE || !parallel || parallel->threads < 2) return 1;
+    const uint32_t most = batch / LSTMC_PART_ROWS;
+    return most < 2 ? 1 : most < parallel->threads ? most : parallel->threads;
+}
 size_t lstmc_rows_scratch(const lstmc_model *m, const lstmc_parallel *parallel, uint32_t batch,
                           uint32_t time);
 

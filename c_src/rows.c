@@ -4,18 +4,12 @@
 
 #include <string.h>
 
-/* Rows of a part at least: fewer read the weights as often, for less. */
-#define PART_ROWS 4u
+#ifdef LSTMC_HAVE_THREADS
+
 /* A part must be worth so many in a step: a thread may have to be woken for it. */
 #define GRAINS 5.0f
 
 #define ALIGN 16u /* floats */
-
-uint32_t lstmc_rows_most(const lstmc_parallel *parallel, uint32_t batch) {
-    if (!parallel || parallel->threads < 2) return 1;
-    const uint32_t most = batch / PART_ROWS;
-    return most < 2 ? 1 : most < parallel->threads ? most : parallel->threads;
-}
 
 size_t lstmc_rows_scratch(const lstmc_model *m, const lstmc_parallel *parallel, uint32_t batch,
                           uint32_t time) {
@@ -90,3 +84,9 @@ void lstmc_rows_run(const lstmc_rows *rows, const lstmc_call *call, lstmc_node *
     /* All parts have taken the same steps. */
     for (uint32_t i = 0; i < call->model->layer_count; i++) nodes[i].parity = rows->nodes[i].parity;
 }
+
+#else
+
+typedef int lstmc_no_rows; /* a file must not be empty */
+
+#endif

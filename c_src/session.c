@@ -218,12 +218,12 @@ static int lay_out(const lstmc_model *m, const lstmc_config *config, arena *a,
     lstmc_rows rows;
     memset(&rows, 0, sizeof rows);
     if (parts > 1) {
+        rows.scratch = lstmc_rows_scratch(m, config->parallel, (uint32_t)batch, time);
         const size_t all = lstmc_size_mul(parts, m->layer_count);
         rows.nodes = (lstmc_node *)take(a, all, sizeof *rows.nodes);
         rows.views = (lstmc_view *)take(a, lstmc_size_mul(parts, m->value_count), sizeof *views);
         rows.places = (size_t *)take(a, m->value_count, sizeof *rows.places);
     }
-    rows.scratch = lstmc_rows_scratch(m, config->parallel, (uint32_t)batch, time);
 
     size_t state = 0, scratch = rows.scratch, prepared = 0;
     for (uint32_t i = 0; i < m->layer_count; i++) {
@@ -464,7 +464,8 @@ int lstmc_run(lstmc_session *session, const lstmc_array *inputs, const lstmc_arr
         }
     }
     if (m->whole != LSTMC_NONE) lstmc_reset(s);
-    const uint32_t parts = lstmc_rows_parts(&s->rows, &s->call, time);
+    const int many = lstmc_rows_most(s->call.parallel, batch) > 1;
+    const uint32_t parts = many ? lstmc_rows_parts(&s->rows, &s->call, time) : 1;
     if (parts > 1) {
         lstmc_rows_run(&s->rows, &s->call, s->nodes, parts);
     } else {

@@ -212,7 +212,8 @@ uint32_t lstmc_fused_single(const lstmc_frame *r, uint32_t chunk) {
     group groups[2];
     shared s = {.r = r, .panels = panel_count(m), .groups = groups};
     s.group_count = set_groups(r, groups);
-    s.parts = lstmc_parts(r->call, work_of(m, 1.0f, (chunk ? 0 : m->input) + m->units), s.panels);
+    const float work = work_of(m, 1.0f, (chunk ? 0 : m->input) + m->units);
+    const uint32_t parts = s.parts = lstmc_parts(r->call, work, s.panels);
     for (uint32_t i = 0; i < r->time; i++, parity ^= 1) {
         const uint32_t t = lstmc_when(r, i);
         if (chunk && i % chunk == 0) {
@@ -232,9 +233,9 @@ uint32_t lstmc_fused_single(const lstmc_frame *r, uint32_t chunk) {
             p->args.h = r->h[1 - parity] + p->unit;
             if (r->y.data) p->args.y = r->y.data + t * r->y.time_stride + p->unit;
             p->args.backwards = parity;
-            if (s.parts == 1) p->kernels->lstm_row(&p->args);
+            if (parts == 1) p->kernels->lstm_row(&p->args);
         }
-        if (s.parts > 1) lstmc_for_parts(r->call, s.parts, single_part, &s);
+        if (parts > 1) lstmc_for_parts(r->call, parts, single_part, &s);
     }
     return parity;
 }
