@@ -12,7 +12,7 @@ CASES ?= 10000
 
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --quiet --disable-pip-version-check install --constraint tests/requirements.txt
-C_FILES = $(shell find c_src tests/c bench -name '*.[ch]' -o -name '*.cpp')
+C_FILES = $(shell find c_src tests/c bench lstmc -name '*.[ch]' -o -name '*.cpp')
 SOURCES := $(shell find c_src lstmc converters -type f \
 	\( -name '*.[ch]' -o -name '*.py' -o -name '*.pyi' -o -name '*.pyx' -o -name py.typed \) | sort)
 

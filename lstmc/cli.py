@@ -19,11 +19,22 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from . import __version__, _core, digest, format, get_target, load, set_target, targets
+from . import (
+    __version__,
+    _core,
+    digest,
+    format,
+    get_target,
+    load,
+    set_num_threads,
+    set_target,
+    targets,
+)
 from . import convert as convert_model
 from . import runtime as _runtime
+from . import threads as _threads
 from .arrays import predict_in_blocks, read, read_inputs, write
-from .errors import Error, FormatError, TargetError
+from .errors import Error, FormatError, RangeError, TargetError
 from .terminal import CheckError, UsageError, line, printable
 from .verify import (
     LIMIT,
@@ -312,6 +323,9 @@ def _parser() -> argparse.ArgumentParser:
         )
         p.add_argument("--json", action="store_true", help="print one JSON object")
         p.add_argument("--target", metavar="NAME", help="use one SIMD target (see lstmc targets)")
+        p.add_argument(
+            "--threads", metavar="N", type=int, help="at most so many; never changes the result"
+        )
         p.set_defaults(call=call)
         return p
 
@@ -390,6 +404,13 @@ def _run(argv: list[str] | None) -> None:
             set_target(args.target)
         except TargetError as e:
             raise UsageError(str(e)) from e
+    if args.threads is not None:
+        try:
+            if args.threads < 1:
+                raise RangeError("--threads must be at least 1")
+            set_num_threads(args.threads)
+        except RangeError as e:
+            raise UsageError(str(e)) from e
     args.call(args)
     if sys.stdout is not None:
         sys.stdout.flush()
@@ -414,7 +435,7 @@ def _failure(error: BaseException) -> tuple[int, str]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status; ``argv`` is sys.argv[1:] if None."""
-    before = _runtime._target
+    before, threads = _runtime._target, _threads._count
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name that the terminal can't show is no error
             stream.reconfigure(errors="backslashreplace")
@@ -435,3 +456,4 @@ def main(argv: list[str] | None = None) -> int:
         return status
     finally:
         _runtime._target = before
+        _threads.restore(threads)

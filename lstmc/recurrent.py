@@ -20,6 +20,7 @@ from . import _core, format
 from . import graph as g
 from .errors import ConversionError, RangeError, ShapeError
 from .runtime import as_float32, row_lengths, target_code
+from .threads import thread_count
 
 Activation = str | g.Fn
 State = tuple[np.ndarray, np.ndarray]
@@ -229,7 +230,7 @@ def _run(
     ]
     blob = format.dumps(g.Graph(inputs, values, [layer]))
     model = _core.Model(blob)
-    session = _core.Session(model, batch, time, target_code())
+    session = _core.Session(model, batch, time, target_code(), thread_count())
     session.run(arrays, outputs, batch, [time], limits, False)
     return outputs
 

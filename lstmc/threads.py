@@ -47,6 +47,14 @@ def thread_count() -> int:
     return _count
 
 
+def restore(count: int) -> None:
+    """What _count was before: a number, or 0 where none had been needed yet."""
+    global _count
+    if count:
+        _core.set_threads(count)
+    _count = count
+
+
 def _default() -> int:
     text = os.environ.get("LSTMC_NUM_THREADS", "").strip()
     if not text:

@@ -322,6 +322,19 @@ def test_run_gives_the_same_bits_on_every_target_and_block_size(lstmc_run, forec
     assert stat.S_IMODE(Path("y.npy").stat().st_mode) == stat.S_IMODE(Path("x.npy").stat().st_mode)
 
 
+def test_threads_are_for_one_command(lstmc_run, forecaster):
+    np.save("x.npy", np.zeros((40, 12, 10), np.float32))
+    before, digests = lstmc.get_num_threads(), set()
+    for n in (1, 2, 5):
+        status, out, _ = lstmc_run(
+            "run", forecaster, "--input", "x.npy", "--output", "y.npy", "--threads", n, "--json"
+        )
+        assert status == 0
+        digests.add(json.loads(out)["digest"]["y"])
+        assert lstmc.get_num_threads() == before
+    assert len(digests) == 1
+
+
 def test_run_takes_several_inputs_and_lengths(lstmc_run):
     model = two_ends("two.lstmc")
     rng = np.random.default_rng(4)
@@ -574,6 +587,9 @@ def test_no_permission(lstmc_run, forecaster, monkeypatch):
         ["run", "GOOD", "--input", "x.npy", "--output", "x.npy"],
         ["run", "GOOD", "--input", "x.npy", "--output", "y.npy", "--batch", "0"],
         ["run", "GOOD", "--input", "x.npy", "--output", "y.npy", "--target", "mmx"],
+        ["run", "GOOD", "--input", "x.npy", "--output", "y.npy", "--threads", "0"],
+        ["run", "GOOD", "--input", "x.npy", "--output", "y.npy", "--threads", "1000"],
+        ["run", "GOOD", "--input", "x.npy", "--output", "y.npy", "--threads", "all"],
         ["run", "GOOD", "--input", "missing.npy", "--output", "y.npy"],
         ["run", "GOOD", "--input", "x.npy", "--output", "y.npy", "--lengths", "missing.npy"],
         ["run", "GOOD", "--input", "x.npy", "--output", "no/such/y.npy"],

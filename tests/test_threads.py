@@ -5,6 +5,8 @@
 
 import contextlib
 import os
+import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,9 +16,28 @@ from pathlib import Path
 import hypothesis
 import numpy as np
 import pytest
-from helpers import Net, assert_same, bits, lstm_graph, named, predict, random_graph, random_inputs
+from helpers import (
+    CORE,
+    DATA,
+    ROOT,
+    WARNINGS,
+    Net,
+    assert_same,
+    bits,
+    compile_c,
+    compile_objects,
+    lstm_graph,
+    named,
+    pointwise_graph,
+    predict,
+    random_graph,
+    random_inputs,
+    run_program,
+    sequence_graph,
+)
 from recurrent_nets import cases
 from test_contract import TABLE, check_graph
+from test_format import V1_FILES
 
 import lstmc
 from lstmc import _core
@@ -341,6 +362,57 @@ def run_python(program, *args, **env):
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     return result.stdout
+
+
+# -------------------------------------------------------------------------------------- in C
+
+POOL = ROOT / "lstmc/pool.c"
+PROGRAM = ROOT / "tests/c/threads_main.c"
+MODELS = [DATA / name for name in sorted(V1_FILES)]
+
+
+def threads_main(directory, *flags):
+    """tests/c/threads_main.c and all it tests."""
+    flags = ["-std=c99", "-DLSTMC_NO_AVX512", *flags]
+    parts = [*compile_objects(directory, CORE, flags), POOL, PROGRAM]
+    return compile_c(directory / "threads_main", parts, [*flags, "-pthread"])
+
+
+def new_models(directory):
+    for i, graph in enumerate((pointwise_graph(), sequence_graph())):
+        path = directory / f"new{i}.lstmc"
+        from_graph(graph).save(path)
+        yield path
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_the_pool_compiles_without_a_warning(compiler):
+    if shutil.which(compiler) is None:
+        pytest.skip(f"no {compiler} here")
+    run_program([compiler, *WARNINGS, "-Wvla", "-O2", "-c", "-o", os.devnull, POOL])
+    run_program([compiler, *WARNINGS, "-I", ROOT / "c_src", "-fsyntax-only", PROGRAM])
+
+
+def test_threads_of_any_kind_in_c(tmp_path):
+    """In order, backwards, a thread for each part, the pool: all give what one thread gives."""
+    program = threads_main(tmp_path, "-O2")
+    out = run_program([program, *MODELS, *new_models(tmp_path)]).stdout
+    assert re.search(r"[1-9]\d{3,} checks, 0 failures", out)
+
+
+def test_no_race(tmp_path):
+    """The same under ThreadSanitizer, which sees two threads at one place even if all went well."""
+    flags = ["-O1", "-g", "-fsanitize=thread"]
+    probe = tmp_path / "probe.c"
+    probe.write_text("int main(void) { return 0; }\n")
+    try:
+        run_program([compile_c(tmp_path / "probe", [probe], flags)])
+    except AssertionError:
+        pytest.skip("no compiler with a working thread sanitizer")
+    program = threads_main(tmp_path, *flags)
+    out = run_program([program, *MODELS, *new_models(tmp_path)])
+    assert re.search(r"[1-9]\d{3,} checks, 0 failures", out.stdout)
+    assert "WARNING" not in out.stdout + out.stderr
 
 
 # ------------------------------------------------------------------------------------ the number
