@@ -378,8 +378,16 @@ def threads_main(directory, *flags):
     return compile_c(directory / "threads_main", parts, [*flags, "-pthread"])
 
 
+def wide_graph():
+    """Sums in several blocks of columns, products of many columns and of many rows."""
+    net = Net(5)
+    s = net.lstm(net.input(70), 130, outputs="s")["s"]
+    tall = net.dense(net.dense(s, 200), 20, activation=g.TANH)
+    return net.graph(tall, net.dense(net.simple(g.LastStep, s), 90))
+
+
 def new_models(directory):
-    for i, graph in enumerate((pointwise_graph(), sequence_graph())):
+    for i, graph in enumerate((pointwise_graph(), sequence_graph(), wide_graph())):
         path = directory / f"new{i}.lstmc"
         from_graph(graph).save(path)
         yield path
