@@ -18,8 +18,9 @@ files onnx.
 from __future__ import annotations
 
 # Cython 3.3 imports inspect inside the compiled module without checking that it succeeded: an
-# interrupt there was a crash.
+# interrupt there was a crash. Newer versions of numpy have imported it before.
 import inspect  # noqa: F401
+from typing import TYPE_CHECKING
 
 try:
     from ._core import version as __version__
@@ -27,7 +28,6 @@ except ModuleNotFoundError as e:  # the folder of the sources, first on the path
     raise ImportError(
         "this lstmc has no compiled core: run Python from another folder, or as python -P"
     ) from e
-from . import functional
 from .errors import (
     ConversionError,
     DtypeError,
@@ -38,10 +38,13 @@ from .errors import (
     ShapeError,
     TargetError,
 )
-from .model import Model, convert, load
 from .runtime import digest, get_target, set_target, targets
-from .stream import Stream
 from .threads import get_num_threads, set_num_threads
+
+if TYPE_CHECKING:
+    from . import functional
+    from .model import Model, convert, load
+    from .stream import Stream
 
 __all__ = [
     "ConversionError",
@@ -65,3 +68,24 @@ __all__ = [
     "set_target",
     "targets",
 ]
+
+# The classes of all layers take ten times as long to make as the rest of the package to import:
+# what needs them is imported when it is first asked for.
+_HOMES = {"Model": "model", "convert": "model", "load": "model", "Stream": "stream"}
+_MODULES = ("format", "functional", "graph", "model", "recurrent", "samples", "stream")
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES, *_MODULES})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -225,6 +224,8 @@ class Model:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the .lstmc file, whole or not at all (a temporary file, then a rename)."""
+        import tempfile
+
         path = Path(path)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
         try:

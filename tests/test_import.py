@@ -1,0 +1,53 @@
+"""What ``import lstmc`` costs, told by the modules it loads, and that nobody need know."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import lstmc
+
+# Beside numpy, what numpy.typing needs, and inspect: see lstmc/__init__.py.
+LOADED = {"__future__", "lstmc", "lstmc._core", "lstmc.errors", "lstmc.runtime"}
+
+
+def fresh(code: str) -> list[str]:
+    """The words that a new interpreter prints."""
+    run = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return run.stdout.split()
+
+
+def test_import_loads_little():
+    """No dataclasses, tempfile, pathlib, zlib: they took 25 ms. The list is to stay short."""
+    code = "import sys, inspect, numpy.typing; before = set(sys.modules); import lstmc; "
+    found = fresh(code + "print(*set(sys.modules) - before)")
+    assert {n for n in found if "cython" not in n} <= LOADED
+
+
+def test_what_is_loaded_later_is_there_all_the_same():
+    listed = fresh("import lstmc; print(*dir(lstmc))")
+    modules = {"format", "graph", "model", "recurrent", "samples", "stream"}
+    assert {*lstmc.__all__, *modules, "runtime", "errors"} <= set(listed)
+    # each asked for first, in an interpreter of its own
+    for name in ("Model", "Stream", "convert", "functional", "graph", "load"):
+        fresh(f"import lstmc; lstmc.{name}")
+        fresh(f"from lstmc import {name}")
+    star = fresh("from lstmc import *; print(*sorted(k for k in globals() if k[0] != '_'))")
+    assert star == sorted(n for n in lstmc.__all__ if n[0] != "_")
+    fresh("import lstmc; lstmc.graph.LSTM, lstmc.functional.tanh, lstmc.format.dumps")
+    fresh("import lstmc; help(lstmc)")
+
+
+def test_what_is_not_there_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'lstmc' has no attribute 'Modle'"):
+        _ = lstmc.Modle
+    with pytest.raises(ImportError, match="cannot import name 'Modle'"):
+        from lstmc import Modle  # noqa: F401
+
+
+def test_what_is_loaded_later_is_loaded_once():
+    assert lstmc.Model is lstmc.model.Model is lstmc.load.__globals__["Model"]
+    assert "Model" in vars(lstmc)
