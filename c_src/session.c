@@ -21,6 +21,8 @@ typedef struct port {
     uint32_t scattered; /* copied: a row's floats do not lie together */
     uint32_t has_time;
     uint32_t time_first; /* its time axis stands before batch */
+    uint32_t clock;      /* LSTMC_NONE: no time, or a constant number of steps */
+    uint32_t constant;   /* that number, or 0 */
 } port;
 
 struct lstmc_session {
@@ -260,8 +262,11 @@ static int lay_out(const lstmc_model *m, const lstmc_config *config, arena *a,
         port *p = ports_at + i;
         p->io = m->io + (size_t)i * LSTMC_IO_WORDS;
         p->value = p->io[IO_VALUE];
-        p->features = lstmc_value_get(m, p->value).features;
-        p->has_time = lstmc_value_get(m, p->value).has_time;
+        const lstmc_value v = lstmc_value_get(m, p->value);
+        p->features = v.features;
+        p->has_time = v.has_time;
+        p->clock = v.has_time ? v.clock : LSTMC_NONE;
+        p->constant = v.has_time && v.clock == LSTMC_NONE ? (uint32_t)v.add : 0;
         p->scattered = (uint32_t)is_scattered(m, p->io);
         p->time_first = time_first(m, p->io);
     }
@@ -401,20 +406,21 @@ static int set_steps(lstmc_session *s, const lstmc_array *inputs, uint32_t time)
     int changed = s->steps[0] == 0;
     uint32_t next = 0;
     for (uint32_t i = 0; i < m->input_count; i++) {
-        const lstmc_value v = lstmc_value_get(m, i);
-        if (!v.has_time || v.clock == LSTMC_NONE) {
-            if (v.has_time && inputs[i].time && inputs[i].time != (uint32_t)v.add) return 0;
+        const port *p = s->ports + i;
+        const uint32_t given = inputs[i].time;
+        if (p->clock == LSTMC_NONE) {
+            if (p->constant && given && given != p->constant) return 0;
             continue;
         }
-        const uint32_t n = inputs[i].time ? inputs[i].time : time;
+        const uint32_t n = given ? given : time;
         if (!n || n > s->call.max_time) return 0;
-        if (v.clock < next) { /* named before */
-            if (s->clocks[v.clock] != n) return 0;
+        if (p->clock < next) { /* named before */
+            if (s->clocks[p->clock] != n) return 0;
             continue;
         }
         next++;
-        changed |= s->clocks[v.clock] != n;
-        s->clocks[v.clock] = n;
+        changed |= s->clocks[p->clock] != n;
+        s->clocks[p->clock] = n;
     }
     if (!changed) return 1;
     for (uint32_t id = 0; id < m->value_count; id++) {
