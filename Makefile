@@ -14,7 +14,7 @@ RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --quiet --disable-pip-version-check install --constraint tests/requirements.txt
 C_FILES = $(shell find c_src tests/c bench lstmc -name '*.[ch]' -o -name '*.cpp')
 SOURCES := $(shell find c_src lstmc converters -type f \
-	\( -name '*.[ch]' -o -name '*.py' -o -name '*.pyi' -o -name '*.pyx' -o -name py.typed \) | sort)
+	\( -name '*.[ch]' -o -name '*.py' -o -name '*.py[ix]' -o -name '*.pxi' -o -name py.typed \) | sort)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

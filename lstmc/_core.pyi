@@ -1,10 +1,12 @@
 """Types of the compiled module. Arrays are C-contiguous buffers, float32 unless said otherwise."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 Buffer = Any
+T = TypeVar("T")
 
 version: str
+reads_arrays: bool
 
 def targets() -> list[str]: ...
 def target_code(name: str) -> int: ...
@@ -36,7 +38,6 @@ class Session:
         self, model: Model, batch: int, time: int, target: int, threads: int = 1
     ) -> None: ...
     def reset(self) -> None: ...
-    def step(self, x: object, out: object) -> bool: ...
     def run(
         self,
         inputs: list[Any],
@@ -49,3 +50,8 @@ class Session:
     def states(self) -> list[tuple[str, str, int]]: ...
     def state_read(self, index: int, array: Buffer, batch: int) -> None: ...
     def state_write(self, index: int, array: Buffer, batch: int) -> None: ...
+
+class Stream:
+    _session: Session
+
+def fast_step(cls: type[T]) -> type[T]: ...

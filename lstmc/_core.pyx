@@ -5,14 +5,34 @@ Arrays must be C-contiguous float32 (lengths int32) of the right size: lstmc.mod
 is wrong all the same is an error, never a wild access.
 """
 
-from cpython.exc cimport PyErr_CheckSignals
-from cpython.buffer cimport (
-    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
-)
+cimport cpython.buffer as _buffer
+cimport cython
+from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release
+from cpython.exc cimport PyErr_CheckSignals, PyErr_Clear, PyErr_ExceptionMatches
+from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, uint32_t, uintptr_t
 from libc.stdlib cimport free, malloc
 
+from numpy import dtype as _dtype, empty as _empty, ndarray as _ndarray
+
 from . import errors as _errors
+
+
+cdef extern from "Python.h":
+    ctypedef struct PyMethodDef:
+        const char *ml_name
+        void *ml_meth
+        int ml_flags
+        const char *ml_doc
+    int METH_FASTCALL
+    int METH_KEYWORDS
+    object PyDescr_NewMethod(type cls, PyMethodDef *method)
+    # Not as Cython declares it: a step asks for an error itself, and for a call without a dict.
+    int PyObject_GetBuffer(PyObject *exporter, Py_buffer *view, int flags) noexcept
+    object PyObject_Call(object callable, object args, PyObject *named)
+    void *Py_TYPE(PyObject *o) noexcept
+    PyObject *PyTuple_GetItem(PyObject *items, Py_ssize_t index) noexcept
+    Py_ssize_t PyTuple_Size(PyObject *items) noexcept
 
 
 cdef extern from "lstmc.h" nogil:
@@ -101,7 +121,7 @@ cdef extern from "pool.h" nogil:
 
 
 DEF MAX_ARRAYS = 32
-DEF MAX_AXES = 8
+DEF OVERLAP = -1000  # no status of the core
 
 version = LSTMC_VERSION_STRING.decode()
 
@@ -168,7 +188,7 @@ cdef class _Pointer:
     cdef bint held
 
     def __cinit__(self, object array, bint writable=False):
-        PyObject_GetBuffer(
+        _buffer.PyObject_GetBuffer(
             array, &self.view, PyBUF_C_CONTIGUOUS | (PyBUF_WRITABLE if writable else 0)
         )
         self.held = True
@@ -176,6 +196,9 @@ cdef class _Pointer:
     def __dealloc__(self):
         if self.held:
             PyBuffer_Release(&self.view)
+
+
+include "_arrays.pxi"
 
 
 def digest(array, uint32_t seed=0):
@@ -266,6 +289,9 @@ cdef class Session:
     cdef readonly uint32_t threads
     cdef Py_ssize_t single_in   # features of the only input and output; 0 if there are several
     cdef Py_ssize_t single_out
+    cdef size_t bytes_in        # of one step
+    cdef size_t bytes_out
+    cdef tuple fresh            # what numpy.empty makes such an output of
     cdef bint long_step         # a step takes some microseconds: worth giving up the GIL
 
     def __cinit__(
@@ -312,6 +338,9 @@ cdef class Session:
                 self.single_in = io.features
                 lstmc_model_io(&model.model, 1, &io)
                 self.single_out = io.features
+                self.bytes_in = 4 * <size_t>batch * self.single_in
+                self.bytes_out = 4 * <size_t>batch * self.single_out
+                self.fresh = (batch, self.single_out), _float32
         # What goes parallel is longer than this: no thread holds the GIL while it waits for others.
         self.long_step = batch * (
             <double>model.blob.view.len + 16.0 * (self.single_in + self.single_out)
@@ -338,64 +367,65 @@ cdef class Session:
         lstmc_reset(self.session)
         self.busy = False
 
-    def step(self, x, out):
+    cdef int step(self, PyObject *x, PyObject *out) except -1:
         """One step of a model with one input and one output, without any conversion.
 
-        False if x or out is not an aligned C-contiguous float32 [batch, features] array, out
-        writeable: then nothing has happened.
+        0 if x or out is not an aligned C-contiguous float32 [batch, features] array, out writeable:
+        then nothing has happened.
         """
         cdef Py_buffer vx
         cdef Py_buffer vy
+        cdef void *px
+        cdef void *py
+        cdef int done = 0
+        if self.single_in == 0 or self.busy:
+            return 0
+        px = _rows_of(x, self.batch, self.single_in, 0)
+        py = _rows_of(out, self.batch, self.single_out, NPY_WRITEABLE)
+        if px != NULL and py != NULL:
+            done = self.step_at(px, py)
+        else:
+            if PyObject_GetBuffer(x, &vx, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) < 0:
+                return _no_buffer()
+            if PyObject_GetBuffer(
+                out, &vy, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | PyBUF_WRITABLE
+            ) < 0:
+                PyBuffer_Release(&vx)
+                return _no_buffer()
+            if (
+                _is_rows(&vx, self.batch, self.single_in)
+                and _is_rows(&vy, self.batch, self.single_out)
+            ):
+                done = self.step_at(vx.buf, vy.buf)
+            PyBuffer_Release(&vy)
+            PyBuffer_Release(&vx)
+        if done < 0:
+            _fail_step(done)
+        return done
+
+    cdef int step_at(self, void *x, void *y) noexcept:
+        """One step of [batch, features] floats: 1, OVERLAP, or the negative status of the core."""
         cdef lstmc_array ax
         cdef lstmc_array ay
         cdef int status
-        cdef bint fits
-        if self.single_in == 0 or self.busy:
-            return False
-        try:
-            PyObject_GetBuffer(x, &vx, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
-        except (BufferError, TypeError, ValueError):
-            return False
-        try:
-            try:
-                PyObject_GetBuffer(
-                    out, &vy, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | PyBUF_WRITABLE
-                )
-            except (BufferError, TypeError, ValueError):
-                return False
-            fits = (
-                vx.ndim == 2 and vy.ndim == 2
-                and vx.format != NULL and vx.format[0] == c'f' and vx.format[1] == 0
-                and vy.format != NULL and vy.format[0] == c'f' and vy.format[1] == 0
-                and vx.shape[0] == self.batch and vx.shape[1] == self.single_in
-                and vy.shape[0] == self.batch and vy.shape[1] == self.single_out
-            )
-            if fits and <char *>vx.buf < <char *>vy.buf + vy.len and (
-                <char *>vy.buf < <char *>vx.buf + vx.len
-            ):
-                PyBuffer_Release(&vy)
-                raise _errors.ShapeError("out overlaps the input: later units would read it")
-            if fits:
-                ax.data = vx.buf
-                ax.batch_stride = ax.time_stride = self.single_in
-                ax.time = ax.all_rows = ax.all_steps = 0
-                ay.data = vy.buf
-                ay.batch_stride = ay.time_stride = self.single_out
-                ay.time = ay.all_rows = ay.all_steps = 0
-                # A step takes less time than giving up the GIL and taking it back.
-                self.busy = True
-                if self.long_step:
-                    with nogil:
-                        status = lstmc_run(self.session, &ax, &ay, self.batch, 1, NULL)
-                else:
-                    status = lstmc_run(self.session, &ax, &ay, self.batch, 1, NULL)
-                self.busy = False
-            PyBuffer_Release(&vy)
-            if fits and status:
-                _fail(status)
-            return fits
-        finally:
-            PyBuffer_Release(&vx)
+        cdef size_t before = <uintptr_t>y - <uintptr_t>x  # in a circle: each begins behind the other
+        if before < self.bytes_in or 0 - before < self.bytes_out:
+            return OVERLAP
+        ax.data = x
+        ax.batch_stride = ax.time_stride = self.single_in
+        ax.time = ax.all_rows = ax.all_steps = 0
+        ay.data = y
+        ay.batch_stride = ay.time_stride = self.single_out
+        ay.time = ay.all_rows = ay.all_steps = 0
+        # A step takes less time than giving up the GIL and taking it back.
+        self.busy = True
+        if self.long_step:
+            with nogil:
+                status = lstmc_run(self.session, &ax, &ay, self.batch, 1, NULL)
+        else:
+            status = lstmc_run(self.session, &ax, &ay, self.batch, 1, NULL)
+        self.busy = False
+        return status if status else 1
 
     def run(self, list inputs, list outputs, uint32_t batch, list times, lengths, bint keep):
         """Run batch rows through times[0] steps, in blocks that fit the session.
@@ -423,13 +453,9 @@ cdef class Session:
         if batch == 0 or time == 0 or (keep and batch > self.batch):
             raise _errors.ShapeError(_text(LSTMC_E_SHAPE))
         for i in range(n_in):
-            p = _Pointer(inputs[i])
-            held.append(p)
-            self._array(&ins[i], i, p, batch, times)
+            self._array(&ins[i], i, inputs[i], held, batch, times)
         for i in range(n_out):
-            p = _Pointer(outputs[i], True)
-            held.append(p)
-            self._array(&outs[i], n_in + i, p, batch, times)
+            self._array(&outs[i], n_in + i, outputs[i], held, batch, times)
         if lengths is not None:
             p = _Pointer(lengths)
             held.append(p)
@@ -471,10 +497,13 @@ cdef class Session:
         if status:
             _fail(status)
 
-    cdef int _array(self, _Bound *bound, uint32_t index, _Pointer p, uint32_t batch,
+    cdef int _array(self, _Bound *bound, uint32_t index, object given, list held, uint32_t batch,
                     list times) except -1:
-        """The strides of a dense array, and whether its size is right."""
+        """Where a dense array's floats are, their strides, and whether its size is right."""
         cdef lstmc_io_info io
+        cdef _Pointer p
+        cdef bint out = index >= self.model.input_count
+        cdef size_t size = 0
         cdef lstmc_array *array = &bound.array
         cdef size_t stride = 1
         cdef uint32_t d, code, steps
@@ -483,23 +512,28 @@ cdef class Session:
         array.time = steps if index < self.model.input_count and io.has_time else 0
         if io.has_time:
             steps = lstmc_model_steps(&self.model.model, index, steps)
-        array.data = p.view.buf
+        array.data = _floats_of(<PyObject *>given, NPY_WRITEABLE if out else 0, &size)
+        if array.data == NULL:
+            p = _Pointer(given, out)
+            held.append(p)
+            array.data = p.view.buf
+            size = <size_t>p.view.len
         bound.batch_stride = bound.time_stride = 0
         d = io.rank
         while d > 0:
             d -= 1
             code = io.dims[d]
-            if code == 0xffffffff:
+            if code == 0xffffffffU:
                 bound.batch_stride = stride
                 stride *= batch
-            elif code > 0xff000000:
+            elif code > 0xff000000U:
                 bound.time_stride = stride
                 stride *= steps
             else:
                 stride *= code
-        if <size_t>p.view.len != 4 * stride:
+        if size != 4 * stride:
             raise _errors.ShapeError(
-                f"'{io.name.decode('utf-8', 'replace')}' has {p.view.len // 4} elements, expected {stride}"
+                f"'{io.name.decode('utf-8', 'replace')}' has {size // 4} elements, expected {stride}"
             )
         array.all_rows = batch
         array.all_steps = steps
@@ -548,6 +582,9 @@ cdef class Session:
         return 0
 
 
+include "_step.pxi"
+
+
 cdef inline lstmc_array _part(const _Bound *whole, uint32_t b0, uint32_t t0) noexcept nogil:
     cdef lstmc_array part = whole.array
     part.data = <void *>(<float *>part.data + b0 * whole.batch_stride + t0 * whole.time_stride)
@@ -561,7 +598,7 @@ cdef bint _scattered(const lstmc_model *model, uint32_t index) noexcept:
     cdef bint sizes = False
     lstmc_model_io(model, index, &io)
     for d in range(io.rank):
-        if io.dims[d] > 0xff000000:
+        if io.dims[d] > 0xff000000U:
             if sizes:
                 return True
         elif io.dims[d] != 1:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from . import _core
 from .errors import DtypeError, ShapeError, TargetError
 
+FLOAT32 = np.dtype(np.float32)
 _target = os.environ.get("LSTMC_TARGET") or "auto"
 _code: int | None = None  # of _target; None until it is first needed
 
@@ -63,6 +64,8 @@ def as_float32(name: str, array: Any) -> np.ndarray:
     each exactly. Anything else is a DtypeError: complex numbers, strings, objects, and finite
     numbers that float32 can't reach.
     """
+    if type(array) is np.ndarray and array.dtype is FLOAT32 and array.flags.c_contiguous:
+        return array  # as it mostly is
     a = np.asarray(array)
     if a is not array and isinstance(array, np.ma.MaskedArray):
         raise DtypeError(f"'{name}' is a masked array: fill it, or say with lengths what is valid")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import operator
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from numpy.typing import ArrayLike
 from . import _core
 from . import graph as g
 from .errors import ShapeError
-from .runtime import as_float32, target_code
+from .runtime import FLOAT32, as_float32, target_code
 from .threads import thread_count
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ State = dict[str, dict[str, np.ndarray]]
 CHUNK = 64
 
 
-class Stream:
+@_core.fast_step
+class Stream(_core.Stream):
     """``batch`` independent rows going on through time. Made by :meth:`lstmc.Model.stream`.
 
     A stream belongs to one thread at a time. It can be pickled: model and state go along.
@@ -53,7 +55,6 @@ class Stream:
         self._clocks = max(len(model.graph.clocks), 1)
         self._in_shapes = [(batch, v.spec.features) for v in model.graph.inputs]
         self._out_shapes = [(batch, v.spec.features) for v in model.graph.outputs]
-        self._only_shape = self._out_shapes[0]
 
     def step(
         self,
@@ -74,9 +75,7 @@ class Stream:
         Raises:
             ShapeError, DtypeError: the state has not changed then.
         """
-        y = np.empty(self._only_shape, np.float32) if out is None else out
-        if self._session.step(x, y):
-            return y
+        # What is not a float32 array for the only input, or asks for more: see _core.fast_step.
         if len(self._in_shapes) == 1 and not isinstance(x, Mapping):
             given = [x]
         else:
@@ -114,24 +113,11 @@ class Stream:
 
         Bit for bit the same as as many calls of :meth:`step`, and faster. Raises as step does.
         """
-        graph = self.model.graph
-        given = self._by_name(x) if isinstance(x, Mapping) or len(self._values) > 1 else [x]
-        arrays, time = [], None
-        for v, a in zip(self._values, given, strict=True):
-            a = as_float32(v.name, a)
-            fits = a.ndim == len(v.axes)
-            if fits and time is None:
-                time = a.shape[v.axes.index(g.TIME)]
-            sizes: dict[Any, Any] = {g.BATCH: self.batch, g.TIME: time}
-            if not fits or a.shape != tuple(sizes.get(n, n) for n in v.axes):
-                want = tuple(self.batch if n == g.BATCH else n for n in v.axes)
-                raise ShapeError(f"'{v.name}' has shape {a.shape}, expected {want} for a chunk")
-            arrays.append(a)
-        assert time is not None
-        if time == 0 and not all(v.spec.time for v in graph.outputs):
+        arrays, time = self._take_chunk(x)
+        if time == 0 and not all(v.spec.time for v in self.model.graph.outputs):
             raise ShapeError("a chunk of zero time steps has no last step")
         times = [time] * self._clocks
-        outputs = [np.empty(v.of(self.batch, times), np.float32) for v in self.model._outputs]
+        outputs = [np.empty(v.of(self.batch, times), FLOAT32) for v in self.model._outputs]
         if time:
             if time > 1 and self._session.time == 1:
                 self._grow(CHUNK)
@@ -184,6 +170,28 @@ class Stream:
         for i, array in enumerate(arrays):
             self._session.state_write(i, array, self.batch)
 
+    def _take_chunk(self, x: ArrayLike | Mapping[str, ArrayLike]) -> tuple[list[np.ndarray], int]:
+        """Checked dense arrays in the order of the inputs, and their steps."""
+        if len(self._values) == 1 and type(x) is np.ndarray:  # as it mostly is
+            a = as_float32(self._values[0].name, x)
+            found = self.model._inputs[0].sizes(a.shape)
+            if found is not None and found[0] == self.batch:
+                return [a], found[1]
+        given = self._by_name(x) if isinstance(x, Mapping) or len(self._values) > 1 else [x]
+        arrays, time = [], None
+        for v, given_a in zip(self._values, given, strict=True):
+            a = as_float32(v.name, given_a)
+            fits = a.ndim == len(v.axes)
+            if fits and time is None:
+                time = a.shape[v.axes.index(g.TIME)]
+            sizes: dict[Any, Any] = {g.BATCH: self.batch, g.TIME: time}
+            if not fits or a.shape != tuple(sizes.get(n, n) for n in v.axes):
+                want = tuple(self.batch if n == g.BATCH else n for n in v.axes)
+                raise ShapeError(f"'{v.name}' has shape {a.shape}, expected {want} for a chunk")
+            arrays.append(a)
+        assert time is not None
+        return arrays, time
+
     def _by_name(self, x: ArrayLike | Mapping[str, ArrayLike]) -> list[Any]:
         names = [v.name for v in self._values]
         if not isinstance(x, Mapping) or set(x) != set(names):
@@ -210,6 +218,10 @@ class Stream:
         old = self._session
         self._session = _core.Session(self.model._core, self.batch, time, old.target, old.threads)
         self.state = state
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # As object does it, which refuses the oldest protocols for a class with a compiled base.
+        return copyreg.__newobj__, (type(self),), self.__getstate__()  # type: ignore[attr-defined]
 
     def __getstate__(self) -> dict[str, Any]:
         return {"model": self.model, "batch": self.batch, "state": self.state}

@@ -20,7 +20,14 @@ def test_source_archive_is_complete(tmp_path):
     (archive,) = tmp_path.glob("*.tar.gz")
     with tarfile.open(archive) as tar:
         names = {n.partition("/")[2] for n in tar.getnames()}
-    needed = ["lstmc/_core.pyx", "lstmc/_core.pyi", "lstmc/py.typed", "LICENSE", "Makefile"]
+    needed = [
+        "lstmc/_core.pyx",
+        "lstmc/_step.pxi",
+        "lstmc/_core.pyi",
+        "lstmc/py.typed",
+        "LICENSE",
+        "Makefile",
+    ]
     needed += ["converters/gates.py", "tests/helpers.py", "examples/weather/forecaster.pt"]
     needed += [str(p.relative_to(ROOT)) for p in (ROOT / "c_src").rglob("*.[ch]")]
     assert not set(needed) - names
