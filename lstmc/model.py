@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from . import _core, format
 from . import graph as g
 from .errors import ConversionError, FormatError, RangeError, ShapeError
-from .runtime import as_float32, digest, row_lengths, target_code
+from .runtime import FLOAT32, as_float32, digest, row_lengths, target_code
 from .samples import enough_steps, index_inputs, random_inputs
 from .threads import thread_count
 
@@ -41,6 +41,7 @@ class _Layout:
         self.clock = clocks.index(steps.clock) if steps and steps.clock else -1
         self.add, self.every = (steps.add, steps.every) if steps else (1, 1)
         self.last: tuple[tuple[int, ...], tuple[int, int]] = ((), (0, 0))
+        self.made: tuple[tuple[int, int], tuple[int, ...]] = ((-1, -1), ())
 
     def steps(self, times: list[int]) -> int:
         """The number of steps, given those of the clocks."""
@@ -49,7 +50,12 @@ class _Layout:
 
     def of(self, batch: int, times: list[int]) -> tuple[int, ...]:
         """The shape for a batch and the steps of the clocks."""
-        return self.shape(batch, self.steps(times))
+        n = times[self.clock] if self.clock >= 0 else 0
+        known, shape = self.made
+        if known != (batch, n):
+            shape = self.shape(batch, self.steps(times))
+            self.made = (batch, n), shape
+        return shape
 
     def shape(self, batch: int, time: int) -> tuple[int, ...]:
         axes = self.axes.copy()
@@ -182,7 +188,7 @@ class Model:
         """
         arrays, batch, times = self._take(x)
         limits = None if lengths is None else self._take_lengths(lengths, batch, times)
-        outputs = [np.empty(v.of(batch, times), np.float32) for v in self._outputs]
+        outputs = [np.empty(v.of(batch, times), FLOAT32) for v in self._outputs]
         if batch and 0 not in times:
             idle = self._idle_sessions(batch, times)
             try:  # list.pop is atomic: two threads never get the same session
@@ -339,7 +345,8 @@ class Model:
 
     def _idle_sessions(self, batch: int, times: list[int]) -> list[_core.Session]:
         """Sessions of the right size that no thread uses now; kept, as making one takes time."""
-        call = (batch, max(times), target_code(), thread_count())
+        longest = times[0] if len(times) == 1 else max(times)
+        call = (batch, longest, target_code(), thread_count())
         idle = self._lists.get(call)
         if idle is None:
             if len(self._lists) >= CACHED_SHAPES or len(self._sessions) >= CACHED_SESSIONS:
