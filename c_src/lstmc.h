@@ -19,9 +19,8 @@
  *
  * Same bits everywhere: results do not depend on the target, on how rows are batched, on how time
  * is cut into calls, on threads, nor on the compiler or its flags (those that can't be undone stop the
- * build).
- * docs/DESIGN.md says how. On other machines than x86-64 and AArch64 the floating-point mode must be
- * the IEEE default: nearest, no flushing.
+ * build). docs/DESIGN.md says how. On other machines than x86-64, Arm and RISC-V the floating-point
+ * mode must be the IEEE default: nearest, no flushing.
  */
 #ifndef LSTMC_H
 #define LSTMC_H
@@ -65,7 +64,9 @@ typedef enum lstmc_target {
     LSTMC_TARGET_AVX2 = 3,
     LSTMC_TARGET_AVX512 = 4,
     LSTMC_TARGET_NEON = 5,
-    LSTMC_TARGET_COUNT = 6
+    LSTMC_TARGET_HELIUM = 6, /* Cortex-M55 and its like */
+    LSTMC_TARGET_RVV = 7,    /* RISC-V vectors 1.0 */
+    LSTMC_TARGET_COUNT = 8
 } lstmc_target;
 
 /* Whether this build has the target and this CPU runs it (0 or 1). */

@@ -1,8 +1,10 @@
 /* Build-time choices. Define any of these on the compiler's command line; all have a default.
  *
- * LSTMC_NO_SSE2, LSTMC_NO_AVX2, LSTMC_NO_AVX512, LSTMC_NO_NEON
+ * LSTMC_NO_SSE2, LSTMC_NO_AVX2, LSTMC_NO_AVX512, LSTMC_NO_NEON, LSTMC_NO_HELIUM, LSTMC_NO_RVV
  *     Leave a target out. By default every target that the compiler can make for the architecture
- *     is compiled in (no compiler flag is needed) and the best one is chosen at run time.
+ *     is compiled in, and the best one is chosen at run time. x86-64 and AArch64 need no compiler
+ *     flag. Helium and RVV are compiled in, and then taken for granted, where the compiler is told
+ *     that the CPU has them: -mcpu=cortex-m55, -march=rv64gcv.
  *
  * LSTMC_THREADS, LSTMC_NO_THREADS
  *     Whether sessions can use the threads of a host (lstmc_parallel). They can where there is an
@@ -16,15 +18,27 @@
 #define LSTMC_CONFIG_H
 
 #if (defined(__x86_64__) || defined(_M_X64)) && (defined(__GNUC__) || defined(_MSC_VER))
-#if !defined(LSTMC_NO_SSE2)
+#define LSTMC_ON_X86 1
+#else
+#define LSTMC_ON_X86 0
+#endif
+
+#if LSTMC_ON_X86 && !defined(LSTMC_NO_SSE2)
 #define LSTMC_HAVE_SSE2 1
+#else
+#define LSTMC_HAVE_SSE2 0
 #endif
-#if !defined(LSTMC_NO_AVX2)
+
+#if LSTMC_ON_X86 && !defined(LSTMC_NO_AVX2)
 #define LSTMC_HAVE_AVX2 1
+#else
+#define LSTMC_HAVE_AVX2 0
 #endif
-#if defined(LSTMC_HAVE_AVX2) && !defined(LSTMC_NO_AVX512)
+
+#if LSTMC_HAVE_AVX2 && !defined(LSTMC_NO_AVX512)
 #define LSTMC_HAVE_AVX512 1 /* uses the AVX2 kernels for half panels */
-#endif
+#else
+#define LSTMC_HAVE_AVX512 0
 #endif
 
 #if !defined(LSTMC_NO_THREADS)
@@ -35,6 +49,33 @@
 
 #if defined(__aarch64__) && !defined(LSTMC_NO_NEON)
 #define LSTMC_HAVE_NEON 1
+#else
+#define LSTMC_HAVE_NEON 0
 #endif
+
+/* Armv8.1-M with the vector extension for floats too; 1 alone is integers. */
+#if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2) && !defined(LSTMC_NO_HELIUM)
+#define LSTMC_HAVE_HELIUM 1
+#else
+#define LSTMC_HAVE_HELIUM 0
+#endif
+
+/* The vector extension 1.0, by a compiler that has its intrinsics. */
+#if defined(__riscv_vector) && defined(__riscv_v_intrinsic) && !defined(LSTMC_NO_RVV)
+#define LSTMC_HAVE_RVV 1
+#else
+#define LSTMC_HAVE_RVV 0
+#endif
+
+/* The list of targets, the only one: X(NAME, name, 1 if compiled in) for each, in the order of
+ * lstmc_target. The kernels of a target are lstmc_kernels_<name>. */
+#define LSTMC_TARGETS(X)                                                                           \
+    X(SCALAR, scalar, 1)                                                                           \
+    X(SSE2, sse2, LSTMC_HAVE_SSE2)                                                                 \
+    X(AVX2, avx2, LSTMC_HAVE_AVX2)                                                                 \
+    X(AVX512, avx512, LSTMC_HAVE_AVX512)                                                           \
+    X(NEON, neon, LSTMC_HAVE_NEON)                                                                 \
+    X(HELIUM, helium, LSTMC_HAVE_HELIUM)                                                           \
+    X(RVV, rvv, LSTMC_HAVE_RVV)
 
 #endif

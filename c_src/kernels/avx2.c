@@ -1,7 +1,7 @@
 /* x86-64 with AVX2 and FMA: eight lanes. */
 #include "../lstmc_config.h"
 
-#ifdef LSTMC_HAVE_AVX2
+#if LSTMC_HAVE_AVX2
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
 #elif defined(__GNUC__)

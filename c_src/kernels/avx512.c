@@ -1,7 +1,7 @@
 /* x86-64 with AVX-512 F, DQ, BW and VL: sixteen lanes. */
 #include "../lstmc_config.h"
 
-#ifdef LSTMC_HAVE_AVX512
+#if LSTMC_HAVE_AVX512
 #if defined(__clang__)
 #pragma clang attribute push(                                                                      \
     __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"))), apply_to = function)

@@ -1,7 +1,7 @@
 /* Which targets this build and this CPU have, and whose kernels serve a panel. */
 #include "kernels.h"
 
-#if defined(LSTMC_HAVE_AVX2) || defined(LSTMC_HAVE_AVX512)
+#if LSTMC_HAVE_AVX2
 #if defined(_MSC_VER) && !defined(__clang__)
 #include <immintrin.h>
 #include <intrin.h>
@@ -42,37 +42,28 @@ static int has_x86(lstmc_target target) {
 }
 #endif
 
-static const char *const names[LSTMC_TARGET_COUNT] = {
-    "auto", "scalar", "sse2", "avx2", "avx512", "neon",
-};
+#define NAME(NAME, name, have) [LSTMC_TARGET_##NAME] = #name,
+static const char *const names[LSTMC_TARGET_COUNT] = {[LSTMC_TARGET_AUTO] = "auto",
+                                                      LSTMC_TARGETS(NAME)};
 
 const char *lstmc_target_name(lstmc_target target) {
     return (unsigned)target < LSTMC_TARGET_COUNT ? names[target] : NULL;
 }
 
+#define TABLE_0(name) NULL
+#define TABLE_1(name) &lstmc_kernels_##name
+#define TABLE_(name, have) TABLE_##have(name)
+#define TABLE(NAME, name, have) [LSTMC_TARGET_##NAME] = TABLE_(name, have),
+
 /* The table of a target that this build has; NULL otherwise. */
 static const lstmc_kernels *table(lstmc_target target) {
-    switch (target) {
-    case LSTMC_TARGET_SCALAR: return &lstmc_kernels_scalar;
-#ifdef LSTMC_HAVE_SSE2
-    case LSTMC_TARGET_SSE2: return &lstmc_kernels_sse2;
-#endif
-#ifdef LSTMC_HAVE_AVX2
-    case LSTMC_TARGET_AVX2: return &lstmc_kernels_avx2;
-#endif
-#ifdef LSTMC_HAVE_AVX512
-    case LSTMC_TARGET_AVX512: return &lstmc_kernels_avx512;
-#endif
-#ifdef LSTMC_HAVE_NEON
-    case LSTMC_TARGET_NEON: return &lstmc_kernels_neon;
-#endif
-    default: return NULL;
-    }
+    static const lstmc_kernels *const tables[LSTMC_TARGET_COUNT] = {LSTMC_TARGETS(TABLE)};
+    return (unsigned)target < LSTMC_TARGET_COUNT ? tables[target] : NULL;
 }
 
 int lstmc_target_available(lstmc_target target) {
     if (!table(target)) return 0;
-#if defined(LSTMC_HAVE_AVX2) || defined(LSTMC_HAVE_AVX512)
+#if LSTMC_HAVE_AVX2
     if (target == LSTMC_TARGET_AVX2 || target == LSTMC_TARGET_AVX512) return has_x86(target);
 #endif
     return 1;

@@ -179,19 +179,9 @@ typedef struct lstmc_kernels {
 /* Whether the kernel lstm_row and its like compute it; lstm_cell and the others compute all. */
 static inline int lstmc_fn_is_quick(const lstmc_fn *fn) { return fn->kind < LSTMC_FN_AFFINE; }
 
-extern const lstmc_kernels lstmc_kernels_scalar;
-#ifdef LSTMC_HAVE_SSE2
-extern const lstmc_kernels lstmc_kernels_sse2;
-#endif
-#ifdef LSTMC_HAVE_AVX2
-extern const lstmc_kernels lstmc_kernels_avx2;
-#endif
-#ifdef LSTMC_HAVE_AVX512
-extern const lstmc_kernels lstmc_kernels_avx512;
-#endif
-#ifdef LSTMC_HAVE_NEON
-extern const lstmc_kernels lstmc_kernels_neon;
-#endif
+/* Those that are not compiled in are declared too, and never named. */
+#define LSTMC_DECLARE(NAME, name, have) extern const lstmc_kernels lstmc_kernels_##name;
+LSTMC_TARGETS(LSTMC_DECLARE)
 
 /* The best target, or LSTMC_TARGET_AUTO resolved; LSTMC_TARGET_COUNT if it is not available. */
 lstmc_target lstmc_target_resolve(lstmc_target target);

@@ -1,7 +1,7 @@
 /* AArch64: NEON, four lanes. */
 #include "../lstmc_config.h"
 
-#ifdef LSTMC_HAVE_NEON
+#if LSTMC_HAVE_NEON
 #include "vec_neon.h"
 
 #define LSTMC_KERNELS lstmc_kernels_neon

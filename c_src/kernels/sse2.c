@@ -1,7 +1,7 @@
 /* x86-64 without FMA: four lanes, every fma made exact in software. */
 #include "../lstmc_config.h"
 
-#ifdef LSTMC_HAVE_SSE2
+#if LSTMC_HAVE_SSE2
 #include "vec_sse2.h"
 
 #define LSTMC_KERNELS lstmc_kernels_sse2
