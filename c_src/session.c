@@ -551,8 +551,7 @@ int lstmc_state_write(lstmc_session *session, uint32_t index, const float *data,
     if (batch > session->call.max_batch) return LSTMC_E_SHAPE;
     for (uint32_t b = 0; b < batch; b++) {
         for (uint32_t i = 0; i < view.features; i++) {
-            const float x = data[(size_t)b * view.features + i];
-            view.data[b * view.stride + i] = x > -LSTMC_TINY && x < LSTMC_TINY ? 0.0f : x;
+            view.data[b * view.stride + i] = lstmc_flush(data[(size_t)b * view.features + i]);
         }
     }
     return LSTMC_OK;

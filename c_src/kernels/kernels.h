@@ -12,6 +12,8 @@
 #include "../lstmc.h"
 #include "../lstmc_config.h"
 
+#include <string.h>
+
 /* A product's part: k columns of weights, times the vectors v (row r at v + r * stride). */
 typedef struct lstmc_segment {
     const float *w; /* of the first panel; the next is k * 4 * panel floats on */
@@ -191,6 +193,14 @@ lstmc_target lstmc_target_resolve(lstmc_target target);
 const lstmc_kernels *lstmc_kernels_find(lstmc_target target, uint32_t panel);
 
 /* A value below 2^-64 in magnitude becomes +0 wherever a layer keeps it or hands it on. */
-#define LSTMC_TINY 5.421010862427522e-20f
+#define LSTMC_TINY_BITS 0x1f800000u
+
+/* On bits, since a mode or a compiler may be wrong about comparisons: Clang 16 says yes to NaN < x where
+ * it makes Helium instructions of a loop. */
+static inline float lstmc_flush(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return (bits & 0x7fffffffu) < LSTMC_TINY_BITS ? 0.0f : x;
+}
 
 #endif

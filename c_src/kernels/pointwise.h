@@ -176,5 +176,5 @@ static float reduce(uint32_t op, const float *x, size_t n) {
         break;
     default: break;
     }
-    return r > -LSTMC_TINY && r < LSTMC_TINY ? 0.0f : r;
+    return lstmc_flush(r);
 }

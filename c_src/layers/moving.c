@@ -132,7 +132,7 @@ static void prepare_pad(const lstmc_layer *l, void *prepared) {
     p->before = l->params[0];
     p->after = l->params[1];
     memcpy(&p->value, &value, sizeof p->value);
-    if (p->value > -LSTMC_TINY && p->value < LSTMC_TINY) p->value = 0.0f;
+    p->value = lstmc_flush(p->value);
 }
 
 static void run_pad(lstmc_node *node, const lstmc_call *call) {
@@ -221,15 +221,25 @@ static int check_mask(const lstmc_layer *l) {
     return good_output(l, lstmc_with_features(lstmc_value_get(l->model, l->inputs[1]), 1));
 }
 
+/* How many of `valid` steps t are below n: none if n is NaN. */
+static uint32_t steps_below(float n, uint32_t valid) {
+    uint32_t whole;
+    if (!(n > 0.0f)) return 0;
+    if (n >= 16777216.0f) return valid; /* there are fewer steps */
+    whole = (uint32_t)n;
+    whole += (float)whole < n;
+    return whole < valid ? whole : valid;
+}
+
 static void run_mask(lstmc_node *node, const lstmc_call *call) {
     const moving *p = (const moving *)node->prepared;
     if (p->y == LSTMC_NONE) return;
     const lstmc_view *x = call->views + p->x, *y = call->views + p->y;
     for (uint32_t b = 0; b < call->batch; b++) {
-        const float n = *lstmc_at(x, b, 0); /* steps are below 2^24 here: exact as floats */
         const uint32_t valid = lstmc_row_steps(call, p->y, b);
+        const uint32_t count = steps_below(*lstmc_at(x, b, 0), valid);
         for (uint32_t t = 0; t < lstmc_steps(call, p->y); t++) {
-            *lstmc_at(y, b, t) = t < valid && (float)t < n ? 1.0f : 0.0f;
+            *lstmc_at(y, b, t) = t < count ? 1.0f : 0.0f;
         }
     }
 }

@@ -440,8 +440,7 @@ static void start_at(const float *start, uint32_t features, float *state, size_t
                      uint32_t rows) {
     for (uint32_t b = 0; start && b < rows; b++) {
         for (uint32_t k = 0; k < features; k++) {
-            const float x = start[k];
-            state[b * stride + k] = x > -LSTMC_TINY && x < LSTMC_TINY ? 0.0f : x;
+            state[b * stride + k] = lstmc_flush(start[k]);
         }
     }
 }
