@@ -66,11 +66,11 @@ CASES = {
     "erf": (1.40, "8e557c3667cab4e5", [0.75, 3.92, 4.0]),
     "sign": (0, "ada8088c76aad2e1", [0.0]),
     "not_equal,0.5": (0, "c2f938e82a610716", [0.5]),
+    "not_equal,0": (0, "8a810a4c8cecd3b2", [0.0]),
+    "not_equal,1e-40": (0, "c2f938e82a610716", [1e-40]),
 }
 # In the full sweep: primitives more finely than what is made of them.
 PRIMITIVES = ("elu,1", "softplus", "log", "erf", "gelu", "gelu_tanh", "silu,1")
-# Comparisons of x itself see subnormals where the machine does.
-COMPARISONS = ("sign", "not_equal,0.5")
 NANS = (NAN, NAN | SIGN, 0x7FC00001, 0x7FFFFFFF, 0xFFFFFFFF, 0x7F800001, 0xFF8001FF)
 
 
@@ -155,7 +155,7 @@ def test_bits_are_those_of_every_release(sweep, case):
     assert sweep.run(case, TARGETS[-1], 0, END, STRIDE, "hash")["hash"] == CASES[case][1]
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case not in COMPARISONS])
+@pytest.mark.parametrize("case", CASES)
 def test_flush_modes_change_nothing(sweep, case):
     for target in TARGETS:
         pieces = [(0, END, 65537), (0, 0x2000, 1), (0x7FF000, 0x801000, 1)]
@@ -257,7 +257,8 @@ LIMITS = {
 ZEROS = {
     "affine,0.7,-0.3": -0.3, "softplus": np.log(2), "log_sigmoid": -np.log(2),
     "squareplus,4": 1, "sparse_plus": 0.25, "sparse_sigmoid": 0.5, "log": -np.inf,
-    "not_equal,0.5": 1, "leaky_relu,0.3,1.5": np.float32(0.3) * np.float32(-1.5),
+    "not_equal,0.5": 1, "not_equal,1e-40": 1,
+    "leaky_relu,0.3,1.5": np.float32(0.3) * np.float32(-1.5),
 }  # fmt: skip
 
 
@@ -284,14 +285,16 @@ def test_limits_and_zeros(target):
             want = [0, 0, 1, -1, 1, -1]
         elif case == "reciprocal":
             want = [np.inf, -np.inf] * 3
+        elif case == "not_equal,0":
+            want = [0, 0, 1, 1, 1, 1]
         else:
             want = [ZEROS.get(case, 0.0)] * 6
         assert_bits(functional.apply(fn_of(case), small), want, case)
-    assert_bits(functional.not_equal(small, 0.0), [0, 0, 1, 1, 1, 1], "not_equal")
-    for v in (0.5, -3.0, 2.0**-100):
+    for v in (0.5, -3.0, 2.0**-100, 1e-40, 1e-45):
         around = np.float32([v, np.nextafter(np.float32(v), 9), np.nextafter(np.float32(v), -9)])
         assert_bits(functional.not_equal(around, v), [0, 1, 1], "not_equal")
-        assert_bits(functional.thresholded_relu(around, v), [0, around[1], 0], "threshold")
+        if v > 2.0**-126 or v < 0:
+            assert_bits(functional.thresholded_relu(around, v), [0, around[1], 0], "threshold")
 
 
 # --------------------------------------------------------------------------------------- the oracle

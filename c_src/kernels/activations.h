@@ -53,6 +53,13 @@ static inline v_f32 v_sparse_plus(v_f32 x) {
     return v_if_lt(v_set1(-1.0f), x, middle, v_zero_or_nan(x));
 }
 
+/* x times 2^126 for subnormal x, by integers: what a machine that takes them as 0 can still tell apart.
+ * Its bits, with the exponent of 1 put in, are those of 1 + 2^126 x. */
+static inline v_f32 v_grown(v_f32 x) {
+    const v_f32 more = v_scale2(v_abs(x), v_set1(LSTMC_ROUND + 127.0f));
+    return v_xorsign(v_sub(more, v_set1(1.0f)), x);
+}
+
 /* A subnormal argument counts as 0, except where numbers are told apart (sign, not_equal): so the
  * result is the same where the machine takes it as 0. */
 V_APART v_f32 v_fn_other(const lstmc_fn *fn, v_f32 given) {
@@ -112,13 +119,18 @@ V_APART v_f32 v_fn_other(const lstmc_fn *fn, v_f32 given) {
     case LSTMC_FN_LOG: y = v_log(x); break;
     case LSTMC_FN_ERF: y = v_erf(x); break;
     case LSTMC_FN_SIGN:
-        y = v_if_lt(given, zero, v_set1(-1.0f), v_if_lt(zero, given, one, given));
+        y = v_if_lt(size, tiny, v_grown(given), given);
+        y = v_if_lt(y, zero, v_set1(-1.0f), v_if_lt(zero, y, one, y));
         break;
-    case LSTMC_FN_NOT_EQUAL:
+    case LSTMC_FN_NOT_EQUAL: {
         /* What is neither below nor above nor infinite is alpha, or NaN. */
+        const v_f32 both = v_if_lt(v_abs(alpha), tiny, size, one); /* below tiny? */
+        const v_f32 a = v_if_lt(both, tiny, v_grown(alpha), alpha);
+        const v_f32 b = v_if_lt(both, tiny, v_grown(given), given);
         y = v_if_lt(size, infinity, zero, one);
-        y = v_if_lt(given, alpha, one, v_if_lt(alpha, given, one, y));
+        y = v_if_lt(b, a, one, v_if_lt(a, b, one, y));
         break;
+    }
     default: break;
     }
     return v_if_lt(v_abs(y), tiny, zero, y);
