@@ -33,6 +33,40 @@ static inline void lstmc_fp_leave(uint32_t mode) {
     if (mode) __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)mode) : "memory");
 }
 
+#elif defined(__arm__) && defined(__ARM_FP) && (defined(__GNUC__) || defined(__clang__))
+
+/* AHP, DN, FZ, RMode, FZ16; on Armv8.1-M other bits are Helium's and must stay. */
+#define LSTMC_FPSCR_MODE 0x07c80000u
+
+static inline uint32_t lstmc_fp_enter(void) {
+    uint32_t mode;
+    __asm__ volatile("vmrs %0, fpscr" : "=r"(mode));
+    if (mode & LSTMC_FPSCR_MODE) {
+        __asm__ volatile("vmsr fpscr, %0" : : "r"(mode & ~LSTMC_FPSCR_MODE) : "memory");
+    }
+    return mode & LSTMC_FPSCR_MODE;
+}
+
+static inline void lstmc_fp_leave(uint32_t mode) {
+    uint32_t now;
+    if (!mode) return;
+    __asm__ volatile("vmrs %0, fpscr" : "=r"(now));
+    __asm__ volatile("vmsr fpscr, %0" : : "r"(now | mode) : "memory");
+}
+
+#elif defined(__riscv_flen) && (defined(__GNUC__) || defined(__clang__))
+
+static inline uint32_t lstmc_fp_enter(void) {
+    unsigned long mode; /* rounding; there is no flushing */
+    __asm__ volatile("frrm %0" : "=r"(mode));
+    if (mode) __asm__ volatile("fsrm zero" : : : "memory");
+    return (uint32_t)mode;
+}
+
+static inline void lstmc_fp_leave(uint32_t mode) {
+    if (mode) __asm__ volatile("fsrm %0" : : "r"((unsigned long)mode) : "memory");
+}
+
 #else
 
 static inline uint32_t lstmc_fp_enter(void) { return 0; }

@@ -36,8 +36,16 @@
 #error "lstmc: compile without -ffinite-math-only: NaN and infinity are part of the contract"
 #endif
 #if defined(__clang__)
-/* Clang says nothing of -funsafe-math-optimizations, -freciprocal-math and the like: undo them. */
+/* Clang says nothing of -funsafe-math-optimizations, -freciprocal-math and the like: undo them. It
+ * knows float_control only where it can do exceptions, and the last one from 18 on. */
+#if defined(__x86_64__) || defined(__i386__) || defined(__aarch64__)
 #pragma float_control(precise, on)
+#else
+#pragma clang fp reassociate(off) contract(off)
+#if __clang_major__ >= 18
+#pragma clang fp reciprocal(off)
+#endif
+#endif
 #endif
 /* 16 is GCC's and Clang's way to say "only _Float16 differs": float and double keep their width. */
 #if !defined(FLT_EVAL_METHOD) || (FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16)
@@ -82,7 +90,8 @@ static inline float lstmc_fmaf(float a, float b, float c) {
 #if defined(LSTMC_FAST_MAC) && !defined(LSTMC_HARD_FMA)
     return a * b + c;
 #elif defined(LSTMC_HARD_FMA)
-/* Clang calls libm's fmaf from __builtin_fmaf on bare metal under -fmath-errno; this one never. */
+/* Clang calls libm's fmaf from __builtin_fmaf on bare metal under -fmath-errno; the elementwise one
+ * never, but that is not there before 17. */
 #if defined(__clang__) && defined(__has_builtin)
 #if __has_builtin(__builtin_elementwise_fma)
 #define LSTMC_ELEMENTWISE_FMA 1
@@ -90,6 +99,12 @@ static inline float lstmc_fmaf(float a, float b, float c) {
 #endif
 #ifdef LSTMC_ELEMENTWISE_FMA
     return __builtin_elementwise_fma(a, b, c);
+#elif defined(__clang__) && defined(__arm__)
+    __asm__("vfma.f32 %0, %1, %2" : "+t"(c) : "t"(a), "t"(b));
+    return c;
+#elif defined(__clang__) && defined(__riscv)
+    __asm__("fmadd.s %0, %1, %2, %3" : "=f"(c) : "f"(a), "f"(b), "f"(c));
+    return c;
 #else
     return __builtin_fmaf(a, b, c);
 #endif

@@ -1,8 +1,8 @@
 /* lstmc_sqrtf(a): the square root, correctly rounded as IEEE 754 says, on every machine and without
  * libm (compilers call sqrtf to set errno for a < 0, even where there is an instruction).
  *
- * x86 and AArch64 have the instruction as an intrinsic. Elsewhere the root comes bit by bit out of
- * integers: few layers need one, and then one for a whole vector.
+ * x86 and AArch64 have the instruction as an intrinsic, Arm and RISC-V with an FPU by its name. Elsewhere
+ * the root comes bit by bit out of integers: few layers need one, and then one for a whole vector.
  */
 #ifndef LSTMC_SOFT_SQRT_H
 #define LSTMC_SOFT_SQRT_H
@@ -52,6 +52,12 @@ static inline float lstmc_sqrtf(float a) {
     return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(a)));
 #elif defined(__aarch64__) && defined(__ARM_NEON)
     return vget_lane_f32(vsqrt_f32(vdup_n_f32(a)), 0);
+#elif defined(__arm__) && defined(__ARM_FP) && (__ARM_FP & 4) && defined(__GNUC__)
+    __asm__("vsqrt.f32 %0, %0" : "+t"(a));
+    return a;
+#elif defined(__riscv_flen) && __riscv_flen >= 32 && defined(__GNUC__)
+    __asm__("fsqrt.s %0, %0" : "+f"(a));
+    return a;
 #else
     return lstmc_soft_sqrtf(a);
 #endif
