@@ -3,8 +3,33 @@
  *
  *     FILE TARGET WAY DIGEST...
  *
- * with the digest of each output; status 1 if one is not what the file says. */
+ * with the digest of each output; status 1 if one is not what the file says.
+ *
+ * -DHOSTILE_MODE: main has the FPU flush subnormals and round towards zero, where it can. */
 #include "model_file.h"
+
+#ifdef HOSTILE_MODE
+/* Set the mode that a careless caller might leave, or 0 for the default; returns that of before. */
+static unsigned long float_mode(int hostile) {
+    unsigned long before = 0;
+#if defined(__riscv_flen)
+    const unsigned long mode = hostile ? 1 : 0; /* RTZ */
+    __asm__ volatile("fsrm %0, %1" : "=r"(before) : "r"(mode));
+#elif defined(__arm__) && defined(__ARM_FP)
+    const unsigned long bits = 7ul << 22; /* FZ, RZ */
+    __asm__ volatile("vmrs %0, fpscr" : "=r"(before));
+    const unsigned long mode = hostile ? before | bits : before & ~bits;
+    __asm__ volatile("vmsr fpscr, %0" : : "r"(mode));
+    before &= bits;
+#elif defined(__aarch64__)
+    const unsigned long mode = hostile ? 7ul << 22 : 0;
+    __asm__ volatile("mrs %0, fpcr\n\tmsr fpcr, %1" : "=&r"(before) : "r"(mode));
+#else
+    (void)hostile;
+#endif
+    return before;
+}
+#endif
 
 enum { WHOLE, STEPS, CHUNKS, ROWS, WAYS };
 static const char *const way_names[WAYS] = {"whole", "steps", "chunks", "rows"};
@@ -46,7 +71,16 @@ int main(int argc, char **argv) {
             if (!lstmc_target_available((lstmc_target)t)) continue;
             for (int way = 0; way < WAYS; way++) {
                 clear_outputs(&s);
+#ifdef HOSTILE_MODE
+                float_mode(1);
                 status = run_way(&model, &s, (lstmc_target)t, way);
+                if (!float_mode(0)) {
+                    fprintf(stderr, "the caller's mode is lost\n");
+                    return 2;
+                }
+#else
+                status = run_way(&model, &s, (lstmc_target)t, way);
+#endif
                 if (status) {
                     fprintf(stderr, "%s: %s\n", argv[i], lstmc_status_text(status));
                     return 2;

@@ -9,12 +9,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Memory of exactly size bytes, so that a sanitizer sees one byte too far. malloc's alignment, 16 on
- * all that we run on, is the least that arenas may have. */
+/* malloc's alignment, 16 on all 64-bit machines that we run on, is the least that arenas may have. */
+#if UINTPTR_MAX < 0xffffffffffffffffu
+#include <malloc.h>
+#define MALLOC(size) memalign(16, size)
+#else
+#define MALLOC(size) malloc(size)
+#endif
+
+/* Memory of exactly size bytes, so that a sanitizer sees one byte too far; for free(). */
 static inline void *get_memory(size_t size) {
-    void *p = malloc(size ? size : 1);
+    void *p = MALLOC(size ? size : 1);
     if (!p) {
-        fprintf(stderr, "out of memory: %zu bytes\n", size);
+        fprintf(stderr, "out of memory: %lu bytes\n", (unsigned long)size);
         exit(2);
     }
     return p;

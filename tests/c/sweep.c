@@ -6,50 +6,14 @@
  *     cc -std=c99 -O2 -DSWEEP_TARGET_AVX2 -Ic_src/kernels tests/c/sweep.c -o sweep -lm
  *     ./sweep tanh START STOP STRIDE [hash|error] [ftz]
  *     ./sweep elu,0.5 START ...     (an activation; alpha and beta, 0 where left out)
+ *     ./sweep list < lines          (the arguments of one run a line)
  *     ./sweep fma < triples         (hexadecimal a b c a line; prints fma, soft_fma, SIMD soft_fma)
  *
  * "hash" leaves out the comparison with float64, which costs most of the time. "ftz" has the CPU
  * flush subnormals: nothing may change.
  */
 
-/* Before the target pragmas: GCC gives intrinsics the target they are first declared under, and
- * then refuses to inline them into functions compiled for less. */
-#include "soft_fma.h"
-#include "soft_sqrt.h"
-
-#include "kernels.h"
-
-#if defined(SWEEP_TARGET_AVX2)
-#define SWEEP_TARGET "avx2"
-#define SWEEP_VEC "vec_avx2.h"
-#ifdef __clang__
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
-#elif defined(__GNUC__)
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
-#endif
-#elif defined(SWEEP_TARGET_AVX512)
-#define SWEEP_TARGET "avx512"
-#define SWEEP_VEC "vec_avx512.h"
-#ifdef __clang__
-#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512vl,avx512bw,fma"))),    \
-                             apply_to = function)
-#elif defined(__GNUC__)
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512dq,avx512vl,avx512bw,fma")
-#endif
-#elif defined(SWEEP_TARGET_SSE2)
-#define SWEEP_TARGET "sse2"
-#define SWEEP_VEC "vec_sse2.h"
-#elif defined(SWEEP_TARGET_NEON)
-#define SWEEP_TARGET "neon"
-#define SWEEP_VEC "vec_neon.h"
-#else
-#define SWEEP_TARGET "scalar"
-#define SWEEP_VEC "vec_scalar.h"
-#endif
-
-#include SWEEP_VEC
+#include "vec_target.h"
 #include "vmath.h"
 
 #include "activations.h"
@@ -78,13 +42,8 @@ static void run_soft_sqrt(const float *x, float *y, size_t count) {
     for (size_t i = 0; i < count; i++) y[i] = lstmc_soft_sqrtf(x[i]);
 }
 
-#if defined(SWEEP_TARGET_AVX2) || defined(SWEEP_TARGET_AVX512)
-#ifdef __clang__
-#pragma clang attribute pop
-#elif defined(__GNUC__)
-#pragma GCC pop_options
-#endif
-#endif
+#define VEC_TARGET_END
+#include "vec_target.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -141,14 +100,15 @@ static int sweep_fma(void) {
     unsigned a, b, c;
     while (scanf("%x %x %x", &a, &b, &c) == 3) {
         const float x = from_bits(a), y = from_bits(b), z = from_bits(c);
-        printf("%08x %08x", to_bits(lstmc_fmaf(x, y, z)), to_bits(lstmc_soft_fmaf(x, y, z)));
+        printf("%08x %08x", (unsigned)to_bits(lstmc_fmaf(x, y, z)),
+               (unsigned)to_bits(lstmc_soft_fmaf(x, y, z)));
 #ifdef __SSE2__
         {
             /* Neighbours that differ, so that lanes which mix are seen. */
             const float u[4] = {1.0f, x, -3.0f, x}, v[4] = {z, y, y, y}, w[4] = {y, z, x, z};
             float r[4];
             _mm_storeu_ps(r, lstmc_soft_fma_ps(_mm_loadu_ps(u), _mm_loadu_ps(v), _mm_loadu_ps(w)));
-            printf(" %08x %08x", to_bits(r[1]), to_bits(r[3]));
+            printf(" %08x %08x", (unsigned)to_bits(r[1]), (unsigned)to_bits(r[3]));
         }
 #endif
         printf("\n");
@@ -156,7 +116,7 @@ static int sweep_fma(void) {
     return 0;
 }
 
-int main(int argc, char **argv) {
+static int sweep(int argc, char **argv) {
     static const struct {
         const char *name;
         void (*run)(const float *, float *, size_t);
@@ -176,7 +136,6 @@ int main(int argc, char **argv) {
     int compare = 1, i;
     size_t f = 0;
 
-    if (argc == 2 && strcmp(argv[1], "fma") == 0) return sweep_fma();
     if (argc < 5) {
         fprintf(stderr, "usage: sweep FUNCTION START STOP STRIDE [hash|error] [ftz]\n");
         return 2;
@@ -233,14 +192,35 @@ int main(int argc, char **argv) {
 
     printf("{\"function\": \"%s\", \"target\": \"%s\", \"count\": %llu, \"hash\": \"%016llx\"",
            argv[1], SWEEP_TARGET, (unsigned long long)count, (unsigned long long)digest);
-    printf(", \"last\": \"%08x\"", last);
+    printf(", \"last\": \"%08x\"", (unsigned)last);
     if (compare) {
         printf(", \"max_ulp\": %.6f, \"worst\": [", kept[0].error);
         for (i = 0; i < KEPT && kept[i].error > 0.0; i++)
-            printf("%s[\"%08x\", \"%08x\", %.6f]", i ? ", " : "", kept[i].input, kept[i].output,
-                   kept[i].error);
+            printf("%s[\"%08x\", \"%08x\", %.6f]", i ? ", " : "", (unsigned)kept[i].input,
+                   (unsigned)kept[i].output, kept[i].error);
         printf("]");
     }
     printf("}\n");
     return 0;
+}
+
+/* Lines of arguments from stdin: starting an emulator takes longer than most of them. */
+static int sweep_list(char *self) {
+    char line[256];
+    while (fgets(line, sizeof line, stdin)) {
+        char *words[8] = {self};
+        int count = 1, status;
+        for (char *p = strtok(line, " \n"); p && count < 8; p = strtok(NULL, " \n")) {
+            words[count++] = p;
+        }
+        status = sweep(count, words);
+        if (status) return status;
+    }
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    if (argc == 2 && strcmp(argv[1], "fma") == 0) return sweep_fma();
+    if (argc == 2 && strcmp(argv[1], "list") == 0) return sweep_list(argv[0]);
+    return sweep(argc, argv);
 }

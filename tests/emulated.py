@@ -1,0 +1,148 @@
+"""Other CPUs under QEMU: how programs for them are compiled, linked and run.
+
+A machine is a CPU with a compiler. QEMU gives its bits and the number of its instructions; cycles
+it doesn't know.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from helpers import CORE, ROOT, WARNINGS, compile_c, compile_objects, run_program
+
+PROGRAMS = ROOT / "tests/c"
+EMBEDDED = ROOT / "tests/embedded"
+INCLUDE = ("-I", str(ROOT / "c_src/kernels"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """``run`` is QEMU's command line, with the program still to come."""
+
+    name: str
+    target: str
+    compiler: tuple[str, ...]
+    run: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+
+    def skip_without_tools(self) -> None:
+        for tool in (self.compiler[0], self.run[0], *self.needs):
+            if shutil.which(tool) is None:
+                pytest.skip(f"no {tool} here")
+
+    def link(self, output: Path, parts: Sequence[Path | str], flags: Sequence[str]) -> Path:
+        return compile_c(output, parts, [*flags, *INCLUDE, "-static"], self.compiler)
+
+    def objects(self, directory: Path, flags: Sequence[str]) -> list[Path]:
+        return compile_objects(directory, CORE, flags, self.compiler)
+
+    def command(
+        self, program: Path, arguments: Sequence[object], options: Sequence[str] = ()
+    ) -> list[str]:
+        return [*self.run, *options, str(program), *map(str, arguments)]
+
+    def version(self) -> str:
+        """The compiler's."""
+        return run_program([self.compiler[0], "--version"]).stdout.splitlines()[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Board(Machine):
+    """A Cortex-M without an operating system: arguments, files and output go by semihosting."""
+
+    gcc: tuple[str, ...] = ()
+    defines: tuple[str, ...] = ()
+
+    def link(self, output: Path, parts: Sequence[Path | str], flags: Sequence[str]) -> Path:
+        """Linked by gcc, who knows where newlib is, whatever the compiler."""
+        where = output.parent / f"{output.name}-parts"
+        sources = [p for p in parts if str(p).endswith(".c")]
+        made = compile_objects(where, sources, [*flags, *INCLUDE], self.compiler)
+        start = compile_objects(where, [EMBEDDED / "start.c"], [*WARNINGS, "-O2"], self.gcc)
+        others = [p for p in parts if p not in sources]
+        layout = ["-nostartfiles", "-T", str(EMBEDDED / "link.ld"), *self.defines, "-Wl,-w"]
+        return compile_c(output, [*made, *start, *others, "-lm"], layout, self.gcc)
+
+    def command(
+        self, program: Path, arguments: Sequence[object], options: Sequence[str] = ()
+    ) -> list[str]:
+        assert not any(" " in str(a) for a in arguments)  # the board gets them as one line
+        given = (str(a).replace(",", ",,") for a in (program.name, *arguments))  # QEMU's escape
+        words = "".join(f",arg={a}" for a in given)
+        semihosting = ["-semihosting-config", f"enable=on,target=native{words}"]
+        return [*self.run, *options, *semihosting, "-kernel", str(program)]
+
+
+def boards() -> list[Board]:
+    """Each board in boards.toml, with gcc and with clang."""
+    made = []
+    for name, facts in tomllib.loads((EMBEDDED / "boards.toml").read_text()).items():
+        gcc = ("arm-none-eabi-gcc", "-mthumb", *facts["flags"])
+        clang = (
+            "clang-16", f"--target={facts['clang']}", *facts["flags"], "-fshort-enums",
+            "--sysroot=/usr/lib/arm-none-eabi", "-isystem", "/usr/include/newlib",
+        )  # fmt: skip
+        pairs = zip(
+            ("CODE", "CODE_SIZE", "DATA", "DATA_SIZE"),
+            (*facts["code"], *facts["data"]),
+            strict=True,
+        )
+        defines = tuple(f"-Wl,--defsym={symbol}={value:#x}" for symbol, value in pairs)
+        run = (
+            "qemu-system-arm", "-M", name, "-cpu", facts["cpu"], "-display", "none",
+            "-monitor", "none", "-serial", "none",
+        )  # fmt: skip
+        made += [
+            Board(f"{facts['cpu']}, {compiler[0]}", facts["target"], compiler, run, gcc[:1],
+                  gcc=gcc, defines=defines)
+            for compiler in (gcc, clang)
+        ]  # fmt: skip
+    return made
+
+
+RISCV = ("clang-16", "--target=riscv64-linux-gnu")
+RISCV_NEEDS = ("riscv64-linux-gnu-gcc",)
+
+
+def riscv(vlen: int, march: str = "rv64gcv") -> Machine:
+    run = ("qemu-riscv64", "-cpu", f"rv64,v=true,vext_spec=v1.0,vlen={vlen}")
+    name = f"{march}, VLEN {vlen}, clang-16"
+    return Machine(name, "rvv", (*RISCV, f"-march={march}"), run, RISCV_NEEDS)
+
+
+NEON = Machine("aarch64, gcc", "neon", ("aarch64-linux-gnu-gcc",), ("qemu-aarch64",))
+MACHINES = [*boards(), riscv(128)]
+#: The same header with groups of other sizes; LSTMC_LONG=1 tests them too.
+MORE_MACHINES = [riscv(256, "rv64gcv_zvl256b")]
+
+
+# ------------------------------------------------------------------------------- instructions
+
+
+def count(
+    machine: Machine, directory: Path, program: Path, arguments: Sequence[object]
+) -> tuple[int, str]:
+    """Instructions from reset, or the first one of the process, to the end; and what it printed.
+
+    tests/tools/count_plugin.c counts. Each QEMU takes one version of plugins or two.
+    """
+    for api in range(1, 6):
+        plugin = directory / f"count{api}.so"
+        if not plugin.exists():
+            flags = [*WARNINGS, "-O2", "-shared", "-fPIC", f"-DAPI={api}"]
+            compile_c(plugin, [ROOT / "tests/tools/count_plugin.c"], flags)
+        command = machine.command(program, arguments, ["-plugin", str(plugin)])
+        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+        if "ould not load plugin" in result.stderr:
+            continue
+        found = re.search(r"instructions: (\d+)", result.stderr)
+        assert found and result.returncode == 0, (command, result.stderr[-2000:])
+        return int(found[1]), result.stdout
+    pytest.skip(f"{machine.run[0]} takes no such plugin")
