@@ -133,7 +133,8 @@ typedef struct lstmc_need {
 /* A layer in a session. */
 typedef struct lstmc_node {
     const struct lstmc_layer_ops *ops;
-    const void *prepared;      /* the layer's own record for running */
+    void
+        *prepared; /* the layer's own record for running; parts of a call share it, and only read */
     const lstmc_kernels *full; /* kernels for panels of full width */
     const lstmc_kernels *half; /* and for the half one at the end */
     float *state;              /* row after row */

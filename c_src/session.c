@@ -27,7 +27,9 @@ typedef struct port {
 
 struct lstmc_session {
     const lstmc_model *model;
-    port *ports; /* inputs, then outputs */
+    port *ports;        /* inputs, then outputs */
+    uint32_t scattered; /* 1 if one of them is */
+    uint32_t time; /* of the call that steps are set for, if its inputs had none of their own */
     lstmc_target target;
     lstmc_call call;
     lstmc_node *nodes;
@@ -268,6 +270,7 @@ static int lay_out(const lstmc_model *m, const lstmc_config *config, arena *a,
         p->clock = v.has_time ? v.clock : LSTMC_NONE;
         p->constant = v.has_time && v.clock == LSTMC_NONE ? (uint32_t)v.add : 0;
         p->scattered = (uint32_t)is_scattered(m, p->io);
+        s->scattered |= p->scattered;
         p->time_first = time_first(m, p->io);
     }
     s->ports = ports_at;
@@ -443,43 +446,70 @@ void lstmc_run_layers(lstmc_node *nodes, const lstmc_call *call) {
     lstmc_fp_leave(mode);
 }
 
+/* What the arrays of some ports ask for: 0 if they are dense and have the steps of the call, so that
+ * nothing changes but where they are; -1 if they can't be used. */
+static int look_at(const port *ports, const lstmc_array *arrays, uint32_t count, uint32_t *given) {
+    int special = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const lstmc_array *a = arrays + i;
+        const int strides = a->batch_stride || a->time_stride;
+        if (!a->data || (strides && ports[i].scattered)) return -1;
+        if (strides || a->all_rows || a->all_steps) special = 1;
+        *given |= a->time;
+    }
+    return special;
+}
+
+static void bind_all(lstmc_session *s, const port *ports, const lstmc_array *arrays, uint32_t count,
+                     int again) {
+    for (uint32_t i = 0; i < count; i++) {
+        const port *p = ports + i;
+        lstmc_view *view = s->call.views + p->value;
+        if (p->scattered) continue;
+        if (again) {
+            view->data = (float *)arrays[i].data;
+        } else {
+            *view = bind(p, arrays + i, s->call.batch, s->steps[p->value]);
+        }
+    }
+}
+
 int lstmc_run(lstmc_session *session, const lstmc_array *inputs, const lstmc_array *outputs,
               uint32_t batch, uint32_t time, const int32_t *lengths) {
     lstmc_session *s = session;
     if (!s || !inputs || !outputs || !batch || !time) return LSTMC_E_ARGUMENT;
     const lstmc_model *m = s->model;
-    const uint32_t io_count = m->input_count + m->output_count;
-    for (uint32_t i = 0; i < io_count; i++) {
-        const lstmc_array *array = i < m->input_count ? inputs + i : outputs + (i - m->input_count);
-        if (!array->data) return LSTMC_E_ARGUMENT;
-        if (s->ports[i].scattered && (array->batch_stride || array->time_stride)) {
-            return LSTMC_E_ARGUMENT;
-        }
+    const port *ins = s->ports, *outs = ins + m->input_count;
+    uint32_t given = 0, unused = 0;
+    const int in = look_at(ins, inputs, m->input_count, &given);
+    const int out = look_at(outs, outputs, m->output_count, &unused);
+    if (in < 0 || out < 0) return LSTMC_E_ARGUMENT;
+    if (batch > s->call.max_batch) return LSTMC_E_SHAPE;
+    const int plain = !(in | out) && !given;
+    const int again = plain && batch == s->call.batch && time == s->time;
+    if (!again) {
+        s->time = 0;
+        if (!set_steps(s, inputs, time)) return LSTMC_E_SHAPE;
+        s->call.batch = batch;
+        s->call.idle = s->call.max_batch - batch;
+        if (plain) s->time = time;
     }
-    if (batch > s->call.max_batch || !set_steps(s, inputs, time)) return LSTMC_E_SHAPE;
-    s->call.batch = batch;
-    s->call.idle = s->call.max_batch - batch;
     s->call.lengths = lengths;
-    for (uint32_t i = 0; i < io_count; i++) {
-        const lstmc_array *array = i < m->input_count ? inputs + i : outputs + (i - m->input_count);
-        const port *p = s->ports + i;
-        if (!p->scattered) {
-            s->call.views[p->value] = bind(p, array, batch, s->steps[p->value]);
-        } else if (i < m->input_count) {
-            copy_scattered(s, p, array, 0);
-        }
+    bind_all(s, ins, inputs, m->input_count, again);
+    bind_all(s, outs, outputs, m->output_count, again);
+    for (uint32_t i = 0; s->scattered && i < m->input_count; i++) {
+        if (ins[i].scattered) copy_scattered(s, ins + i, inputs + i, 0);
     }
     if (m->whole != LSTMC_NONE) lstmc_reset(s);
-    const int many = lstmc_rows_most(s->call.parallel, batch) > 1;
+    const int many = batch > 1 && lstmc_rows_most(s->call.parallel, batch) > 1;
     const uint32_t parts = many ? lstmc_rows_parts(&s->rows, &s->call, time) : 1;
     if (parts > 1) {
         lstmc_rows_run(&s->rows, &s->call, s->nodes, parts);
     } else {
         lstmc_run_layers(s->nodes, &s->call);
     }
-    for (uint32_t i = 0; i < m->output_count; i++) {
-        const port *p = s->ports + m->input_count + i;
-        if (p->scattered) copy_scattered(s, p, outputs + i, 1);
+    for (uint32_t i = 0; s->scattered && i < m->output_count; i++) {
+        if (outs[i].scattered) copy_scattered(s, outs + i, outputs + i, 1);
     }
     return LSTMC_OK;
 }

@@ -36,13 +36,12 @@ V_INLINE size_t lstm_valid(const lstmc_lstm_args *a, size_t unit) {
 
 /* --------------------------------------------------------------------------------------- row -- */
 
-/* The products of one row and as many vectors as cover the latency of fma, the first from `unit` on,
- * 4 accumulators each; then the cells. */
+/* The products of one row and as many vectors as cover the latency of fma, 4 accumulators each; then
+ * the cells. Vector u has the units from lane<u> on of the panel that starts with unit base<u>. */
 #define ROW_INIT(u, j) v_f32 a##u##j = v_load(init##u + (size_t)j * panel);
 #define ROW_STEP(u, j) a##u##j = v_fma(v_load(w##u + at + (size_t)j * panel), x, a##u##j);
 #define ROW_PLACE(u)                                                                               \
-    const size_t unit##u = unit + (size_t)u * V_WIDTH;                                             \
-    const size_t base##u = unit##u / panel * panel, lane##u = unit##u % panel;                     \
+    const size_t unit##u = base##u + lane##u;                                                      \
     const float *init##u = a->init + base##u * 4 + lane##u;
 #define ROW_SEGMENT(u) const float *w##u = s->w + base##u * 4 * s->k + lane##u;
 #define ROW_ALL(u) VECS_4(ROW_STEP, u)
@@ -50,41 +49,55 @@ V_INLINE size_t lstm_valid(const lstmc_lstm_args *a, size_t unit) {
 #define ROW_CELL(u)                                                                                \
     lstm_cell(a, plain, a##u##0, a##u##1, a##u##2, a##u##3, a->c + unit##u, a->h + unit##u,        \
               a->y ? a->y + unit##u : NULL, lstm_valid(a, unit##u));
-#define LSTM_ROW(N)                                                                                \
-    V_INLINE void lstm_row_##N(const lstmc_lstm_args *a, uint32_t plain, size_t unit) {            \
-        const size_t panel = a->panel;                                                             \
-        ROWS_##N(ROW_PLACE) ROWS_##N(ROW_START) for (int part = 0; part < 2; part++) {             \
-            const lstmc_segment *s = &a->segment[part];                                            \
-            ROWS_##N(ROW_SEGMENT) size_t at = 0;                                                   \
-            for (uint32_t k = 0; k < s->k; k++, at += 4 * panel) {                                 \
-                const v_f32 x = v_set1(s->v[k]);                                                   \
-                ROWS_##N(ROW_ALL)                                                                  \
-            }                                                                                      \
+#define ROW_BODY(N)                                                                                \
+    const size_t panel = a->panel;                                                                 \
+    ROWS_##N(ROW_PLACE) ROWS_##N(ROW_START) for (int part = 0; part < 2; part++) {                 \
+        const lstmc_segment *s = &a->segment[part];                                                \
+        ROWS_##N(ROW_SEGMENT) size_t at = 0;                                                       \
+        for (uint32_t k = 0; k < s->k; k++, at += 4 * panel) {                                     \
+            const v_f32 x = v_set1(s->v[k]);                                                       \
+            ROWS_##N(ROW_ALL)                                                                      \
         }                                                                                          \
-        ROWS_##N(ROW_CELL)                                                                         \
-    }
+    }                                                                                              \
+    ROWS_##N(ROW_CELL)
 
-LSTM_ROW(1)
+V_INLINE void lstm_row_1(const lstmc_lstm_args *a, uint32_t plain, size_t base0, size_t lane0) {
+    ROW_BODY(1)
+}
+
 #if V_ROW_VECTORS == 2
-LSTM_ROW(2)
+V_INLINE void lstm_row_2(const lstmc_lstm_args *a, uint32_t plain, size_t base0, size_t lane0,
+                         size_t base1, size_t lane1) {
+    ROW_BODY(2)
+}
 #endif
 
 /* Steps that alternate in direction find the weights read last still in the cache: with weights of
  * one and a half times the cache, half of the misses go. */
 V_INLINE void lstm_row_any(const lstmc_lstm_args *a, uint32_t plain) {
-    const size_t end = (size_t)a->panel * a->panels;
-    const size_t single = V_ROW_VECTORS == 2 && end % (2 * V_WIDTH) == 0 ? end : end - V_WIDTH;
-    if (a->backwards && single < end) lstm_row_1(a, plain, single);
+    const size_t panel = a->panel, end = panel * a->panels;
 #if V_ROW_VECTORS == 2
-    for (size_t i = 0; i < single; i += 2 * V_WIDTH) {
-        lstm_row_2(a, plain, a->backwards ? single - 2 * V_WIDTH - i : i);
-    }
-#else
-    for (size_t i = 0; i < single; i += V_WIDTH) {
-        lstm_row_1(a, plain, a->backwards ? single - V_WIDTH - i : i);
+    if (panel == V_WIDTH) { /* two panels at once */
+        const size_t rest = end % (2 * panel);
+        if (a->backwards && rest) lstm_row_1(a, plain, end - panel, 0);
+        for (size_t i = 0; i < end - rest; i += 2 * panel) {
+            const size_t base = a->backwards ? end - rest - 2 * panel - i : i;
+            lstm_row_2(a, plain, base, 0, base + panel, 0);
+        }
+        if (!a->backwards && rest) lstm_row_1(a, plain, end - panel, 0);
+        return;
     }
 #endif
-    if (!a->backwards && single < end) lstm_row_1(a, plain, single);
+    for (size_t i = 0; i < end; i += panel) {
+        const size_t base = a->backwards ? end - panel - i : i;
+        size_t lane = 0;
+#if V_ROW_VECTORS == 2
+        for (; lane + 2 * V_WIDTH <= panel; lane += 2 * V_WIDTH) {
+            lstm_row_2(a, plain, base, lane, base, lane + V_WIDTH);
+        }
+#endif
+        for (; lane < panel; lane += V_WIDTH) lstm_row_1(a, plain, base, lane);
+    }
 }
 
 static void lstm_row(const lstmc_lstm_args *a) {

@@ -3,6 +3,10 @@
 
 #include <string.h>
 
+/* With more weights than this, what a step reads first would be gone from a small L1 in the next: every
+ * other step goes backwards over the panels then, and finds the last ones still there. */
+#define TURNING_FLOATS 6144.0f
+
 static uint32_t panel_count(const lstmc_recurrent *m) {
     return m->full + (m->padded % m->panel != 0);
 }
@@ -81,6 +85,7 @@ void lstmc_fused_prepare(lstmc_recurrent *m) {
         a->segment[0].k = m->input;
         a->segment[1].w = m->hh + unit * 4 * m->units;
         a->segment[1].k = m->units;
+        a->init = m->bias ? m->bias + unit * 4 : NULL;
         a->gate = m->fn[0];
         a->candidate = m->fn[1];
         a->output = m->fn[2];
@@ -89,6 +94,9 @@ void lstmc_fused_prepare(lstmc_recurrent *m) {
         a->panels = i ? half : m->full;
         a->units = m->units - (uint32_t)unit;
     }
+    m->work = work_of(m, 1.0f, m->input + m->units);
+    m->turns = m->work > TURNING_FLOATS;
+    m->quick = m->bias && m->mask == LSTMC_NONE && m->h0 == LSTMC_NONE && m->c0 == LSTMC_NONE;
 }
 
 /* Panel i. init is that of all panels, for `batch` rows; 0: a bias, the same for all. */
@@ -221,9 +229,9 @@ uint32_t lstmc_fused_single(const lstmc_frame *r, uint32_t chunk) {
             first = lstmc_first_of(r, i, n);
             lstmc_fused_ahead(r, first, n);
         }
-        /* Every other step goes backwards over the panels: what was read last is in the cache. */
+        const uint32_t back = parity & m->turns;
         for (uint32_t n = 0; n < s.group_count; n++) {
-            group *p = &groups[parity ? s.group_count - 1 - n : n];
+            group *p = &groups[back ? s.group_count - 1 - n : n];
             if (chunk) {
                 p->args.segment[0].k = 0;
                 p->args.init = r->ahead + (size_t)(t - first) * 4 * m->padded + p->unit * 4;
@@ -232,10 +240,45 @@ uint32_t lstmc_fused_single(const lstmc_frame *r, uint32_t chunk) {
             p->args.segment[1].v = r->h[parity];
             p->args.h = r->h[1 - parity] + p->unit;
             if (r->y.data) p->args.y = r->y.data + t * r->y.time_stride + p->unit;
-            p->args.backwards = parity;
+            p->args.backwards = back;
             if (parts == 1) p->kernels->lstm_row(&p->args);
         }
         if (parts > 1) lstmc_for_parts(r->call, parts, single_part, &s);
     }
     return parity;
+}
+
+static inline void quick_panels(lstmc_lstm_args *a, const lstmc_kernels *kernels, size_t unit,
+                                float *c, float *h, float *y) {
+    if (!a->panels) return;
+    a->c = c + unit;
+    a->h = h + unit;
+    a->y = y ? y + unit : NULL;
+    kernels->lstm_row(a);
+}
+
+/* One step of a session's only row, as most streams take it, and nothing besides: with a small net the
+ * rest would take as long. 0, and nothing done, if the call or the layer asks for more. */
+int lstmc_fused_quick(lstmc_node *node, const lstmc_call *call) {
+    lstmc_recurrent *m = (lstmc_recurrent *)node->prepared;
+    if (!m->quick || call->max_batch != 1 || call->lengths || lstmc_steps(call, m->x) != 1 ||
+        (call->parallel && lstmc_parts(call, m->work, 2) != 1)) {
+        return 0;
+    }
+    const uint32_t parity = node->parity, back = parity & m->turns;
+    float *h = node->state + (parity ? 0 : m->room), *c = node->state + 2 * (size_t)m->room;
+    float *y = m->sequence == LSTMC_NONE ? NULL : call->views[m->sequence].data;
+    const size_t half = (size_t)m->full * m->panel;
+    for (uint32_t i = 0; i < 2; i++) {
+        m->args[i].segment[0].v = call->views[m->x].data;
+        m->args[i].segment[1].v = node->state + (parity ? m->room : 0);
+        m->args[i].backwards = back;
+    }
+    if (back) quick_panels(&m->args[1], node->half, half, c, h, y);
+    quick_panels(&m->args[0], node->full, 0, c, h, y);
+    if (!back) quick_panels(&m->args[1], node->half, half, c, h, y);
+    node->parity = 1 - parity;
+    if (m->h != LSTMC_NONE) memcpy(call->views[m->h].data, h, m->out * sizeof *h);
+    if (m->c != LSTMC_NONE) memcpy(call->views[m->c].data, c, m->units * sizeof *c);
+    return 1;
 }

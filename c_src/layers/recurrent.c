@@ -2,7 +2,8 @@
  *
  * Inputs: x, mask, h0, c0, the last three optional. Outputs: sequence, last h (and last c); each may
  * be none. State, row by row: two buffers for h, the one read and the one written, which change
- * places at every step, and one for c; each padded to whole panels. */
+ * places at every step, and one for c; each in whole panels of full width, so that no vector
+ * of a state lies in two lines of the cache. */
 #include "recurrent.h"
 
 #include <string.h>
@@ -80,6 +81,7 @@ void lstmc_recurrent_prepare(const lstmc_layer *l, const lstmc_cell *cell, uint3
     m->full = m->padded / ih.panel;
     m->out = out;
     m->out_padded = lstmc_padded(out, ih.panel);
+    m->room = lstmc_panel_count(out, ih.panel) * ih.panel;
     m->reverse = lstmc_param(l, first, 0);
     m->hold = lstmc_param(l, first + 1, 0);
     const uint32_t clip = lstmc_param(l, first + 2, 0);
@@ -144,12 +146,17 @@ static float row_work(const lstmc_recurrent *m, uint32_t k) {
     return (float)m->cell->gates * (float)m->units * (float)k;
 }
 
+/* Floats of c in a row's state. */
+static size_t room_of_c(const lstmc_recurrent *m) {
+    return (size_t)lstmc_panel_count(m->units, m->panel) * m->panel;
+}
+
 void lstmc_recurrent_plan(const lstmc_layer *l, uint32_t batch, uint32_t time, lstmc_need *need) {
     lstmc_recurrent prepared;
     const lstmc_recurrent *m = &prepared;
     lstmc_layer_find(l->code)->prepare(l, &prepared);
     time = most_steps(l->model, m, time);
-    const size_t states = 2 * (size_t)m->out_padded + (m->cell->states > 1 ? m->padded : 0);
+    const size_t states = 2 * (size_t)m->room + (m->cell->states > 1 ? room_of_c(m) : 0);
     const size_t buffers = m->fused ? 0 : (size_t)m->cell->buffers * m->padded;
     need->state = lstmc_size_mul(batch, states);
     need->scratch = lstmc_size_add(scratch_zeros(m), scratch_ahead(m, batch, time));
@@ -384,6 +391,7 @@ static void hand_on(const lstmc_frame *r, uint32_t id, const float *state, uint3
 void lstmc_recurrent_run(lstmc_node *node, const lstmc_call *call) {
     const lstmc_recurrent *m = (const lstmc_recurrent *)node->prepared;
     lstmc_frame r;
+    if (m->fused && lstmc_fused_quick(node, call)) return;
     r.m = m;
     r.node = node;
     r.call = call;
@@ -397,7 +405,7 @@ void lstmc_recurrent_run(lstmc_node *node, const lstmc_call *call) {
     /* Between short steps of one thread another falls asleep: then products ahead are not worth it. */
     const float work = (float)call->batch * row_work(m, m->input + m->out);
     r.split = lstmc_parts(call, work, m->padded) > 1;
-    if (!m->fused || call->batch > 1) { /* a small net's single step should not pay for this */
+    if (!m->fused || call->batch > 1) {
         const uint32_t most = most_steps(call->model, m, call->max_time);
         r.buffer = r.ahead + scratch_ahead(m, call->max_batch, most);
         r.part = r.buffer;
@@ -405,8 +413,8 @@ void lstmc_recurrent_run(lstmc_node *node, const lstmc_call *call) {
         r.part_floats = scratch_part(m, call->max_batch);
     }
     r.h[0] = node->state;
-    r.h[1] = node->state + m->out_padded;
-    r.c = node->state + 2 * (size_t)m->out_padded;
+    r.h[1] = node->state + m->room;
+    r.c = node->state + 2 * (size_t)m->room;
     r.state_stride = node->state_stride;
     r.x = call->views[m->x];
     if (m->sequence != LSTMC_NONE) {
@@ -447,7 +455,7 @@ static void start_at(const float *start, uint32_t features, float *state, size_t
 
 void lstmc_recurrent_reset(lstmc_node *node, uint32_t rows) {
     const lstmc_recurrent *m = (const lstmc_recurrent *)node->prepared;
-    float *c = node->state + 2 * (size_t)m->out_padded;
+    float *c = node->state + 2 * (size_t)m->room;
     start_at(m->start_h, m->out, node->state, node->state_stride, rows);
     start_at(m->start_c, m->units, c, node->state_stride, rows);
 }
@@ -456,6 +464,6 @@ void lstmc_recurrent_state(const lstmc_node *node, uint32_t index, lstmc_state_v
     const lstmc_recurrent *m = (const lstmc_recurrent *)node->prepared;
     view->name = index ? "c" : "h";
     view->features = index ? m->units : m->out;
-    view->data = node->state + (index ? 2 : node->parity) * (size_t)m->out_padded;
+    view->data = node->state + (index ? 2 : node->parity) * (size_t)m->room;
     view->stride = node->state_stride;
 }

@@ -32,6 +32,7 @@ typedef struct lstmc_recurrent {
     uint32_t input, panel;
     uint32_t units, padded, full;             /* padded units, panels of full width */
     uint32_t out, out_padded;                 /* the same for h: other numbers with a projection */
+    uint32_t room;                            /* floats from one buffer of h to the next */
     uint32_t fused;                           /* an LSTM without options: its own kernels */
     uint32_t plain;                           /* its functions are sigmoid, tanh, tanh */
     uint32_t reverse, hold;                   /* flags */
@@ -39,6 +40,9 @@ typedef struct lstmc_recurrent {
     uint32_t x, mask, h0, c0, sequence, h, c; /* value ids; h0 and c0 of computed ones only */
     const float *start_h, *start_c;           /* fixed initial states, or NULL */
     lstmc_lstm_args args[2]; /* fused: for panels of full width, for the half one */
+    float work;              /* fused: multiply-adds of a row and step */
+    uint32_t turns;          /* fused: every other step goes backwards over the panels */
+    uint32_t quick;          /* fused: lstmc_fused_quick may do it */
 } lstmc_recurrent;
 
 /* A call on its way. */
@@ -119,6 +123,7 @@ void lstmc_fused_prepare(lstmc_recurrent *m);
 void lstmc_fused_ahead(const lstmc_frame *r, uint32_t t0, uint32_t steps);
 void lstmc_fused_step(const lstmc_frame *r, uint32_t t, const float *ahead, uint32_t b0,
                       uint32_t b1);
+int lstmc_fused_quick(lstmc_node *node, const lstmc_call *call);
 uint32_t lstmc_fused_single(const lstmc_frame *r, uint32_t chunk);
 
 /* Where in time the i-th step is, and the first of the n steps from there on. */
