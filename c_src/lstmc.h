@@ -66,7 +66,8 @@ typedef enum lstmc_target {
     LSTMC_TARGET_NEON = 5,
     LSTMC_TARGET_HELIUM = 6, /* Cortex-M55 and its like */
     LSTMC_TARGET_RVV = 7,    /* RISC-V vectors 1.0 */
-    LSTMC_TARGET_COUNT = 8
+    LSTMC_TARGET_WASM = 8,   /* WebAssembly SIMD */
+    LSTMC_TARGET_COUNT = 9
 } lstmc_target;
 
 /* Whether this build has the target and this CPU runs it (0 or 1). */

@@ -1,10 +1,11 @@
 /* Build-time choices. Define any of these on the compiler's command line; all have a default.
  *
- * LSTMC_NO_SSE2, LSTMC_NO_AVX2, LSTMC_NO_AVX512, LSTMC_NO_NEON, LSTMC_NO_HELIUM, LSTMC_NO_RVV
+ * LSTMC_NO_SSE2, LSTMC_NO_AVX2, LSTMC_NO_AVX512, LSTMC_NO_NEON, LSTMC_NO_HELIUM, LSTMC_NO_RVV,
+ * LSTMC_NO_WASM
  *     Leave a target out. By default every target that the compiler can make for the architecture
  *     is compiled in, and the best one is chosen at run time. x86-64 and AArch64 need no compiler
- *     flag. Helium and RVV are compiled in, and then taken for granted, where the compiler is told
- *     that the CPU has them: -mcpu=cortex-m55, -march=rv64gcv.
+ *     flag. Helium, RVV and WASM are compiled in, and then taken for granted, where the compiler is
+ *     told that the CPU has them: -mcpu=cortex-m55, -march=rv64gcv, -msimd128.
  *
  * LSTMC_THREADS, LSTMC_NO_THREADS
  *     Whether sessions can use the threads of a host (lstmc_parallel). They can where there is an
@@ -67,6 +68,12 @@
 #define LSTMC_HAVE_RVV 0
 #endif
 
+#if defined(__wasm_simd128__) && !defined(LSTMC_NO_WASM)
+#define LSTMC_HAVE_WASM 1
+#else
+#define LSTMC_HAVE_WASM 0
+#endif
+
 /* The list of targets, the only one: X(NAME, name, 1 if compiled in) for each, in the order of
  * lstmc_target. The kernels of a target are lstmc_kernels_<name>. */
 #define LSTMC_TARGETS(X)                                                                           \
@@ -76,6 +83,7 @@
     X(AVX512, avx512, LSTMC_HAVE_AVX512)                                                           \
     X(NEON, neon, LSTMC_HAVE_NEON)                                                                 \
     X(HELIUM, helium, LSTMC_HAVE_HELIUM)                                                           \
-    X(RVV, rvv, LSTMC_HAVE_RVV)
+    X(RVV, rvv, LSTMC_HAVE_RVV)                                                                    \
+    X(WASM, wasm, LSTMC_HAVE_WASM)
 
 #endif

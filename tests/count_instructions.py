@@ -18,7 +18,7 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from emulated import MACHINES, MORE_MACHINES, NEON, PROGRAMS, Machine, count
+from emulated import MORE_MACHINES, NEON, PROGRAMS, QEMU_MACHINES, Machine, count
 from helpers import DATA, ROOT, lstm_graph
 
 from lstmc.model import from_graph
@@ -69,7 +69,7 @@ def page_table(tables: dict[str, Any]) -> str:
 def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         where = Path(directory)
-        machines = [*MACHINES, *MORE_MACHINES, NEON]
+        machines = [*QEMU_MACHINES, *MORE_MACHINES, NEON]
         tables = {machine.name: build_and_count(machine, where) for machine in machines}
     text = page_table(tables)
     print(text)

@@ -1,4 +1,4 @@
-"""Other CPUs under QEMU: how programs for them are compiled, linked and run.
+"""Other CPUs under QEMU, and WebAssembly: how programs for them are compiled, linked and run.
 
 A machine is a CPU with a compiler. QEMU gives its bits and the number of its instructions; cycles
 it doesn't know.
@@ -24,21 +24,23 @@ INCLUDE = ("-I", str(ROOT / "c_src/kernels"))
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
-    """``run`` is QEMU's command line, with the program still to come."""
+    """``run`` is the emulator's command line, with the program still to come; ``needs`` are other
+    commands and directories."""
 
     name: str
     target: str
     compiler: tuple[str, ...]
     run: tuple[str, ...]
     needs: tuple[str, ...] = ()
+    linking: tuple[str, ...] = ("-static",)
 
     def skip_without_tools(self) -> None:
         for tool in (self.compiler[0], self.run[0], *self.needs):
-            if shutil.which(tool) is None:
+            if shutil.which(tool) is None and not Path(tool).is_dir():
                 pytest.skip(f"no {tool} here")
 
     def link(self, output: Path, parts: Sequence[Path | str], flags: Sequence[str]) -> Path:
-        return compile_c(output, parts, [*flags, *INCLUDE, "-static"], self.compiler)
+        return compile_c(output, parts, [*flags, *INCLUDE, *self.linking], self.compiler)
 
     def objects(self, directory: Path, flags: Sequence[str]) -> list[Path]:
         return compile_objects(directory, CORE, flags, self.compiler)
@@ -118,7 +120,13 @@ def riscv(vlen: int, march: str = "rv64gcv") -> Machine:
 
 
 NEON = Machine("aarch64, gcc", "neon", ("aarch64-linux-gnu-gcc",), ("qemu-aarch64",))
-MACHINES = [*boards(), riscv(128)]
+WASM = Machine(
+    "wasm32, clang-16", "wasm", ("clang-16", "--target=wasm32-wasi", "-msimd128", "--sysroot=/usr"),
+    ("node", "--no-warnings", "--experimental-wasi-unstable-preview1", str(EMBEDDED / "wasi.mjs")),
+    ("/usr/include/wasm32-wasi", "wasm-ld-16"), (),
+)  # fmt: skip
+QEMU_MACHINES = [*boards(), riscv(128)]
+MACHINES = [*QEMU_MACHINES, WASM]
 #: The same header with groups of other sizes; LSTMC_LONG=1 tests them too.
 MORE_MACHINES = [riscv(256, "rv64gcv_zvl256b")]
 

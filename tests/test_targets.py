@@ -1,7 +1,6 @@
-"""Vector targets of other CPUs under QEMU: Helium on a Cortex-M55, RISC-V vectors. Each operation,
-each function and each model gives the bits that the host gives. Instructions are counted.
-
-test_c_core.py has NEON."""
+"""Vector targets of other machines: Helium on a Cortex-M55 and RISC-V vectors under QEMU,
+WebAssembly. Each operation, each function and each model gives the bits that the host gives.
+Instructions are counted. test_c_core.py has NEON."""
 
 import json
 import re
@@ -10,7 +9,7 @@ import subprocess
 import numpy as np
 import pytest
 from count_instructions import TABLE, TOLERANCE, count_steps
-from emulated import INCLUDE, MACHINES, MORE_MACHINES, NEON, PROGRAMS, riscv
+from emulated import INCLUDE, MACHINES, MORE_MACHINES, NEON, PROGRAMS, QEMU_MACHINES, WASM, riscv
 from helpers import DATA, LONG, WARNINGS, Net, compile_c, random_graph, random_inputs, run_program
 from sweeping import END, MIN, SIGN, bits_of
 from test_activations import CASES
@@ -24,6 +23,7 @@ from lstmc.model import Model
 STRICT = (*WARNINGS, "-Wvla", "-O2")
 CONTRACTING = ("-std=gnu99", "-O3", "-ffp-contract=fast")
 TESTED = [*MACHINES, *(MORE_MACHINES if LONG else [])]
+COUNTED = [*QEMU_MACHINES, *([*MORE_MACHINES, NEON] if LONG else [])]
 each_machine = pytest.mark.parametrize("machine", TESTED, ids=lambda m: m.name)
 
 
@@ -197,6 +197,8 @@ def test_models(build, samples, machine):
 @each_machine
 def test_the_callers_float_mode_changes_nothing(build, samples, machine):
     """Flushing of subnormals, rounding towards zero: undone by lstmc_run, and given back."""
+    if machine is WASM:
+        pytest.skip("WebAssembly has no modes")
     define = "-DHOSTILE_MODE"
     program = build.program("digest_main", machine, *STRICT, define, core=STRICT)
     names = ["small.lstmc", "wide7.lstmc", "v1_functions.lstmc", "random1.lstmc"]
@@ -274,6 +276,8 @@ def test_c_interface(build, machine):
 @each_machine
 def test_needs_no_library(build, machine):
     """Nothing but memcpy and its like, and what compilers call by themselves: no fmaf, no sqrtf."""
+    if machine is WASM:
+        pytest.skip("nm does not read WebAssembly")
     defined, undefined = set(), set()
     for path in build.objects(machine, *STRICT):
         for line in run_program(["nm", path]).stdout.splitlines():
@@ -287,7 +291,7 @@ def test_needs_no_library(build, machine):
 # --------------------------------------------------------------------------------- instructions
 
 
-@pytest.mark.parametrize("machine", [*TESTED, NEON], ids=lambda m: m.name)
+@pytest.mark.parametrize("machine", COUNTED, ids=lambda m: m.name)
 def test_instructions_a_step(build, machine, tmp_path, capsys):
     """As the committed table says, if it was made with this compiler; fewer than scalar always."""
     got = count_steps(machine, build.program("steps_main", machine, *STRICT), tmp_path)

@@ -213,6 +213,31 @@ static void check_tails(const float *a, const float *b) {
     }
 }
 
+/* Sums that a double rounds to a midpoint of two floats, which they are not: an odd multiple of 2^-24
+ * from 1 to 2, and next to nothing; half of the smallest subnormal but for a little, and a subnormal.
+ * Other lanes are ordinary. */
+static void check_fma(void) {
+    float a[V_WIDTH], b[V_WIDTH], c[V_WIDTH], y[V_WIDTH];
+    for (size_t i = 0; i < V_WIDTH; i++) {
+        const uint32_t kind = draw() % 3, sign = draw() & 0x80000000u;
+        a[i] = 1.0f + (float)(draw() % 1600u | 1u) * 0x1p-12f;
+        b[i] = 1.0f + (float)(draw() % 1600u | 1u) * 0x1p-12f;
+        c[i] = from_bits((draw() & 0x007fffffu) | (draw() % 40u + 30u) << 23 | sign);
+        if (kind == 1) {
+            a[i] = from_bits(to_bits(0x1p-75f) + draw() % 4u);
+            b[i] = from_bits(to_bits(0x1p-75f) - draw() % 4u);
+            c[i] = from_bits((draw() % 0x400000u) | sign);
+        } else if (kind == 2) {
+            c[i] = value();
+        }
+    }
+    run_fma(a, b, c, y);
+    for (size_t i = 0; i < V_WIDTH; i++) {
+        const float x[3] = {a[i], b[i], c[i]};
+        check("fma", x, y[i], fused(a[i], b[i], c[i]), 0);
+    }
+}
+
 /* Where their arguments are as vmath.h has them: 2^n by the low bits of t, a normal number above 0. */
 static void check_exponents(void) {
     float a[V_WIDTH], t[V_WIDTH], y[V_WIDTH];
@@ -244,6 +269,7 @@ int main(int argc, char **argv) {
         }
         check_tails(a, b);
         check_exponents();
+        check_fma();
     }
     printf("%lu checks, %lu failures\n", checks, failures);
     return failures != 0;

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* malloc's alignment, 16 on all 64-bit machines that we run on, is the least that arenas may have. */
-#if UINTPTR_MAX < 0xffffffffffffffffu
+/* malloc's alignment is the least that arenas may have: 16, but on Arm with newlib. */
+#ifdef __NEWLIB__
 #include <malloc.h>
 #define MALLOC(size) memalign(16, size)
 #else

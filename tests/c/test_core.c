@@ -559,16 +559,17 @@ static void test_tools(void) {
         fn.beta = 0.5f;
         for (size_t n = 0; n <= 37; n++) { /* every tail, nothing behind it touched */
             CHECK(!lstmc_map(LSTMC_TARGET_SCALAR, &fn, x, z, n));
+            const uint32_t want = lstmc_digest(0, z, n); /* whatever the payload of a NaN */
             for (int t = LSTMC_TARGET_SCALAR; t < LSTMC_TARGET_COUNT; t++) {
                 if (!lstmc_target_available((lstmc_target)t)) continue;
                 float *from = (float *)get_memory(n * sizeof(float)); /* exactly as long */
                 memcpy(from, x, n * sizeof *x);
                 memset(y, 0xa5, sizeof y);
                 CHECK(!lstmc_map((lstmc_target)t, &fn, from, y, n));
-                CHECK(!memcmp(y, z, n * sizeof *y));
+                CHECK(lstmc_digest(0, y, n) == want);
                 CHECK(untouched((unsigned char *)(y + n), (40 - n) * sizeof *y, 0xa5));
                 CHECK(!lstmc_map((lstmc_target)t, &fn, from, from, n)); /* in place */
-                CHECK(!memcmp(from, z, n * sizeof *y));
+                CHECK(lstmc_digest(0, from, n) == want);
                 free(from);
             }
         }

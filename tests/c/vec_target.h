@@ -37,6 +37,9 @@
 #elif defined(SWEEP_TARGET_HELIUM)
 #define SWEEP_TARGET "helium"
 #define SWEEP_VEC "vec_helium.h"
+#elif defined(SWEEP_TARGET_WASM)
+#define SWEEP_TARGET "wasm"
+#define SWEEP_VEC "vec_wasm.h"
 #elif defined(SWEEP_TARGET_RVV)
 #define SWEEP_TARGET "rvv"
 #define SWEEP_VEC "vec_rvv.h"
