@@ -9,7 +9,17 @@ import subprocess
 import numpy as np
 import pytest
 from count_instructions import TABLE, TOLERANCE, count_steps
-from emulated import INCLUDE, MACHINES, MORE_MACHINES, NEON, PROGRAMS, QEMU_MACHINES, WASM, riscv
+from emulated import (
+    INCLUDE,
+    MACHINES,
+    MORE_MACHINES,
+    NEON,
+    PROGRAMS,
+    QEMU_MACHINES,
+    WASM,
+    Machine,
+    riscv,
+)
 from helpers import DATA, LONG, WARNINGS, Net, compile_c, random_graph, random_inputs, run_program
 from sweeping import END, MIN, SIGN, bits_of
 from test_activations import CASES
@@ -25,6 +35,16 @@ CONTRACTING = ("-std=gnu99", "-O3", "-ffp-contract=fast")
 TESTED = [*MACHINES, *(MORE_MACHINES if LONG else [])]
 COUNTED = [*QEMU_MACHINES, *([*MORE_MACHINES, NEON] if LONG else [])]
 each_machine = pytest.mark.parametrize("machine", TESTED, ids=lambda m: m.name)
+
+
+def name_of(value):
+    return value.name if isinstance(value, Machine) else " ".join(value)
+
+
+# WebAssembly has no floating-point modes, and nm does not read it.
+each_real_machine = pytest.mark.parametrize(
+    "machine", [m for m in TESTED if m is not WASM], ids=lambda m: m.name
+)
 
 
 @pytest.fixture(scope="module")
@@ -194,11 +214,9 @@ def test_models(build, samples, machine):
     assert_digests(machine, program, samples, ["scalar", machine.target])
 
 
-@each_machine
+@each_real_machine
 def test_the_callers_float_mode_changes_nothing(build, samples, machine):
     """Flushing of subnormals, rounding towards zero: undone by lstmc_run, and given back."""
-    if machine is WASM:
-        pytest.skip("WebAssembly has no modes")
     define = "-DHOSTILE_MODE"
     program = build.program("digest_main", machine, *STRICT, define, core=STRICT)
     names = ["small.lstmc", "wide7.lstmc", "v1_functions.lstmc", "random1.lstmc"]
@@ -240,19 +258,18 @@ def test_what_a_flushing_unit_cannot_see(build, tmp_path, machine):
     assert got == {"scalar": want, machine.target: vector}
 
 
-@each_machine
-@pytest.mark.parametrize("flags", [CONTRACTING, ("-std=c99", "-Os")], ids=str)
+# LSTMC_LONG=1 tries the others.
+BUILDS = [(m, f) for m in (TESTED if LONG else MACHINES[:1]) for f in (CONTRACTING, ("-Os",))]
+
+
+@pytest.mark.parametrize(("machine", "flags"), BUILDS if LONG else BUILDS[:1], ids=name_of)
 def test_whatever_the_flags(build, samples, machine, flags):
-    if not LONG and (machine is not MACHINES[0] or flags is not CONTRACTING):
-        pytest.skip("LSTMC_LONG=1 runs all of them")
     program = build.program("digest_main", machine, *flags)
     assert_digests(machine, program, samples, ["scalar", machine.target])
 
 
-@each_machine
+@pytest.mark.parametrize("machine", TESTED if LONG else MACHINES[:1], ids=lambda m: m.name)
 def test_left_out(build, samples, machine):
-    if not LONG and machine is not MACHINES[0]:
-        pytest.skip("LSTMC_LONG=1 runs all of them")
     program = build.program("digest_main", machine, *STRICT, f"-DLSTMC_NO_{machine.target.upper()}")
     assert_digests(machine, program, samples, ["scalar"], ["v1_lstm.lstmc", "wide2.lstmc"])
 
@@ -273,11 +290,9 @@ def test_c_interface(build, machine):
     assert re.search(r"[1-9]\d{3,} checks, 0 failures", out)
 
 
-@each_machine
+@each_real_machine
 def test_needs_no_library(build, machine):
     """Nothing but memcpy and its like, and what compilers call by themselves: no fmaf, no sqrtf."""
-    if machine is WASM:
-        pytest.skip("nm does not read WebAssembly")
     defined, undefined = set(), set()
     for path in build.objects(machine, *STRICT):
         for line in run_program(["nm", path]).stdout.splitlines():

@@ -77,18 +77,6 @@ static void run_store_n(const float *a, const float *b, const float *c, float *y
 #define FLUSHES 0
 #endif
 
-static float from_bits(uint32_t bits) {
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
-static uint32_t to_bits(float x) {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
-
 static int tiny(double x) { return x > -0x1p-126 && x < 0x1p-126; }
 
 /* An operand of vector arithmetic. */

@@ -58,18 +58,6 @@ typedef struct {
     uint32_t input, output;
 } worst_case;
 
-static float from_bits(uint32_t bits) {
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
-static uint32_t to_bits(float x) {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
-
 /* |got - exact| in units of the last place of float32 at the exact value; 1e30 where a rule about
  * special values is broken. */
 static double ulp_error(float got, double exact) {

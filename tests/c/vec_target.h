@@ -1,5 +1,5 @@
 /* The vector operations of the target that -DSWEEP_TARGET_... names, scalar if none. Functions between
- * this and a second inclusion with VEC_TARGET_END defined are compiled for it. */
+ * this and a second inclusion with VEC_TARGET_END defined are compiled for it; then from_bits and to_bits. */
 #ifndef VEC_TARGET_END
 
 /* Before the target pragmas: GCC gives intrinsics the target they are first declared under, and
@@ -59,5 +59,17 @@
 #pragma GCC pop_options
 #endif
 #endif
+
+static float from_bits(uint32_t bits) {
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+static uint32_t to_bits(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
 
 #endif
