@@ -2,7 +2,9 @@
 
 Calls of two sessions of the same model alternate in one process; the ratio is the median over
 pairs (one thread / several: above 1 the several are faster), `best` that of the shortest times.
-Outputs must have the same bits. With --busy N other processes keep N CPUs busy meanwhile.
+Outputs must have the same bits. With --busy N other processes keep N CPUs busy meanwhile; then
+--block 0.3 is fairer: a system gives a thread that has just slept its CPU for some milliseconds,
+and shorter turns measure whose turn came after a sleep.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ CASES = [
 ]  # fmt: skip
 
 
-def measure(case: Case, threads: int, seconds: float, pause: float) -> tuple[float, ...]:
+def measure(
+    case: Case, threads: int, seconds: float, pause: float, block: float
+) -> tuple[float, ...]:
     rng = np.random.default_rng(1)
     graph = g.Graph(
         [g.Value("x", (g.BATCH, g.TIME, case.input_size))],
@@ -59,7 +63,7 @@ def measure(case: Case, threads: int, seconds: float, pause: float) -> tuple[flo
         run(i, 3)
     if ys[0].tobytes() != ys[1].tobytes():
         raise SystemExit(f"{case.name}: the two give different bits")
-    times = max(1, int(0.003 / run(0, 3)))
+    times = max(1, int(block / run(0, 3)))
     pairs = []
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(pairs) < 5:
@@ -76,6 +80,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=2.0, help="for each case (default 2)")
     parser.add_argument("--busy", type=int, default=0, help="processes that compute meanwhile")
     parser.add_argument("--pause", type=float, default=0.0, help="seconds between calls")
+    parser.add_argument("--block", type=float, default=0.003, help="seconds of each turn")
     parser.add_argument("--only", default="", help="cases whose name has this in it")
     args = parser.parse_args()
     lstmc.set_num_threads(args.threads)
@@ -88,7 +93,7 @@ def main() -> int:
             if args.only not in case.name:
                 continue
             one, several, ratio, low, high, best = measure(
-                case, args.threads, args.seconds, args.pause
+                case, args.threads, args.seconds, args.pause, args.block
             )
             times = f"{case.name:24}{one:10.1f}{several:10.1f}"
             print(f"{times}{ratio:8.2f}{low:9.2f} -{high:6.2f}{best:8.2f}")

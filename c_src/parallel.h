@@ -86,14 +86,17 @@ typedef struct lstmc_rows {
     float work;        /* multiply-adds of a row in max_time steps */
 } lstmc_rows;
 
-/* Rows of a part at least: fewer read the weights as often, for less. */
+/* Rows of a part at least: fewer read the weights as often, for less. With so many more there are two
+ * parts for each thread: one that has a CPU for itself then does more than one that has not. */
 #define LSTMC_PART_ROWS 4u
+#define LSTMC_PIECE_ROWS 12u
 
 /* Parts by rows of a session at most, and the scratch that they need, in floats. */
 static inline uint32_t lstmc_rows_most(const lstmc_parallel *parallel, uint32_t batch) {
     if (!LSTMC_CAN_SHARE || !parallel || parallel->threads < 2) return 1;
-    const uint32_t most = batch / LSTMC_PART_ROWS;
-    return most < 2 ? 1 : most < parallel->threads ? most : parallel->threads;
+    const uint32_t threads = parallel->threads, most = batch / LSTMC_PART_ROWS;
+    if (batch / LSTMC_PIECE_ROWS / LSTMC_PIECES >= threads) return threads * LSTMC_PIECES;
+    return most < 2 ? 1 : most < threads ? most : threads;
 }
 size_t lstmc_rows_scratch(const lstmc_model *m, const lstmc_parallel *parallel, uint32_t batch,
                           uint32_t time);

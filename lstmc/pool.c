@@ -279,12 +279,14 @@ static void finish(uint64_t start_time, uint32_t count) {
     const uint64_t since = now();
     uint64_t fair = count ? (since - start_time) / count : 0;
     if (fair < SPIN_NS) fair = SPIN_NS;
-    if (spin(finished, 0)) return;
-    pthread_mutex_lock(&pool.lock);
-    __atomic_store_n(&pool.waiting, 1, __ATOMIC_SEQ_CST);
-    while (!finished(0)) pthread_cond_wait(&pool.done, &pool.lock);
-    __atomic_store_n(&pool.waiting, 0, __ATOMIC_SEQ_CST);
-    pthread_mutex_unlock(&pool.lock);
+    if (!spin(finished, 0)) {
+        pthread_mutex_lock(&pool.lock);
+        __atomic_store_n(&pool.waiting, 1, __ATOMIC_SEQ_CST);
+        while (!finished(0)) pthread_cond_wait(&pool.done, &pool.lock);
+        __atomic_store_n(&pool.waiting, 0, __ATOMIC_SEQ_CST);
+        pthread_mutex_unlock(&pool.lock);
+    }
+    /* Where there are too few CPUs, this thread may have been stopped while it spun, too. */
     const uint64_t end = now(), waited = end - since;
     if (waited <= fair) return;
     const uint64_t rest = (waited - fair) * ALONE_TIMES;
