@@ -17,11 +17,12 @@ sources = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "c_src").rglob("*.c")
 headers = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "c_src").rglob("*.h"))
 
 if os.name == "nt":
-    flags = ["/O2", "/std:c11"]
+    flags, link = ["/O2", "/std:c11"], []
 else:
     # The SIMD targets choose their instructions in the source. What the limited API lacks would be
     # an implicit declaration, and crash.
     flags = ["-std=c99", "-O2", "-g0", "-Werror=implicit-function-declaration"]
+    flags, link = [*flags, "-pthread"], ["-pthread"]
 
 core = Extension(
     "lstmc._core",
@@ -30,6 +31,7 @@ core = Extension(
     depends=[*headers, "lstmc/pool.h"],
     define_macros=[("Py_LIMITED_API", hex(ABI))],
     extra_compile_args=flags,
+    extra_link_args=link,
     py_limited_api=True,
 )
 

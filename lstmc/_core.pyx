@@ -115,6 +115,7 @@ cdef extern from "lstmc.h" nogil:
 
 cdef extern from "pool.h" nogil:
     uint32_t LSTMC_POOL_MOST
+    bint LSTMC_POOL_WORKS
     void lstmc_pool_set_threads(uint32_t threads)
     void lstmc_pool_run(void *pool, uint32_t parts, void (*body)(void *, uint32_t) noexcept nogil,
                         void *argument) noexcept nogil
@@ -312,7 +313,7 @@ cdef class Session:
         self.parallel.run = lstmc_pool_run
         self.parallel.threads = threads
         self.parallel.grain = _grain
-        config.parallel = &self.parallel if threads > 1 else NULL
+        config.parallel = &self.parallel if threads > 1 and LSTMC_POOL_WORKS else NULL
         status = lstmc_arena_size(&size, &model.model, &config)
         if status == LSTMC_E_ARGUMENT:
             raise _errors.OutOfMemoryError(

@@ -11,7 +11,7 @@ static void run_alone(uint32_t parts, void (*body)(void *argument, uint32_t part
     for (uint32_t i = 0; i < parts; i++) body(argument, i);
 }
 
-#if defined(_WIN32)
+#if !LSTMC_POOL_WORKS
 
 void lstmc_pool_set_threads(uint32_t threads) { (void)threads; }
 

@@ -9,11 +9,18 @@
  * While one call is in the pool, others run their parts in their own thread. After fork, a child
  * begins with a pool of its own. Workers block all signals.
  *
- * On Windows there are no workers: nothing here could test them. Every call runs its parts itself. */
+ * On Windows there are no workers, since none could be tested yet: LSTMC_POOL_WORKS is 0, and
+ * lstmc_pool_run runs all parts itself. */
 #ifndef LSTMC_POOL_H
 #define LSTMC_POOL_H
 
 #include <stdint.h>
+
+#if defined(_WIN32)
+#define LSTMC_POOL_WORKS 0
+#else
+#define LSTMC_POOL_WORKS 1
+#endif
 
 /* Threads at most, the caller among them: the bits of a word that is changed in one piece. */
 #define LSTMC_POOL_MOST (8 * (uint32_t)sizeof(uintptr_t))

@@ -19,7 +19,8 @@ def set_num_threads(n: int | None) -> None:
     Results never depend on it. The default is the environment variable LSTMC_NUM_THREADS, or else
     the number of CPUs that this process may use (its affinity and its cgroup's quota). Small work
     stays on one thread whatever n is. May be called at any time: a lower number holds from the next
-    step on for whatever runs; a higher one for predict, and for streams made from now on.
+    step on for whatever runs; a higher one for predict, and for streams made from now on. On
+    Windows every call stays on one thread for now.
 
     Raises RangeError if n is no number from 0 to 32 (16 on 32-bit machines).
     """

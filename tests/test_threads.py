@@ -331,6 +331,28 @@ def test_the_interpreter_ends_while_threads_compute():
     assert run_python(EXIT) == "done\n"
 
 
+INTERRUPT = """
+import _thread, threading
+import numpy as np
+import lstmc
+from helpers import lstm_graph
+from lstmc.model import from_graph
+model = from_graph(lstm_graph(64, 256))
+x = np.zeros(model.graph.inputs[0].shape(64, 3000), np.float32)
+lstmc.set_num_threads(2)
+threading.Timer(0.3, _thread.interrupt_main).start()
+try:
+    model.predict(x)
+except KeyboardInterrupt:
+    print("interrupted")
+assert len(model.predict(x[:, :1])) == 3
+"""
+
+
+def test_ctrl_c_ends_a_long_call():
+    assert run_python(INTERRUPT) == "interrupted\n"
+
+
 ALIVE = """
 import lstmc
 from test_threads import digests, large
