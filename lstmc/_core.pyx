@@ -345,7 +345,7 @@ cdef class Session:
         # What goes parallel is longer than this: no thread holds the GIL while it waits for others.
         self.long_step = batch * (
             <double>model.blob.view.len + 16.0 * (self.single_in + self.single_out)
-        ) > 1e5
+        ) > 6e5
 
     def __dealloc__(self):
         free(self.memory)
@@ -413,10 +413,10 @@ cdef class Session:
         if before < self.bytes_in or 0 - before < self.bytes_out:
             return OVERLAP
         ax.data = x
-        ax.batch_stride = ax.time_stride = self.single_in
+        ax.batch_stride = ax.time_stride = 0
         ax.time = ax.all_rows = ax.all_steps = 0
         ay.data = y
-        ay.batch_stride = ay.time_stride = self.single_out
+        ay.batch_stride = ay.time_stride = 0
         ay.time = ay.all_rows = ay.all_steps = 0
         # A step takes less time than giving up the GIL and taking it back.
         self.busy = True

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import operator
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import _core
 from .errors import Error, RangeError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MOST = _core.MAX_THREADS
 _count = 0  # 0 until it is first needed
@@ -78,6 +81,8 @@ def _quota(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> int:
     A quota of a group further out holds too. In a container that sees only its own part of the
     tree the path named in /proc may be missing: then what is mounted is its own.
     """
+    from pathlib import Path  # not needed by who only imports lstmc
+
     quota = float(MOST)
     try:
         groups = Path(own).read_text().splitlines()

@@ -10,7 +10,14 @@ import pytest
 import lstmc
 
 # Beside numpy, what numpy.typing needs, and inspect: see lstmc/__init__.py.
-LOADED = {"__future__", "lstmc", "lstmc._core", "lstmc.errors", "lstmc.runtime"}
+LOADED = {
+    "__future__",
+    "lstmc",
+    "lstmc._core",
+    "lstmc.errors",
+    "lstmc.runtime",
+    "lstmc.threads",
+}
 
 
 def fresh(code: str) -> list[str]:
