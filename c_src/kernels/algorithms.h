@@ -63,12 +63,12 @@ V_INLINE size_t tile_height(size_t rows) {
 
 #include "pointwise.h"
 #include "matmul.h"
-#include "lstm_tiles.h"
+#include "fused.h"
 #include "cells.h"
 #include "steps.h"
 
 const lstmc_kernels LSTMC_KERNELS = {
-    LSTMC_TARGET_ID, V_WIDTH,  lstm_row,     lstm_rows, matmul,        lstm_cell_all,
-    gru_cell,        rnn_cell, map,          softmax,   affine,        layer_norm,
+    LSTMC_TARGET_ID, V_WIDTH,  lstm_row,     lstm_rows, gru_fused_row, gru_fused_rows, matmul,
+    lstm_cell_all,   gru_cell, rnn_cell,     map,       softmax,       affine,         layer_norm,
     combine,         reduce,   reduce_steps, divide,    softmax_steps, depthwise,
 };

@@ -16,32 +16,37 @@
 
 /* A product's part: k columns of weights, times the vectors v (row r at v + r * stride). */
 typedef struct lstmc_segment {
-    const float *w; /* of the first panel; the next is k * 4 * panel floats on */
+    const float *w; /* of the first panel; the next is k * gates * panel floats on */
     const float *v;
     size_t stride;
     uint32_t k;
 } lstmc_segment;
 
-/* LSTM steps: i f g o = init + segment 0 + segment 1, then
- * c = flush(fma(gate(f), c, gate(i) * candidate(g))), h = flush(gate(o) * output(c)). */
-typedef struct lstmc_lstm_args {
+/* Steps of an LSTM: i f g o = init + segment 0 + segment 1, then
+ * c = flush(fma(gate(f), c, gate(i) * candidate(g))), h = flush(gate(o) * output(c)).
+ * Steps of a GRU with reset_after: r z = init + segment 0 + segment 1, n = init + segment 0,
+ * q = more + segment 1, n = candidate(fma(gate(r), q, n)),
+ * h = flush(fma(gate(z), before, (1 - gate(z)) * n)). */
+typedef struct lstmc_step_args {
     lstmc_segment segment[2]; /* the input's product (k may be 0) and the recurrent one */
-    const float *init;        /* [row][4][panel]: a bias (stride 0) or products from before */
+    const float *init;        /* [row][gate][panel]: a bias (stride 0) or products from before */
     size_t init_stride;
-    float *part; /* lstm_rows only: rows * 4 * panel floats of scratch */
-    float *c;    /* [row][unit], padded to whole panels */
-    float *h;    /* likewise; must not overlap the vectors read */
+    const float *more;   /* GRU: [unit], the recurrent bias of n */
+    const float *before; /* GRU: [row][unit], what the recurrent product is of */
+    float *part;         /* several rows only: rows * 4 * panel floats of scratch */
+    float *c;            /* LSTM: [row][unit], padded to whole panels */
+    float *h;            /* likewise; must not overlap the vectors read */
     size_t state_stride;
     float *y; /* [row][unit], not padded, gets what h gets; or NULL */
     size_t y_stride;
     lstmc_fn gate, candidate, output; /* quick ones */
     uint32_t plain;                   /* 1 if these are sigmoid, tanh, tanh */
-    uint32_t rows;                    /* lstm_rows only */
+    uint32_t rows;                    /* lstm_rows, gru_rows only */
     uint32_t panel;                   /* its width */
-    uint32_t panels;                  /* lstm_row only: how many, all of this width */
+    uint32_t panels;                  /* lstm_row, gru_row only: how many, all of this width */
     uint32_t units;                   /* real units in all of them */
-    uint32_t backwards;               /* lstm_row only: take the last panel first */
-} lstmc_lstm_args;
+    uint32_t backwards;               /* lstm_row, gru_row only: take the last panel first */
+} lstmc_step_args;
 
 /* y[row][n] = fn(init[n] + sum over k of w[n][k] x[row][k]), for all panels of one width.
  * The panel width is any number of columns here: 4 * units for an LSTM's input product. */
@@ -148,8 +153,10 @@ typedef struct lstmc_depthwise_args {
 typedef struct lstmc_kernels {
     lstmc_target target;
     uint32_t width;                                 /* lanes: panels must be multiples of it */
-    void (*lstm_row)(const lstmc_lstm_args *args);  /* one row, several panels */
-    void (*lstm_rows)(const lstmc_lstm_args *args); /* several rows, one panel */
+    void (*lstm_row)(const lstmc_step_args *args);  /* one row, several panels */
+    void (*lstm_rows)(const lstmc_step_args *args); /* several rows, one panel */
+    void (*gru_row)(const lstmc_step_args *args);
+    void (*gru_rows)(const lstmc_step_args *args);
     void (*matmul)(const lstmc_matmul_args *args);
     void (*lstm_cell)(const lstmc_cell_args *args);
     void (*gru_cell)(const lstmc_cell_args *args);

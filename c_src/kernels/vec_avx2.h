@@ -17,7 +17,25 @@ static inline __m256i v_first(size_t n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 static inline v_f32 v_load_n(const float *p, size_t n) { return _mm256_maskload_ps(p, v_first(n)); }
-static inline void v_store_n(float *p, v_f32 a, size_t n) { _mm256_maskstore_ps(p, v_first(n), a); }
+/* Piece by piece: a masked store takes twelve cycles on AMD's CPUs. */
+static inline void v_store_n(float *p, v_f32 a, size_t n) {
+    __m128 rest = _mm256_castps256_ps128(a);
+    if (n >= 8) {
+        _mm256_storeu_ps(p, a);
+        return;
+    }
+    if (n & 4) {
+        _mm_storeu_ps(p, rest);
+        rest = _mm256_extractf128_ps(a, 1);
+        p += 4;
+    }
+    if (n & 2) {
+        _mm_storel_pi((__m64 *)(void *)p, rest);
+        rest = _mm_movehl_ps(rest, rest);
+        p += 2;
+    }
+    if (n & 1) _mm_store_ss(p, rest);
+}
 
 static inline v_f32 v_set1(float a) { return _mm256_set1_ps(a); }
 static inline v_f32 v_add(v_f32 a, v_f32 b) { return _mm256_add_ps(a, b); }

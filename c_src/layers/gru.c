@@ -77,6 +77,10 @@ static void prepare(const lstmc_layer *l, void *prepared) {
     (void)lstmc_fn_get(l->params + 3, &m->fn[1]);
     m->reset_after = l->params[6];
     m->recurrent_bias = lstmc_tensor_get(l, 3, &t) ? t.data : NULL;
+    m->fused = m->reset_after && m->clip == 0.0f && lstmc_fn_is_quick(&m->fn[0]) &&
+               lstmc_fn_is_quick(&m->fn[1]);
+    m->plain = m->fn[0].kind == LSTMC_FN_SIGMOID && m->fn[1].kind == LSTMC_FN_TANH;
+    lstmc_fused_prepare(m);
 }
 
 const lstmc_layer_ops lstmc_layer_gru = {

@@ -105,7 +105,7 @@ int lstmc_recurrent_whole(const lstmc_layer *l) {
 
 /* ------------------------------------------------------------------------------------- memory -- */
 
-/* Steps whose input products are computed ahead for that many rows. 0, in the fused LSTM only: none,
+/* Steps whose input products are computed ahead for that many rows. 0, in a fused cell only: none,
  * its step computes them. */
 static uint32_t steps_ahead(const lstmc_recurrent *m, uint32_t batch, uint32_t time) {
     if (time < 2 || batch > AHEAD_ROWS || (m->fused && m->input < AHEAD_INPUTS)) return !m->fused;
@@ -114,7 +114,7 @@ static uint32_t steps_ahead(const lstmc_recurrent *m, uint32_t batch, uint32_t t
 }
 
 /* Scratch holds, one after another: zeros where a bias is absent, products ahead, the cell's buffers,
- * and partial sums of the fused LSTM for each part of a step. */
+ * and sums of a fused cell for each part of a step. */
 static size_t scratch_zeros(const lstmc_recurrent *m) {
     const size_t row = (size_t)m->cell->gates * m->padded;
     if (m->bias && !m->hr && !(m->reset_after && !m->recurrent_bias)) return 0;

@@ -33,13 +33,13 @@ typedef struct lstmc_recurrent {
     uint32_t units, padded, full;             /* padded units, panels of full width */
     uint32_t out, out_padded;                 /* the same for h: other numbers with a projection */
     uint32_t room;                            /* floats from one buffer of h to the next */
-    uint32_t fused;                           /* an LSTM without options: its own kernels */
+    uint32_t fused;                           /* a cell without options: its own kernels */
     uint32_t plain;                           /* its functions are sigmoid, tanh, tanh */
     uint32_t reverse, hold;                   /* flags */
     uint32_t coupled, sees_old, reset_after;  /* flags of LSTM, of GRU */
     uint32_t x, mask, h0, c0, sequence, h, c; /* value ids; h0 and c0 of computed ones only */
     const float *start_h, *start_c;           /* fixed initial states, or NULL */
-    lstmc_lstm_args args[2]; /* fused: for panels of full width, for the half one */
+    lstmc_step_args args[2]; /* fused: for panels of full width, for the half one */
     float work;              /* fused: multiply-adds of a row and step */
     uint32_t turns;          /* fused: every other step goes backwards over the panels */
     uint32_t quick;          /* fused: lstmc_fused_quick may do it */
@@ -118,7 +118,7 @@ void lstmc_recurrent_state(const lstmc_node *node, uint32_t index, lstmc_state_v
 int lstmc_recurrent_whole(const lstmc_layer *l);
 void lstmc_recurrent_reset(lstmc_node *node, uint32_t rows);
 
-/* The fused LSTM (lstm_fused.c): input products ahead in its own order, steps of one row or more. */
+/* The fused cells (fused.c): input products ahead in its own order, steps of one row or more. */
 void lstmc_fused_prepare(lstmc_recurrent *m);
 void lstmc_fused_ahead(const lstmc_frame *r, uint32_t t0, uint32_t steps);
 void lstmc_fused_step(const lstmc_frame *r, uint32_t t, const float *ahead, uint32_t b0,

@@ -187,7 +187,9 @@ static uint32_t draw_panel(void) {
 }
 
 /* Enough for several blocks of k of every target. */
-static uint32_t draw_k(void) { return one_in(30) ? between(150, 900) : skewed(200); }
+static uint32_t draw_k(void) {
+    return one_in(60) ? between(900, 2500) : one_in(30) ? between(150, 900) : skewed(200);
+}
 
 /* The plain loops' arithmetic. One element goes through the scalar map, which sweep.c has proven. */
 static float plain_fma(float a, float b, float c) { return lstmc_soft_fmaf(a, b, c); }

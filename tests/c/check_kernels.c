@@ -21,21 +21,23 @@
 #define CHECK(name)                                                                                \
     { #name, draw_##name, call_##name, plain_##name }
 
-#define plain_lstm_row plain_lstm
-#define plain_lstm_rows plain_lstm
+#define plain_lstm_row plain_fused
+#define plain_lstm_rows plain_fused
+#define plain_gru_row plain_fused
+#define plain_gru_rows plain_fused
 
 static const check checks[] = {
-    CHECK(lstm_row),     CHECK(lstm_rows),  CHECK(matmul),        CHECK(lstm_cell),
-    CHECK(gru_cell),     CHECK(rnn_cell),   CHECK(map),           CHECK(softmax),
-    CHECK(affine),       CHECK(layer_norm), CHECK(combine),       CHECK(reduce),
-    CHECK(reduce_steps), CHECK(divide),     CHECK(softmax_steps), CHECK(depthwise),
+    CHECK(lstm_row),  CHECK(lstm_rows),     CHECK(gru_row),   CHECK(gru_rows), CHECK(matmul),
+    CHECK(lstm_cell), CHECK(gru_cell),      CHECK(rnn_cell),  CHECK(map),      CHECK(softmax),
+    CHECK(affine),    CHECK(layer_norm),    CHECK(combine),   CHECK(reduce),   CHECK(reduce_steps),
+    CHECK(divide),    CHECK(softmax_steps), CHECK(depthwise),
 };
 #define CHECKS (sizeof checks / sizeof *checks)
 
 /* A kernel that comes to the table must come here too. */
 typedef char every_kernel_is_checked[sizeof(lstmc_kernels) ==
                                              offsetof(lstmc_kernels, lstm_row) +
-                                                 CHECKS * sizeof(void (*)(const lstmc_lstm_args *))
+                                                 CHECKS * sizeof(void (*)(const lstmc_step_args *))
                                          ? 1
                                          : -1];
 

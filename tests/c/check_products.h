@@ -1,34 +1,38 @@
-/* Checks of the kernels that multiply: lstm_row, lstm_rows, matmul, depthwise. */
+/* Checks of the kernels that multiply: lstm_row and its like, matmul, depthwise. */
 #ifndef CHECK_PRODUCTS_H
 #define CHECK_PRODUCTS_H
 
 #include "check.h"
 
-/* ---------------------------------------------------------------------------------------- LSTM -- */
+/* ------------------------------------------------------------------------------------- LSTM and GRU -- */
 
 static struct {
-    lstmc_lstm_args args;
-    buffer *w[2], *v[2], *init, *c, *h, *y, *part;
-} lstm;
+    lstmc_step_args args;
+    uint32_t gates; /* 4: LSTM, 3: GRU */
+    buffer *w[2], *v[2], *init, *more, *before, *c, *h, *y, *part;
+} fused;
 
-static lstmc_lstm_args lstm_args(int copy) {
-    lstmc_lstm_args a = lstm.args;
+static lstmc_step_args fused_args(int copy) {
+    lstmc_step_args a = fused.args;
     for (int i = 0; i < 2; i++) {
-        a.segment[i].w = copy_of(lstm.w[i], copy);
-        a.segment[i].v = copy_of(lstm.v[i], copy);
+        a.segment[i].w = copy_of(fused.w[i], copy);
+        a.segment[i].v = copy_of(fused.v[i], copy);
     }
-    a.init = copy_of(lstm.init, copy);
-    a.c = copy_of(lstm.c, copy);
-    a.h = copy_of(lstm.h, copy);
-    a.y = copy_of(lstm.y, copy);
-    a.part = copy_of(lstm.part, copy);
+    a.init = copy_of(fused.init, copy);
+    a.more = copy_of(fused.more, copy);
+    a.before = copy_of(fused.before, copy);
+    a.c = copy_of(fused.c, copy);
+    a.h = copy_of(fused.h, copy);
+    a.y = copy_of(fused.y, copy);
+    a.part = copy_of(fused.part, copy);
     return a;
 }
 
-static uint32_t draw_lstm(uint32_t rows, uint32_t panels, int init_rows) {
-    static const char *const names[4] = {"weight_ih", "weight_hh", "x", "h before"};
-    lstmc_lstm_args *a = &lstm.args;
-    memset(&lstm, 0, sizeof lstm);
+static uint32_t draw_fused(uint32_t gates, uint32_t rows, uint32_t panels, int init_rows) {
+    static const char *const names[4] = {"weight_ih", "weight_hh", "x", "v"};
+    lstmc_step_args *a = &fused.args;
+    memset(&fused, 0, sizeof fused);
+    fused.gates = gates;
     const uint32_t panel = draw_panel(), padded = panel * panels;
     a->panel = panel;
     a->panels = panels;
@@ -39,18 +43,23 @@ static uint32_t draw_lstm(uint32_t rows, uint32_t panels, int init_rows) {
     for (int i = 0; i < 2; i++) {
         lstmc_segment *s = &a->segment[i];
         s->k = one_in(4) ? 0 : draw_k();
-        while ((size_t)s->k * 4 * padded > LARGEST) s->k /= 2;
+        while ((size_t)s->k * gates * padded > LARGEST) s->k /= 2;
         s->stride = s->k + (one_in(2) ? 0 : below(20));
-        lstm.w[i] = draw_buffer(names[i], (size_t)s->k * 4 * padded);
-        lstm.v[i] = draw_buffer(names[2 + i], (rows - 1) * s->stride + s->k);
+        fused.w[i] = draw_buffer(names[i], (size_t)s->k * gates * padded);
+        fused.v[i] = draw_buffer(names[2 + i], (rows - 1) * s->stride + s->k);
     }
     a->state_stride = padded + (one_in(2) ? 0 : below(20));
     a->y_stride = real + (one_in(2) ? 0 : below(20));
-    a->init_stride = init_rows ? 4 * padded + (one_in(2) ? 0 : below(20)) : 0;
-    lstm.init = draw_buffer("init", (rows - 1) * a->init_stride + 4 * padded);
-    lstm.c = draw_buffer("c", (rows - 1) * a->state_stride + padded);
-    lstm.h = draw_buffer("h", (rows - 1) * a->state_stride + padded);
-    if (!one_in(3)) lstm.y = draw_buffer("y", (rows - 1) * a->y_stride + real);
+    a->init_stride = init_rows ? gates * padded + (one_in(2) ? 0 : below(20)) : 0;
+    fused.init = draw_buffer("init", (rows - 1) * a->init_stride + gates * padded);
+    if (gates == 4) {
+        fused.c = draw_buffer("c", (rows - 1) * a->state_stride + padded);
+    } else {
+        fused.more = draw_buffer("more", padded);
+        fused.before = draw_buffer("before", (rows - 1) * a->state_stride + padded);
+    }
+    fused.h = draw_buffer("h", (rows - 1) * a->state_stride + padded);
+    if (!one_in(3)) fused.y = draw_buffer("y", (rows - 1) * a->y_stride + real);
     a->plain = below(2);
     a->gate = draw_fn(1);
     a->candidate = draw_fn(1);
@@ -66,47 +75,74 @@ static uint32_t draw_lstm(uint32_t rows, uint32_t panels, int init_rows) {
     return panel;
 }
 
-static uint32_t draw_lstm_row(void) { return draw_lstm(1, between(1, 5), 0); }
-
-static uint32_t draw_lstm_rows(void) {
+static uint32_t draw_fused_rows(uint32_t gates) {
     const uint32_t rows = one_in(6) ? between(1, 40) : between(1, 14);
-    const uint32_t panel = draw_lstm(rows, 1, one_in(2));
-    lstm.part = draw_buffer("part", (size_t)rows * 4 * panel);
-    lstm.part->scratch = 1;
+    const uint32_t panel = draw_fused(gates, rows, 1, one_in(2));
+    fused.part = draw_buffer("part", (size_t)rows * 4 * panel);
+    fused.part->scratch = 1;
     return panel;
 }
 
-static void call_lstm_row(const lstmc_kernels *kernels, int copy) {
-    const lstmc_lstm_args a = lstm_args(copy);
-    kernels->lstm_row(&a);
+static uint32_t draw_lstm_row(void) { return draw_fused(4, 1, between(1, 5), 0); }
+static uint32_t draw_gru_row(void) { return draw_fused(3, 1, between(1, 5), 0); }
+static uint32_t draw_lstm_rows(void) { return draw_fused_rows(4); }
+static uint32_t draw_gru_rows(void) { return draw_fused_rows(3); }
+
+#define CALL_FUSED(name)                                                                           \
+    static void call_##name(const lstmc_kernels *kernels, int copy) {                              \
+        const lstmc_step_args a = fused_args(copy);                                                \
+        kernels->name(&a);                                                                         \
+    }
+CALL_FUSED(lstm_row)
+CALL_FUSED(lstm_rows)
+CALL_FUSED(gru_row)
+CALL_FUSED(gru_rows)
+
+/* The sum of a gate goes on from `start` over the segments [first, last). */
+static float plain_chain(const lstmc_step_args *a, size_t unit, size_t row, size_t gate,
+                         float start, int first, int last) {
+    const size_t panel = a->panel, base = unit / panel * panel * fused.gates;
+    for (int i = first; i < last; i++) {
+        const lstmc_segment *s = &a->segment[i];
+        const float *w = s->w + base * s->k + gate * panel + unit % panel;
+        for (size_t k = 0; k < s->k; k++) {
+            start = plain_fma(w[k * fused.gates * panel], s->v[row * s->stride + k], start);
+        }
+    }
+    return start;
 }
 
-static void call_lstm_rows(const lstmc_kernels *kernels, int copy) {
-    const lstmc_lstm_args a = lstm_args(copy);
-    kernels->lstm_rows(&a);
+static float plain_lstm_unit(const lstmc_step_args *a, size_t row, size_t unit, const float *p) {
+    float *c = a->c + row * a->state_stride + unit;
+    const float in = plain_fn(&a->gate, p[0]) * plain_fn(&a->candidate, p[2]);
+    *c = plain_flush(plain_fma(plain_fn(&a->gate, p[1]), *c, in));
+    return plain_flush(plain_fn(&a->gate, p[3]) * plain_fn(&a->output, *c));
 }
 
-static void plain_lstm(int copy) {
-    const lstmc_lstm_args a = lstm_args(copy);
-    const size_t panel = a.panel;
+/* p is r z n, q the part of n that h is in */
+static float plain_gru_unit(const lstmc_step_args *a, size_t row, size_t unit, const float *p,
+                            float q) {
+    const float r = plain_fn(&a->gate, p[0]), z = plain_fn(&a->gate, p[1]);
+    const float n = plain_fn(&a->candidate, plain_fma(r, q, p[2]));
+    const float rest = (1.0f - z) * n;
+    return plain_flush(plain_fma(z, a->before[row * a->state_stride + unit], rest));
+}
+
+static void plain_fused(int copy) {
+    const lstmc_step_args a = fused_args(copy);
+    const size_t panel = a.panel, gates = fused.gates;
     for (size_t row = 0; row < a.rows; row++) {
         for (size_t unit = 0; unit < panel * a.panels; unit++) {
-            const size_t first = unit / panel * panel, lane = unit % panel;
-            float p[4];
-            for (size_t gate = 0; gate < 4; gate++) {
-                p[gate] = a.init[row * a.init_stride + first * 4 + gate * panel + lane];
-                for (int i = 0; i < 2; i++) {
-                    const lstmc_segment *s = &a.segment[i];
-                    const float *w = s->w + first * 4 * s->k + gate * panel + lane;
-                    for (size_t k = 0; k < s->k; k++) {
-                        p[gate] = plain_fma(w[k * 4 * panel], s->v[row * s->stride + k], p[gate]);
-                    }
-                }
+            float p[4], q = 0.0f, h;
+            for (size_t gate = 0; gate < gates; gate++) {
+                p[gate] = a.init[row * a.init_stride + unit / panel * panel * gates + gate * panel +
+                                 unit % panel];
+                p[gate] =
+                    plain_chain(&a, unit, row, gate, p[gate], 0, gates == 3 && gate == 2 ? 1 : 2);
             }
-            float *c = a.c + row * a.state_stride + unit;
-            const float in = plain_fn(&a.gate, p[0]) * plain_fn(&a.candidate, p[2]);
-            *c = plain_flush(plain_fma(plain_fn(&a.gate, p[1]), *c, in));
-            const float h = plain_flush(plain_fn(&a.gate, p[3]) * plain_fn(&a.output, *c));
+            if (gates == 3) q = plain_chain(&a, unit, row, 2, a.more[unit], 1, 2);
+            h = gates == 4 ? plain_lstm_unit(&a, row, unit, p)
+                           : plain_gru_unit(&a, row, unit, p, q);
             a.h[row * a.state_stride + unit] = h;
             if (a.y && unit < a.units) a.y[row * a.y_stride + unit] = h;
         }

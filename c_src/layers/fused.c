@@ -1,4 +1,4 @@
-/* The LSTM without options, where speed counts: each panel's products and its cell in one kernel. */
+/* LSTM and GRU without options, where speed counts: each panel's products and its cell in one kernel. */
 #include "recurrent.h"
 
 #include <string.h>
@@ -13,7 +13,22 @@ static uint32_t panel_count(const lstmc_recurrent *m) {
 
 /* Multiply-adds of all panels in a product with k columns. */
 static float work_of(const lstmc_recurrent *m, float rows, uint32_t k) {
-    return rows * 4.0f * (float)m->padded * (float)k;
+    return rows * (float)m->cell->gates * (float)m->padded * (float)k;
+}
+
+/* Where the last sum of a GRU starts from; unused by an LSTM. */
+static const float *more_of(const lstmc_frame *r) {
+    return r->m->recurrent_bias ? r->m->recurrent_bias : r->zeros;
+}
+
+static inline void run_row(const lstmc_recurrent *m, const lstmc_kernels *kernels,
+                           const lstmc_step_args *args) {
+    (m->cell->gates == 4 ? kernels->lstm_row : kernels->gru_row)(args);
+}
+
+static inline void run_rows(const lstmc_recurrent *m, const lstmc_kernels *kernels,
+                            const lstmc_step_args *args) {
+    (m->cell->gates == 4 ? kernels->lstm_rows : kernels->gru_rows)(args);
 }
 
 /* Panels in parts. */
@@ -21,7 +36,7 @@ typedef struct shared {
     const lstmc_frame *r;
     uint32_t panels, parts;
     uint32_t t0, steps;          /* of the products ahead */
-    const lstmc_lstm_args *args; /* of a step of several rows */
+    const lstmc_step_args *args; /* of a step of several rows */
     const float *ahead;          /* its products, or NULL */
     uint32_t b0;                 /* and its first row */
     const struct group *groups;  /* of a step of one row */
@@ -37,23 +52,23 @@ static void part_range(const shared *s, uint32_t part, uint32_t *start, uint32_t
 static void ahead_panels(const lstmc_frame *r, uint32_t t0, uint32_t steps, uint32_t start,
                          uint32_t end) {
     const lstmc_recurrent *m = r->m;
-    const uint32_t batch = r->call->batch;
+    const uint32_t batch = r->call->batch, gates = m->cell->gates;
     for (uint32_t i = start; i < end; i++) {
         const size_t unit = (size_t)i * m->panel;
         const uint32_t width = lstmc_width_of(m, i);
         lstmc_matmul_args a;
         memset(&a, 0, sizeof a);
-        a.w = m->ih + unit * 4 * m->input;
-        a.init = r->bias + unit * 4;
+        a.w = m->ih + unit * gates * m->input;
+        a.init = r->bias + unit * gates;
         a.k = m->input;
-        a.panel = a.columns = 4 * width;
+        a.panel = a.columns = gates * width;
         a.raw = 1;
         a.rows = steps;
         a.x_stride = r->x.time_stride;
-        a.y_stride = (size_t)4 * m->padded * batch;
+        a.y_stride = (size_t)gates * m->padded * batch;
         for (uint32_t b = 0; b < batch; b++) {
             a.x = r->x.data + b * r->x.batch_stride + t0 * r->x.time_stride;
-            a.y = r->ahead + unit * 4 * batch + (size_t)b * 4 * width;
+            a.y = r->ahead + (unit * batch + (size_t)b * width) * gates;
             lstmc_kernels_of(r, i)->matmul(&a);
         }
     }
@@ -76,16 +91,17 @@ void lstmc_fused_ahead(const lstmc_frame *r, uint32_t t0, uint32_t steps) {
 
 /* What is the same in all steps: of the panels of full width, or of the half one. */
 void lstmc_fused_prepare(lstmc_recurrent *m) {
-    const uint32_t half = m->padded % m->panel != 0;
+    const uint32_t half = m->padded % m->panel != 0, gates = m->cell->gates;
     for (uint32_t i = 0; i < 2; i++) {
-        lstmc_lstm_args *a = &m->args[i];
+        lstmc_step_args *a = &m->args[i];
         const size_t unit = i ? (size_t)m->full * m->panel : 0;
         memset(a, 0, sizeof *a);
-        a->segment[0].w = m->ih + unit * 4 * m->input;
+        a->segment[0].w = m->ih + unit * gates * m->input;
         a->segment[0].k = m->input;
-        a->segment[1].w = m->hh + unit * 4 * m->units;
+        a->segment[1].w = m->hh + unit * gates * m->units;
         a->segment[1].k = m->units;
-        a->init = m->bias ? m->bias + unit * 4 : NULL;
+        a->init = m->bias ? m->bias + unit * gates : NULL;
+        a->more = m->recurrent_bias ? m->recurrent_bias + unit : NULL;
         a->gate = m->fn[0];
         a->candidate = m->fn[1];
         a->output = m->fn[2];
@@ -96,43 +112,46 @@ void lstmc_fused_prepare(lstmc_recurrent *m) {
     }
     m->work = work_of(m, 1.0f, m->input + m->units);
     m->turns = m->work > TURNING_FLOATS;
-    m->quick = m->bias && m->mask == LSTMC_NONE && m->h0 == LSTMC_NONE && m->c0 == LSTMC_NONE;
+    m->quick = m->bias && (gates == 4 || m->recurrent_bias) && m->mask == LSTMC_NONE &&
+               m->h0 == LSTMC_NONE && m->c0 == LSTMC_NONE;
 }
 
 /* Panel i. init is that of all panels, for `batch` rows; 0: a bias, the same for all. */
-static void step_panel(const lstmc_frame *r, const lstmc_lstm_args *a, uint32_t i,
+static void step_panel(const lstmc_frame *r, const lstmc_step_args *a, uint32_t i,
                        const float *init, uint32_t batch) {
     const lstmc_recurrent *m = r->m;
-    const size_t unit = (size_t)i * m->panel;
-    lstmc_lstm_args now = *a;
+    const size_t unit = (size_t)i * m->panel, gates = m->cell->gates;
+    lstmc_step_args now = *a;
     now.panel = lstmc_width_of(m, i);
     now.panels = 1;
     now.units = m->units - (uint32_t)unit;
-    now.segment[0].w = m->ih + unit * 4 * m->input;
-    now.segment[1].w = m->hh + unit * 4 * m->units;
-    now.init_stride = batch ? (size_t)4 * now.panel : 0;
-    now.init = init + (batch ? unit * 4 * batch : unit * 4);
+    now.segment[0].w = m->ih + unit * gates * m->input;
+    now.segment[1].w = m->hh + unit * gates * m->units;
+    now.init_stride = batch ? gates * now.panel : 0;
+    now.init = init + (batch ? unit * gates * batch : unit * gates);
+    now.more = more_of(r) + unit;
+    now.before += unit;
     now.c += unit;
     now.h += unit;
     if (now.y) now.y += unit;
     if (now.rows == 1) {
-        lstmc_kernels_of(r, i)->lstm_row(&now);
+        run_row(m, lstmc_kernels_of(r, i), &now);
     } else {
-        lstmc_kernels_of(r, i)->lstm_rows(&now);
+        run_rows(m, lstmc_kernels_of(r, i), &now);
     }
 }
 
 static void step_part(void *argument, uint32_t part) {
     const shared *s = (const shared *)argument;
     const lstmc_frame *r = s->r;
-    lstmc_lstm_args a = *s->args;
+    lstmc_step_args a = *s->args;
     uint32_t start, end;
     part_range(s, part, &start, &end);
     a.part = r->part + part * r->part_floats;
     for (uint32_t n = start; n < end; n++) {
         const uint32_t i = r->parity ? end - 1 - (n - start) : n;
         const float *init = r->bias;
-        if (s->ahead) init = s->ahead + (size_t)s->b0 * 4 * lstmc_width_of(r->m, i);
+        if (s->ahead) init = s->ahead + (size_t)s->b0 * r->m->cell->gates * lstmc_width_of(r->m, i);
         step_panel(r, &a, i, init, s->ahead ? r->call->batch : 0);
     }
 }
@@ -144,13 +163,14 @@ void lstmc_fused_step(const lstmc_frame *r, uint32_t t, const float *ahead, uint
     const uint32_t parity = r->parity;
     const uint32_t rows = b1 - b0;
     const size_t first = b0 * r->state_stride;
-    lstmc_lstm_args a = m->args[0];
+    lstmc_step_args a = m->args[0];
     if (ahead) a.segment[0].k = 0;
     a.segment[1].stride = a.state_stride = r->state_stride;
     a.segment[0].v = r->x.data + b0 * r->x.batch_stride + t * r->x.time_stride;
     a.segment[0].stride = r->x.batch_stride;
     a.segment[1].v = r->h[parity] + first;
     a.part = r->part;
+    a.before = a.segment[1].v;
     a.c = r->c + first;
     a.h = r->h[1 - parity] + first;
     a.y = lstmc_output_at(r, t, b0);
@@ -165,7 +185,7 @@ void lstmc_fused_step(const lstmc_frame *r, uint32_t t, const float *ahead, uint
 
 /* Panels of one width, the first and how many; where they take their part of all arrays. */
 typedef struct group {
-    lstmc_lstm_args args;
+    lstmc_step_args args;
     const lstmc_kernels *kernels;
     size_t unit;
     uint32_t first;
@@ -181,7 +201,8 @@ static uint32_t set_groups(const lstmc_frame *r, group *groups) {
         p->kernels = i ? r->node->half : r->node->full;
         p->first = i ? m->full : 0;
         p->unit = (size_t)p->first * m->panel;
-        p->args.init = r->bias + p->unit * 4;
+        p->args.init = r->bias + p->unit * m->cell->gates;
+        p->args.more = more_of(r) + p->unit;
         p->args.c = r->c + p->unit;
     }
     return count;
@@ -198,17 +219,19 @@ static void single_part(void *argument, uint32_t part) {
         const uint32_t last = p->first + p->args.panels;
         const uint32_t from = start > p->first ? start : p->first, to = end < last ? end : last;
         if (from >= to) continue;
-        lstmc_lstm_args a = p->args;
+        lstmc_step_args a = p->args;
         const size_t unit = (size_t)(from - p->first) * m->panel;
-        a.segment[0].w += unit * 4 * m->input;
-        a.segment[1].w += unit * 4 * m->units;
-        a.init += unit * 4;
+        a.segment[0].w += unit * m->cell->gates * m->input;
+        a.segment[1].w += unit * m->cell->gates * m->units;
+        a.init += unit * m->cell->gates;
+        a.more += unit;
+        a.before += unit;
         a.c += unit;
         a.h += unit;
         if (a.y) a.y += unit;
         a.panels = to - from;
         a.units -= (uint32_t)unit;
-        p->kernels->lstm_row(&a);
+        run_row(m, p->kernels, &a);
     }
 }
 
@@ -234,27 +257,31 @@ uint32_t lstmc_fused_single(const lstmc_frame *r, uint32_t chunk) {
             group *p = &groups[back ? s.group_count - 1 - n : n];
             if (chunk) {
                 p->args.segment[0].k = 0;
-                p->args.init = r->ahead + (size_t)(t - first) * 4 * m->padded + p->unit * 4;
+                p->args.init =
+                    r->ahead + ((size_t)(t - first) * m->padded + p->unit) * m->cell->gates;
             }
             p->args.segment[0].v = r->x.data + t * r->x.time_stride;
             p->args.segment[1].v = r->h[parity];
+            p->args.before = r->h[parity] + p->unit;
             p->args.h = r->h[1 - parity] + p->unit;
             if (r->y.data) p->args.y = r->y.data + t * r->y.time_stride + p->unit;
             p->args.backwards = back;
-            if (parts == 1) p->kernels->lstm_row(&p->args);
+            if (parts == 1) run_row(m, p->kernels, &p->args);
         }
         if (parts > 1) lstmc_for_parts(r->call, parts, single_part, &s);
     }
     return parity;
 }
 
-static inline void quick_panels(lstmc_lstm_args *a, const lstmc_kernels *kernels, size_t unit,
-                                float *c, float *h, float *y) {
+static inline void quick_panels(const lstmc_recurrent *m, lstmc_step_args *a,
+                                const lstmc_kernels *kernels, size_t unit, float *c, float *h,
+                                float *y) {
     if (!a->panels) return;
+    a->before = a->segment[1].v + unit;
     a->c = c + unit;
     a->h = h + unit;
     a->y = y ? y + unit : NULL;
-    kernels->lstm_row(a);
+    run_row(m, kernels, a);
 }
 
 /* One step of a session's only row, as most streams take it, and nothing besides: with a small net the
@@ -274,9 +301,9 @@ int lstmc_fused_quick(lstmc_node *node, const lstmc_call *call) {
         m->args[i].segment[1].v = node->state + (parity ? m->room : 0);
         m->args[i].backwards = back;
     }
-    if (back) quick_panels(&m->args[1], node->half, half, c, h, y);
-    quick_panels(&m->args[0], node->full, 0, c, h, y);
-    if (!back) quick_panels(&m->args[1], node->half, half, c, h, y);
+    if (back) quick_panels(m, &m->args[1], node->half, half, c, h, y);
+    quick_panels(m, &m->args[0], node->full, 0, c, h, y);
+    if (!back) quick_panels(m, &m->args[1], node->half, half, c, h, y);
     node->parity = 1 - parity;
     if (m->h != LSTMC_NONE) memcpy(call->views[m->h].data, h, m->out * sizeof *h);
     if (m->c != LSTMC_NONE) memcpy(call->views[m->c].data, c, m->units * sizeof *c);

@@ -1,0 +1,90 @@
+/* The LSTM and the GRU without options: gate_tiles.h for each. Included by algorithms.h. */
+
+/* The sums of several rows with V_WIDTH units: a block [k0, k1) of the columns of both segments
+ * together. */
+typedef struct block {
+    uint32_t k0, k1;
+    const float *init; /* of these units, in the first row */
+    size_t init_stride;
+    const float *last; /* the same for the last of the sums */
+    size_t last_stride;
+    float *part;
+    size_t lane;
+} block;
+
+/* Hand h on: to the state, and to the row's place in the sequence. */
+V_INLINE void fused_store(const lstmc_step_args *a, v_f32 h, size_t unit, size_t row,
+                          size_t valid) {
+    v_store(a->h + row * a->state_stride + unit, h);
+    if (!a->y) return;
+    float *y = a->y + row * a->y_stride + unit;
+    if (valid >= V_WIDTH) {
+        v_store(y, h);
+    } else if (valid) {
+        v_store_n(y, h, valid);
+    }
+}
+
+V_INLINE v_f32 fused_gate(const lstmc_step_args *a, uint32_t plain, v_f32 x) {
+    return plain ? V_HOT(v_sigmoid)(x) : v_fn_quick(&a->gate, x);
+}
+
+V_INLINE v_f32 fused_candidate(const lstmc_step_args *a, uint32_t plain, v_f32 x) {
+    return plain ? V_HOT(v_tanh)(x) : v_fn_quick(&a->candidate, x);
+}
+
+/* -------------------------------------------------------------------------------------- LSTM -- */
+
+/* i f g o */
+V_INLINE void lstm_cell(const lstmc_step_args *a, uint32_t plain, v_f32 i, v_f32 f, v_f32 g,
+                        v_f32 o, size_t unit, size_t row, size_t valid) {
+    float *c = a->c + row * a->state_stride + unit;
+    v_f32 cell = v_load(c);
+    cell = v_fma(fused_gate(a, plain, f), cell,
+                 v_mul(fused_gate(a, plain, i), fused_candidate(a, plain, g)));
+    cell = v_flush(cell);
+    v_store(c, cell);
+    const v_f32 out = plain ? V_HOT(v_tanh)(cell) : v_fn_quick(&a->output, cell);
+    fused_store(a, v_flush(v_mul(fused_gate(a, plain, o), out)), unit, row, valid);
+}
+
+#define F(NAME) lstm_##NAME
+#define F_GATES 4
+#define F_INPUT(M, u) M(u, 0, 0) M(u, 1, 1) M(u, 2, 2) M(u, 3, 3)
+#define F_HIDDEN F_INPUT
+#define F_LAST_INIT(base, panel) (a->init + (base)*4 + 3 * (panel))
+#define F_LAST_STRIDE a->init_stride
+#include "gate_tiles.h"
+#undef F
+#undef F_GATES
+#undef F_INPUT
+#undef F_HIDDEN
+#undef F_LAST_INIT
+#undef F_LAST_STRIDE
+
+/* --------------------------------------------------------------------------------------- GRU -- */
+
+/* r z, n of the input, n of h */
+V_INLINE void gru_fused_cell(const lstmc_step_args *a, uint32_t plain, v_f32 r, v_f32 z, v_f32 n,
+                             v_f32 hidden, size_t unit, size_t row, size_t valid) {
+    const v_f32 one = v_set1(1.0f);
+    const v_f32 before = v_load(a->before + row * a->state_stride + unit);
+    n = fused_candidate(a, plain, v_fma(fused_gate(a, plain, r), hidden, n));
+    z = fused_gate(a, plain, z);
+    const v_f32 h = v_fma(z, before, v_mul(v_fnma(z, one, one), n));
+    fused_store(a, v_flush(h), unit, row, valid);
+}
+
+#define F(NAME) gru_fused_##NAME
+#define F_GATES 3
+#define F_INPUT(M, u) M(u, 0, 0) M(u, 1, 1) M(u, 2, 2)
+#define F_HIDDEN(M, u) M(u, 0, 0) M(u, 1, 1) M(u, 3, 2)
+#define F_LAST_INIT(base, panel) (a->more + (base))
+#define F_LAST_STRIDE 0
+#include "gate_tiles.h"
+#undef F
+#undef F_GATES
+#undef F_INPUT
+#undef F_HIDDEN
+#undef F_LAST_INIT
+#undef F_LAST_STRIDE
