@@ -239,36 +239,35 @@ static void single_part(void *argument, uint32_t part) {
  * and little is left to do for a step: with a small net that is a good part of the time. */
 uint32_t lstmc_fused_single(const lstmc_frame *r, uint32_t chunk) {
     const lstmc_recurrent *m = r->m;
-    uint32_t parity = r->parity, first = 0;
+    const size_t row = (size_t)m->cell->gates * m->padded;
+    const uint32_t most = chunk ? chunk : r->time;
+    uint32_t parity = r->parity;
     group groups[2];
     shared s = {.r = r, .panels = panel_count(m), .groups = groups};
     s.group_count = set_groups(r, groups);
     const float work = work_of(m, 1.0f, (chunk ? 0 : m->input) + m->units);
     const uint32_t parts = s.parts = lstmc_parts(r->call, work, s.panels);
-    for (uint32_t i = 0; i < r->time; i++, parity ^= 1) {
-        const uint32_t t = lstmc_when(r, i);
-        if (chunk && i % chunk == 0) {
-            const uint32_t n = r->time - i < chunk ? r->time - i : chunk;
-            first = lstmc_first_of(r, i, n);
-            lstmc_fused_ahead(r, first, n);
-        }
-        const uint32_t back = parity & m->turns;
-        for (uint32_t n = 0; n < s.group_count; n++) {
-            group *p = &groups[back ? s.group_count - 1 - n : n];
-            if (chunk) {
-                p->args.segment[0].k = 0;
-                p->args.init =
-                    r->ahead + ((size_t)(t - first) * m->padded + p->unit) * m->cell->gates;
+    for (uint32_t n = 0; chunk && n < s.group_count; n++) groups[n].args.segment[0].k = 0;
+    for (uint32_t i = 0; i < r->time; i += most) {
+        const uint32_t some = r->time - i < most ? r->time - i : most;
+        const uint32_t first = lstmc_first_of(r, i, some);
+        if (chunk) lstmc_fused_ahead(r, first, some);
+        for (uint32_t j = i; j < i + some; j++, parity ^= 1) {
+            const uint32_t t = lstmc_when(r, j), back = parity & m->turns;
+            const float *init = r->ahead + (t - first) * row;
+            for (uint32_t n = 0; n < s.group_count; n++) {
+                group *p = &groups[back ? s.group_count - 1 - n : n];
+                if (chunk) p->args.init = init + p->unit * m->cell->gates;
+                p->args.segment[0].v = r->x.data + t * r->x.time_stride;
+                p->args.segment[1].v = r->h[parity];
+                p->args.before = r->h[parity] + p->unit;
+                p->args.h = r->h[1 - parity] + p->unit;
+                if (r->y.data) p->args.y = r->y.data + t * r->y.time_stride + p->unit;
+                p->args.backwards = back;
+                if (parts == 1) run_row(m, p->kernels, &p->args);
             }
-            p->args.segment[0].v = r->x.data + t * r->x.time_stride;
-            p->args.segment[1].v = r->h[parity];
-            p->args.before = r->h[parity] + p->unit;
-            p->args.h = r->h[1 - parity] + p->unit;
-            if (r->y.data) p->args.y = r->y.data + t * r->y.time_stride + p->unit;
-            p->args.backwards = back;
-            if (parts == 1) run_row(m, p->kernels, &p->args);
+            if (parts > 1) lstmc_for_parts(r->call, parts, single_part, &s);
         }
-        if (parts > 1) lstmc_for_parts(r->call, parts, single_part, &s);
     }
     return parity;
 }
