@@ -36,8 +36,8 @@ V_INLINE v_f32 fused_candidate(const lstmc_step_args *a, uint32_t plain, v_f32 x
 /* -------------------------------------------------------------------------------------- LSTM -- */
 
 /* i f g o */
-V_INLINE void lstm_cell(const lstmc_step_args *a, uint32_t plain, v_f32 i, v_f32 f, v_f32 g,
-                        v_f32 o, size_t unit, size_t row, size_t valid) {
+V_FLAT void lstm_cell(const lstmc_step_args *a, uint32_t plain, v_f32 i, v_f32 f, v_f32 g, v_f32 o,
+                      size_t unit, size_t row, size_t valid) {
     float *c = a->c + row * a->state_stride + unit;
     v_f32 cell = v_load(c);
     cell = v_fma(fused_gate(a, plain, f), cell,
@@ -65,8 +65,8 @@ V_INLINE void lstm_cell(const lstmc_step_args *a, uint32_t plain, v_f32 i, v_f32
 /* --------------------------------------------------------------------------------------- GRU -- */
 
 /* r z, n of the input, n of h */
-V_INLINE void gru_fused_cell(const lstmc_step_args *a, uint32_t plain, v_f32 r, v_f32 z, v_f32 n,
-                             v_f32 hidden, size_t unit, size_t row, size_t valid) {
+V_FLAT void gru_fused_cell(const lstmc_step_args *a, uint32_t plain, v_f32 r, v_f32 z, v_f32 n,
+                           v_f32 hidden, size_t unit, size_t row, size_t valid) {
     const v_f32 one = v_set1(1.0f);
     const v_f32 before = v_load(a->before + row * a->state_stride + unit);
     n = fused_candidate(a, plain, v_fma(fused_gate(a, plain, r), hidden, n));

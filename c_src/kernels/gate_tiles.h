@@ -47,20 +47,20 @@ V_INLINE size_t F(valid)(const lstmc_step_args *a, size_t unit) {
     ROWS_##N(ROW_START) ROW_SEGMENT(N, 0, ROW_INPUT) ROW_SEGMENT(N, 1, ROW_HIDDEN)                 \
         ROWS_##N(ROW_CELL)
 
-V_INLINE void F(row_1)(const lstmc_step_args *a, uint32_t plain, size_t base0, size_t lane0) {
+V_FLAT void F(row_1)(const lstmc_step_args *a, uint32_t plain, size_t base0, size_t lane0) {
     ROW_BODY(1)
 }
 
 #if V_ROW_VECTORS == 2
-V_INLINE void F(row_2)(const lstmc_step_args *a, uint32_t plain, size_t base0, size_t lane0,
-                       size_t base1, size_t lane1) {
+V_FLAT void F(row_2)(const lstmc_step_args *a, uint32_t plain, size_t base0, size_t lane0,
+                     size_t base1, size_t lane1) {
     ROW_BODY(2)
 }
 #endif
 
 /* Steps that alternate in direction find the weights read last still in the cache: with weights of
  * one and a half times the cache, half of the misses go. */
-V_INLINE void F(row_any)(const lstmc_step_args *a, uint32_t plain) {
+V_FLAT void F(row_any)(const lstmc_step_args *a, uint32_t plain) {
     const size_t panel = a->panel, end = panel * a->panels;
 #if V_ROW_VECTORS == 2
     if (panel == V_WIDTH) { /* two panels at once */
@@ -140,8 +140,8 @@ static void F(row)(const lstmc_step_args *a) {
 TILES(F_TILE)
 
 /* The cells of the units from `unit` on, behind the sums of some rows from p on. */
-V_INLINE void F(cells_any)(const lstmc_step_args *a, uint32_t plain, const float *p, size_t unit,
-                           size_t row, size_t rows) {
+V_FLAT void F(cells_any)(const lstmc_step_args *a, uint32_t plain, const float *p, size_t unit,
+                         size_t row, size_t rows) {
     const size_t panel = a->panel, valid = F(valid)(a, unit);
     for (size_t r = row; r < row + rows; r++, p += 4 * panel) {
         F(cell)

@@ -37,11 +37,14 @@
 #define V_APART static __attribute__((noinline))
 #endif
 
-/* v_sigmoid and v_tanh where they are used most: inlined, if that takes little code. */
+/* v_sigmoid and v_tanh where they are used most: inlined, if that takes little code. V_FLAT: so are
+ * functions that have several of them. */
 #ifdef V_FAST_FMA
 #define V_HOT(FUNCTION) FUNCTION##_inline
+#define V_FLAT V_INLINE
 #else
 #define V_HOT(FUNCTION) FUNCTION
+#define V_FLAT static
 #endif
 
 /* ln 2 in two parts: n * LN2_HI is exact for |n| < 2^8, and the two together miss 5.5e-14. */
