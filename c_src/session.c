@@ -446,32 +446,55 @@ void lstmc_run_layers(lstmc_node *nodes, const lstmc_call *call) {
     lstmc_fp_leave(mode);
 }
 
-/* What the arrays of some ports ask for: 0 if they are dense and have the steps of the call, so that
- * nothing changes but where they are; -1 if they can't be used. */
-static int look_at(const port *ports, const lstmc_array *arrays, uint32_t count, uint32_t *given) {
-    int special = 0;
+/* Where nothing changes but where the arrays are: dense ones, with the steps of the call. */
+static int bind_again(lstmc_session *s, const port *ports, const lstmc_array *arrays,
+                      uint32_t count) {
     for (uint32_t i = 0; i < count; i++) {
         const lstmc_array *a = arrays + i;
-        const int strides = a->batch_stride || a->time_stride;
-        if (!a->data || (strides && ports[i].scattered)) return -1;
-        if (strides || a->all_rows || a->all_steps) special = 1;
-        *given |= a->time;
+        if (!a->data || (a->batch_stride | a->time_stride | a->time | a->all_rows | a->all_steps)) {
+            return 0;
+        }
+        s->call.views[ports[i].value].data = (float *)a->data;
     }
-    return special;
+    return 1;
 }
 
-static void bind_all(lstmc_session *s, const port *ports, const lstmc_array *arrays, uint32_t count,
-                     int again) {
+static int good_arrays(const port *ports, const lstmc_array *arrays, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (!arrays[i].data) return 0;
+        if (ports[i].scattered && (arrays[i].batch_stride || arrays[i].time_stride)) return 0;
+    }
+    return 1;
+}
+
+static void bind_all(lstmc_session *s, const port *ports, const lstmc_array *arrays,
+                     uint32_t count) {
     for (uint32_t i = 0; i < count; i++) {
         const port *p = ports + i;
-        lstmc_view *view = s->call.views + p->value;
         if (p->scattered) continue;
-        if (again) {
-            view->data = (float *)arrays[i].data;
-        } else {
-            *view = bind(p, arrays + i, s->call.batch, s->steps[p->value]);
-        }
+        s->call.views[p->value] = bind(p, arrays + i, s->call.batch, s->steps[p->value]);
     }
+}
+
+/* A call unlike the one before. */
+static int bind_anew(lstmc_session *s, const lstmc_array *inputs, const lstmc_array *outputs,
+                     uint32_t batch, uint32_t time) {
+    const lstmc_model *m = s->model;
+    const port *ins = s->ports, *outs = ins + m->input_count;
+    s->time = 0;
+    if (!good_arrays(ins, inputs, m->input_count) || !good_arrays(outs, outputs, m->output_count)) {
+        return LSTMC_E_ARGUMENT;
+    }
+    if (batch > s->call.max_batch || !set_steps(s, inputs, time)) return LSTMC_E_SHAPE;
+    s->call.batch = batch;
+    s->call.idle = s->call.max_batch - batch;
+    bind_all(s, ins, inputs, m->input_count);
+    bind_all(s, outs, outputs, m->output_count);
+    if (!s->scattered && bind_again(s, ins, inputs, m->input_count) &&
+        bind_again(s, outs, outputs, m->output_count)) {
+        s->time = time;
+    }
+    return LSTMC_OK;
 }
 
 int lstmc_run(lstmc_session *session, const lstmc_array *inputs, const lstmc_array *outputs,
@@ -480,23 +503,12 @@ int lstmc_run(lstmc_session *session, const lstmc_array *inputs, const lstmc_arr
     if (!s || !inputs || !outputs || !batch || !time) return LSTMC_E_ARGUMENT;
     const lstmc_model *m = s->model;
     const port *ins = s->ports, *outs = ins + m->input_count;
-    uint32_t given = 0, unused = 0;
-    const int in = look_at(ins, inputs, m->input_count, &given);
-    const int out = look_at(outs, outputs, m->output_count, &unused);
-    if (in < 0 || out < 0) return LSTMC_E_ARGUMENT;
-    if (batch > s->call.max_batch) return LSTMC_E_SHAPE;
-    const int plain = !(in | out) && !given;
-    const int again = plain && batch == s->call.batch && time == s->time;
-    if (!again) {
-        s->time = 0;
-        if (!set_steps(s, inputs, time)) return LSTMC_E_SHAPE;
-        s->call.batch = batch;
-        s->call.idle = s->call.max_batch - batch;
-        if (plain) s->time = time;
+    if (time != s->time || batch != s->call.batch || !bind_again(s, ins, inputs, m->input_count) ||
+        !bind_again(s, outs, outputs, m->output_count)) {
+        const int status = bind_anew(s, inputs, outputs, batch, time);
+        if (status) return status;
     }
     s->call.lengths = lengths;
-    bind_all(s, ins, inputs, m->input_count, again);
-    bind_all(s, outs, outputs, m->output_count, again);
     for (uint32_t i = 0; s->scattered && i < m->input_count; i++) {
         if (ins[i].scattered) copy_scattered(s, ins + i, inputs + i, 0);
     }
