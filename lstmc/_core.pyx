@@ -31,6 +31,7 @@ cdef extern from "Python.h":
     int PyObject_GetBuffer(PyObject *exporter, Py_buffer *view, int flags) noexcept
     object PyObject_Call(object callable, object args, PyObject *named)
     void *Py_TYPE(PyObject *o) noexcept
+    PyObject *PyList_GetItem(PyObject *items, Py_ssize_t index) noexcept
     PyObject *PyTuple_GetItem(PyObject *items, Py_ssize_t index) noexcept
     Py_ssize_t PyTuple_Size(PyObject *items) noexcept
 
@@ -170,10 +171,23 @@ MAX_THREADS = LSTMC_POOL_MOST // 2  # the core cuts a step into twice as many pa
 
 cdef uint32_t _grain = 0
 
+# What sessions are made with now, as lstmc.threads and lstmc.runtime say; no session has these.
+cdef uint32_t _threads = 0
+cdef int _target = -1
+
 
 def set_threads(uint32_t threads):
-    """Let calls use at most so many threads from now on, 1 to MAX_THREADS."""
-    lstmc_pool_set_threads(threads)
+    """Let calls use at most so many threads from now on, 1 to MAX_THREADS; 0: not known yet."""
+    global _threads
+    _threads = threads
+    if threads:
+        lstmc_pool_set_threads(threads)
+
+
+def set_target(int target):
+    """The target that predict uses from now on, a number of target_code's; -1: not known yet."""
+    global _target
+    _target = target
 
 
 def set_grain(uint32_t grain):
@@ -294,6 +308,7 @@ cdef class Session:
     cdef size_t bytes_out
     cdef tuple fresh            # what numpy.empty makes such an output of
     cdef bint long_step         # a step takes some microseconds: worth giving up the GIL
+    cdef Session next           # idle ones: see Sessions
 
     def __cinit__(
         self, Model model not None, uint32_t batch, uint32_t time, int target,
@@ -438,17 +453,12 @@ cdef class Session:
         """
         cdef _Bound[MAX_ARRAYS] ins
         cdef _Bound[MAX_ARRAYS] outs
-        cdef lstmc_array[MAX_ARRAYS] in_now
-        cdef lstmc_array[MAX_ARRAYS] out_now
         cdef list held = []
         cdef uint32_t n_in = self.model.input_count, n_out = self.model.output_count
-        cdef uint32_t i, b, b0, t0, rows, steps
-        cdef uint32_t time = times[0]
-        cdef uint32_t block = self.time if self.model.cuttable else time
+        cdef uint32_t i, time = times[0]
         cdef const int32_t *all_lengths = NULL
         cdef _Pointer p
-        cdef int status = LSTMC_OK
-        cdef double work = 0
+        cdef int status
         if len(inputs) != <Py_ssize_t>n_in or len(outputs) != <Py_ssize_t>n_out:
             raise _errors.ShapeError("wrong number of inputs or outputs")
         if batch == 0 or time == 0 or (keep and batch > self.batch):
@@ -466,37 +476,48 @@ cdef class Session:
         self._enter()
         try:
             with nogil:
-                b0 = 0
-                while b0 < batch and status == LSTMC_OK:
-                    rows = batch - b0 if batch - b0 < self.batch else self.batch
-                    if not keep:
-                        lstmc_reset(self.session)
-                    t0 = 0
-                    while t0 < time and status == LSTMC_OK:
-                        steps = time - t0 if time - t0 < block else block
-                        for i in range(n_in):
-                            in_now[i] = _part(&ins[i], b0, t0)
-                        for i in range(n_out):
-                            out_now[i] = _part(&outs[i], b0, t0)
-                        if all_lengths != NULL:
-                            for b in range(rows):
-                                self.lengths[b] = (
-                                    all_lengths[b0 + b] - <int32_t>t0
-                                    if all_lengths[b0 + b] > <int32_t>t0 else 0
-                                )
-                        status = lstmc_run(self.session, in_now, out_now, rows, steps,
-                                           self.lengths if all_lengths != NULL else NULL)
-                        t0 += steps
-                        work += <double>rows * steps * self.model.blob.view.len
-                        if work > 2e9:  # some tens of milliseconds: let Ctrl-C through
-                            work = 0
-                            with gil:
-                                PyErr_CheckSignals()
-                    b0 += rows
+                status = self._blocks(ins, outs, batch, time, all_lengths, keep)
         finally:
             self.busy = False
         if status:
             _fail(status)
+
+    cdef int _blocks(self, const _Bound *ins, const _Bound *outs, uint32_t batch, uint32_t time,
+                     const int32_t *lengths, bint keep) except? -1 nogil:
+        """run's work: the status of the core, or what Ctrl-C raises."""
+        cdef lstmc_array[MAX_ARRAYS] in_now
+        cdef lstmc_array[MAX_ARRAYS] out_now
+        cdef uint32_t n_in = self.model.input_count, n_out = self.model.output_count
+        cdef uint32_t block = self.time if self.model.cuttable else time
+        cdef uint32_t i, b, rows, steps, b0 = 0, t0
+        cdef int status = LSTMC_OK
+        cdef double work = 0
+        while b0 < batch and status == LSTMC_OK:
+            rows = batch - b0 if batch - b0 < self.batch else self.batch
+            if not keep:
+                lstmc_reset(self.session)
+            t0 = 0
+            while t0 < time and status == LSTMC_OK:
+                steps = time - t0 if time - t0 < block else block
+                for i in range(n_in):
+                    in_now[i] = _part(&ins[i], b0, t0)
+                for i in range(n_out):
+                    out_now[i] = _part(&outs[i], b0, t0)
+                if lengths != NULL:
+                    for b in range(rows):
+                        self.lengths[b] = (
+                            lengths[b0 + b] - <int32_t>t0 if lengths[b0 + b] > <int32_t>t0 else 0
+                        )
+                status = lstmc_run(self.session, in_now, out_now, rows, steps,
+                                   self.lengths if lengths != NULL else NULL)
+                t0 += steps
+                work += <double>rows * steps * self.model.blob.view.len
+                if work > 2e9:  # some tens of milliseconds: let Ctrl-C through
+                    work = 0
+                    with gil:
+                        PyErr_CheckSignals()
+            b0 += rows
+        return status
 
     cdef int _array(self, _Bound *bound, uint32_t index, object given, list held, uint32_t batch,
                     list times) except -1:
@@ -583,7 +604,9 @@ cdef class Session:
         return 0
 
 
+include "_fast.pxi"
 include "_step.pxi"
+include "_predict.pxi"
 
 
 cdef inline lstmc_array _part(const _Bound *whole, uint32_t b0, uint32_t t0) noexcept nogil:

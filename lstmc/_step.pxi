@@ -14,24 +14,14 @@ cdef class Stream:
 
 
 cdef object _slow_step
-cdef bytes _step_text
 cdef PyMethodDef _step_method
 
 
 def fast_step(cls):
-    """Class decorator for lstmc.Stream: the usual calls of its step run compiled.
-
-    A method of Cython's would cost more than the step of a small net: within the limited API of
-    3.11, it takes its arguments as a tuple.
-    """
-    global _slow_step, _step_text
+    """Class decorator for lstmc.Stream: the usual calls of its step run compiled."""
+    global _slow_step
     _slow_step = cls.step
-    _step_text = f"step($self, x, out=None)\n--\n\n{_slow_step.__doc__ or ''}".encode()
-    _step_method.ml_name = "step"
-    _step_method.ml_meth = <void *>_step
-    _step_method.ml_flags = METH_FASTCALL | METH_KEYWORDS
-    _step_method.ml_doc = _step_text
-    cls.step = PyDescr_NewMethod(cls, &_step_method)
+    cls.step = _compiled(cls, _slow_step, &_step_method, b"step($self, x, out=None)", <void *>_step)
     return cls
 
 
@@ -56,6 +46,4 @@ cdef object _step(Stream self, PyObject **args, Py_ssize_t count, PyObject *name
             y = PyObject_Call(_empty, session.fresh, NULL)
             if session.step(args[0], <PyObject *>y):
                 return y
-    given = tuple([<object>args[i] for i in range(count)])
-    named = {<object>PyTuple_GetItem(names, i): <object>args[count + i] for i in range(all - count)}
-    return _slow_step(self, *given, **named)
+    return _call(_slow_step, self, args, count, names)

@@ -455,5 +455,5 @@ def main(argv: list[str] | None = None) -> int:
         print(f"lstmc: error: {line(message)}", file=sys.stderr)
         return status
     finally:
-        _runtime._target = before
+        _runtime.restore(before)
         _threads.restore(threads)

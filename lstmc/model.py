@@ -80,12 +80,13 @@ class _Layout:
         return batch, time
 
 
-class Model:
+@_core.fast_predict
+class Model(_core.Predictor):
     """A trained network, ready to run. Made by :func:`lstmc.convert` or :func:`lstmc.load`.
 
     A model never changes; its file's bytes are its whole state, so it can be pickled and shared by
-    threads. The GIL is released while it computes, on several threads where that pays
-    (:func:`lstmc.set_num_threads`).
+    threads. The GIL is released while it computes, but for what takes some microseconds; on several
+    threads where that pays (:func:`lstmc.set_num_threads`).
     """
 
     def __init__(self, blob: bytes | bytearray | memoryview | np.ndarray | _OwnBytes) -> None:
@@ -94,8 +95,8 @@ class Model:
         self._blob.flags.writeable = False
         self._core = _core.Model(self._blob)
         self._graph, self._golden = format.loads(self._blob)
-        self._sessions: dict[tuple[int, int, int, int], list[_core.Session]] = {}
-        self._lists: dict[tuple[int, int, int, int], list[_core.Session]] = {}
+        self._sessions: dict[tuple[int, int, int, int], _core.Sessions] = {}  # by size
+        self._by_call: dict[tuple[int, int, int, int], _core.Sessions] = {}
         specs = self._graph.infer()
         clocks = self._graph.clocks
         self._clocks = len(clocks)
@@ -108,6 +109,7 @@ class Model:
             if s.time and s.time != g.Steps(s.time.clock)
         ]
         self._tables = index_inputs(self._graph)
+        self._plain = len(self._inputs) == len(self._outputs) == 1 and not self._tables
 
     # ------------------------------------------------------------------------------- describing
 
@@ -190,14 +192,12 @@ class Model:
         limits = None if lengths is None else self._take_lengths(lengths, batch, times)
         outputs = [np.empty(v.of(batch, times), FLOAT32) for v in self._outputs]
         if batch and 0 not in times:
-            idle = self._idle_sessions(batch, times)
-            try:  # list.pop is atomic: two threads never get the same session
-                session = idle.pop()
-            except IndexError:
-                size = self._session_size(batch, times)
-                session = _core.Session(self._core, *size, target_code(), thread_count())
+            sessions = self._sessions_for(batch, times)
+            session = sessions.take()
             session.run(arrays, outputs, batch, times, limits, False)
-            idle.append(session)
+            if arrays[0] is x and self._plain:  # the next one won't come this way
+                self._remember(sessions, session, arrays[0], outputs[0], batch, times)
+            sessions.give(session)
         return self._give(outputs)
 
     def stream(self, batch: int = 1) -> Stream:
@@ -343,17 +343,19 @@ class Model:
             return rows, max(times)
         return rows, min(times[0], max(16, CHUNK_FLOATS // (rows * self._widest)))
 
-    def _idle_sessions(self, batch: int, times: list[int]) -> list[_core.Session]:
+    def _sessions_for(self, batch: int, times: list[int]) -> _core.Sessions:
         """Sessions of the right size that no thread uses now; kept, as making one takes time."""
         longest = times[0] if len(times) == 1 else max(times)
         call = (batch, longest, target_code(), thread_count())
-        idle = self._lists.get(call)
-        if idle is None:
-            if len(self._lists) >= CACHED_SHAPES or len(self._sessions) >= CACHED_SESSIONS:
-                self._lists, self._sessions = {}, {}
+        sessions = self._by_call.get(call)
+        if sessions is None:
+            if len(self._by_call) >= CACHED_SHAPES or len(self._sessions) >= CACHED_SESSIONS:
+                self._by_call, self._sessions = {}, {}
+                self._forget()
             size = (*self._session_size(batch, times), *call[2:])
-            idle = self._lists[call] = self._sessions.setdefault(size, [])
-        return idle
+            made = _core.Sessions(self._core, *size)
+            sessions = self._by_call[call] = self._sessions.setdefault(size, made)
+        return sessions
 
 
 def load(path: str | os.PathLike[str], *, verify: bool = False) -> Model:

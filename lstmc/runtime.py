@@ -30,6 +30,14 @@ def set_target(name: str) -> None:
     global _target, _code
     _code = _core.target_code(name)
     _target = name
+    _core.set_target(_code)
+
+
+def restore(name: str) -> None:
+    """What _target was before; it may be one that is not available, as LSTMC_TARGET may."""
+    global _target, _code
+    _target, _code = name, None
+    _core.set_target(-1)
 
 
 def get_target() -> str:
@@ -46,6 +54,7 @@ def target_code() -> int:
             _code = _core.target_code(_target)
         except TargetError as e:
             raise TargetError(f"LSTMC_TARGET: {e}") from None
+        _core.set_target(_code)
     return _code
 
 

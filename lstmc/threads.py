@@ -54,8 +54,7 @@ def thread_count() -> int:
 def restore(count: int) -> None:
     """What _count was before: a number, or 0 where none had been needed yet."""
     global _count
-    if count:
-        _core.set_threads(count)
+    _core.set_threads(count)
     _count = count
 
 

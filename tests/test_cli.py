@@ -297,6 +297,7 @@ def test_targets(lstmc_run):
     facts = json.loads(lstmc_run("targets", "--target", "scalar", "--json")[1])
     assert facts == {"targets": lstmc.targets(), "current": "scalar"}
     assert lstmc.get_target() == lstmc.targets()[-1]
+    assert lstmc.runtime.target_code() == 0, "calls choose for themselves again"
     assert lstmc_run("targets", "--target", "mmx")[0] == 2
 
 
