@@ -80,10 +80,15 @@ static void mm_rows(const lstmc_matmul_args *a, slab *b, size_t vectors) {
         } else {
             switch (height) { TILE_CASES(mm_tile_1, (a, b, row)) }
         }
-        for (const size_t end = row + height; row < end; row++) {
-            float *y = a->y + row * a->y_stride + b->column;
-            if (!a->raw && b->k1 == a->k) map(&a->fn, 1, y, y, columns);
+        if (!a->raw && b->k1 == a->k) {
+            /* Rows that lie together are one: a call for each takes longer than a few vectors. */
+            const size_t together = a->y_stride == columns ? height : 1;
+            for (size_t r = 0; r < height; r += together) {
+                float *y = a->y + (row + r) * a->y_stride + b->column;
+                map(&a->fn, 1, y, y, together * columns);
+            }
         }
+        row += height;
     }
 }
 
