@@ -183,9 +183,10 @@ def fast_predict(cls):
 
 cdef object _predict(Predictor self, PyObject **args, Py_ssize_t count, PyObject *names):
     """lstmc.Model.predict(x, lengths=None), args and names as METH_FASTCALL | METH_KEYWORDS gives."""
-    cdef bint usual = False
-    if names == NULL:
-        usual = count == 1 or (count == 2 and args[1] == <PyObject *>None)
+    cdef bint usual = count == 1 or (count == 2 and args[1] == <PyObject *>None)
+    if names != NULL:
+        usual = count == 1 and PyTuple_Size(names) == 1 and args[1] == <PyObject *>None
+        usual = usual and PyTuple_GetItem(names, 0) == <PyObject *>"lengths"
     if usual:
         y = self._quick(args[0])
         if y is not None:

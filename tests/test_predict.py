@@ -18,29 +18,14 @@ from functools import partial
 import numpy as np
 import pytest
 from helpers import bits, random_graph, random_inputs
-from test_step import GIVEN
+from test_step import GIVEN, INPUTS, UNITS, build
 
 import lstmc
 from lstmc import _core
 from lstmc import graph as g
 from lstmc.model import MAX_ROWS, from_graph
 
-INPUTS, UNITS = 3, 10
 AXES = (g.BATCH, g.TIME)
-
-
-def build():
-    rng = np.random.default_rng(4)
-    cell = g.LSTM(
-        name="cell",
-        inputs=("x",),
-        outputs=("y", None, None),
-        weight_ih=rng.normal(0, 0.4, (4 * UNITS, INPUTS)),
-        weight_hh=rng.normal(0, 0.4, (4 * UNITS, UNITS)),
-        bias=rng.normal(0, 0.4, 4 * UNITS),
-    )
-    x = g.Value("x", (*AXES, INPUTS))
-    return from_graph(g.Graph([x], [g.Value("y", (*AXES, UNITS))], [cell]))
 
 
 def dense():
@@ -95,13 +80,15 @@ def test_which_calls_go_the_short_way(model):
         lambda: model.predict(x),
         lambda: model.predict(x + 1),
         lambda: model.predict(x, None),
+        lambda: model.predict(x, lengths=None),
         lambda: lstmc.Model.predict(model, x),
     ):
         assert went_short(model, call)
     for call in (
         lambda: model.predict(x=x),
-        lambda: model.predict(x, lengths=None),
         lambda: model.predict(x, [5, 5]),
+        lambda: model.predict(x, lengths=[5, 5]),
+        lambda: model.predict(lengths=None, x=x),
         lambda: model.predict({"x": x}),
         lambda: model.predict(x.tolist()),
         lambda: model.predict(x[:1]),
@@ -142,6 +129,16 @@ def test_all_kinds_of_models(sequential):
     assert short > 150
 
 
+def test_several_outputs_stay_several():
+    layer = g.Dense(name="d", inputs=("x",), outputs=("y",), weight=np.eye(4)[:2])
+    other = g.Dense(name="e", inputs=("x",), outputs=("z",), weight=np.eye(4)[2:])
+    values = [g.Value(name, (g.BATCH, 2)) for name in "yz"]
+    model = from_graph(g.Graph([g.Value("x", (g.BATCH, 4))], values, [layer, other]))
+    for _ in range(3):
+        got = model.predict(np.arange(4, dtype=np.float32)[None])
+        assert {name: a.tolist() for name, a in got.items()} == {"y": [[0, 1]], "z": [[2, 3]]}
+
+
 def test_long_calls_are_cut_as_ever(monkeypatch):
     """More rows and steps than a session holds."""
     monkeypatch.setattr(lstmc.model, "CHUNK_FLOATS", 400)
@@ -167,11 +164,14 @@ def test_errors_after_a_good_call(model):
     }.values():
         with pytest.raises(error):
             model.predict(given)
+    for d in range(1, 33):  # one of them in the slot of (2, 5, 3)
+        with pytest.raises(lstmc.ShapeError):
+            model.predict(numbers(2, 5, INPUTS, d))
     for call, message in {
         lambda: model.predict(): r"predict\(\) missing 1 required positional argument: 'x'",
         lambda: model.predict(lengths=None): "missing 1 required positional argument: 'x'",
         lambda: model.predict(x, None, 1): "takes from 2 to 3 positional arguments but 4",
-        lambda: model.predict(x, length=1): "unexpected keyword argument 'length'",
+        lambda: model.predict(x, length=None): "unexpected keyword argument 'length'",
         lambda: model.predict(x, x=x): "multiple values for argument 'x'",
         lambda: lstmc.Model.predict(): "needs an argument|argument",
         lambda: lstmc.Model.predict(7, x): "descriptor 'predict' for 'Model' objects doesn't apply",
@@ -385,12 +385,16 @@ for done in range(20):
     except KeyboardInterrupt:
         print("interrupted", done < 19)
         break
+try:
+    model.predict(x)
+except TypeError:
+    print("that session is used no more")  # it was in the middle of a call
 del model._take
 assert model.predict(x[:, :5]).shape == (1, 5, 10)
 """
     command = [sys.executable, "-P", "-c", code, str(tmp_path / "m.lstmc")]
     run = subprocess.run(command, capture_output=True, text=True)
-    assert run.stdout == "interrupted True\n", run.stderr
+    assert run.stdout == "interrupted True\nthat session is used no more\n", run.stderr
 
 
 class Doubling(lstmc.Model):
