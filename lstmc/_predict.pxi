@@ -36,7 +36,16 @@ cdef class Sessions:
 
     def give(self, Session session not None):
         """Keep a session of take's for the next call."""
+        self.check(session)
         self.push(session)
+
+    cdef int check(self, Session session) except -1:
+        if (
+            session.model is not self.model or session.next is not None
+            or session.batch != self.batch or session.time != self.time
+        ):
+            raise _errors.Error("the session is none of these")
+        return 0
 
     cdef Session pop(self):
         cdef Session session
@@ -101,6 +110,9 @@ cdef class Predictor:
         cdef int i
         if a == NULL or a.nd > MAX_RANK or _plain(<PyObject *>y, 0) == NULL:
             return
+        if session.model.input_count != 1 or session.model.output_count != 1:
+            raise _errors.ShapeError("wrong number of inputs or outputs")
+        sessions.check(session)
         known.nd = a.nd
         for i in range(a.nd):
             known.dims[i] = a.dims[i]

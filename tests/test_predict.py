@@ -139,6 +139,22 @@ def test_several_outputs_stay_several():
         assert {name: a.tolist() for name, a in got.items()} == {"y": [[0, 1]], "z": [[2, 3]]}
 
 
+def test_sessions_are_looked_at_before_they_are_kept(model):
+    sessions = _core.Sessions(model._core, 2, 5, 0, 1)
+    x, y = numbers(2, 5, INPUTS), numbers(2, 5, UNITS)
+    for batch, steps, core in ((3, 5, model._core), (2, 4, model._core), (2, 5, build()._core)):
+        with pytest.raises(lstmc.Error, match="none of these"):
+            sessions.give(_core.Session(core, batch, steps, 0))
+        with pytest.raises(lstmc.Error, match="none of these"):
+            model._remember(sessions, _core.Session(core, batch, steps, 0), x, y, 2, [5])
+    session = sessions.take()
+    for wrong in ((x, y[:1]), (x[:, :4].copy(), y)):
+        with pytest.raises(lstmc.ShapeError, match="elements, expected"):
+            model._remember(sessions, session, *wrong, 2, [5])
+    sessions.give(session)
+    assert sessions.take() is session and sessions.take() is not session
+
+
 def test_long_calls_are_cut_as_ever(monkeypatch):
     """More rows and steps than a session holds."""
     monkeypatch.setattr(lstmc.model, "CHUNK_FLOATS", 400)
