@@ -152,7 +152,12 @@ def test_sessions_are_looked_at_before_they_are_kept(model):
         with pytest.raises(lstmc.ShapeError, match="elements, expected"):
             model._remember(sessions, session, *wrong, 2, [5])
     sessions.give(session)
-    assert sessions.take() is session and sessions.take() is not session
+    two = [sessions.take(), sessions.take()]
+    assert two[0] is session and two[1] is not session
+    for one in two:
+        sessions.give(one)
+    sessions.give(sessions.take())
+    assert {sessions.take(), sessions.take()} == set(two)
 
 
 def test_long_calls_are_cut_as_ever(monkeypatch):
