@@ -17,11 +17,10 @@ import time
 
 import numpy as np
 
+from workloads import Case, model, network, sample
+
 import lstmc
-from bench import Case, layer
 from lstmc import _core
-from lstmc import graph as g
-from lstmc.model import from_graph
 from lstmc.runtime import target_code
 
 CASES = [
@@ -38,16 +37,11 @@ def measure(
     case: Case, threads: int, seconds: float, pause: float, block: float
 ) -> tuple[float, ...]:
     rng = np.random.default_rng(1)
-    graph = g.Graph(
-        [g.Value("x", (g.BATCH, g.TIME, case.input_size))],
-        [g.Value("y", (g.BATCH, g.TIME, case.hidden_size))],
-        [layer(case, rng)],
-    )
-    model = from_graph(graph)
-    x = rng.standard_normal((case.batch, case.time, case.input_size), dtype=np.float32)
-    size = model._session_size(case.batch, [case.time])
-    sessions = [_core.Session(model._core, *size, target_code(), n) for n in (1, threads)]
-    ys = [np.empty((case.batch, case.time, case.hidden_size), np.float32) for _ in sessions]
+    made = model(case, network(case, rng))
+    x = sample(case, rng)
+    size = made._session_size(case.batch, [case.time])
+    sessions = [_core.Session(made._core, *size, target_code(), n) for n in (1, threads)]
+    ys = [np.empty((*x.shape[:2], case.features), np.float32) for _ in sessions]
 
     def run(i: int, times: int) -> float:
         spent = 0.0
