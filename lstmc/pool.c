@@ -1,6 +1,6 @@
 /* See pool.h. */
 #if defined(__linux__)
-#define _GNU_SOURCE /* sched_getcpu, SCHED_BATCH */
+#define _GNU_SOURCE /* sched_getcpu, SCHED_BATCH, pthread_setaffinity_np */
 #elif !defined(_WIN32)
 #define _POSIX_C_SOURCE 200809L
 #endif
@@ -45,6 +45,7 @@ typedef uintptr_t bits; /* one for each part or worker */
 typedef struct worker {
     pthread_mutex_t lock; /* for sleeping */
     pthread_cond_t wake;
+    pthread_t thread;
     uint32_t fruitless; /* times in a row that it was woken and got nothing to do */
     uint32_t skip;      /* the caller's: calls to let pass before waking it again */
 } worker;
@@ -194,6 +195,9 @@ static int sleep_well(uint32_t i) {
 static void *live(void *place) {
     const uint32_t i = (uint32_t)(uintptr_t)place;
     worker *w = &pool.workers[i];
+    pthread_mutex_lock(&w->lock);
+    w->thread = pthread_self();
+    pthread_mutex_unlock(&w->lock);
 #if defined(SCHED_BATCH)
     /* Woken where all CPUs are busy, it waits its turn and does not interrupt, of all threads, the
      * caller. */
@@ -254,9 +258,26 @@ static void start(uint32_t threads) {
     pthread_mutex_unlock(&pool.lock);
 }
 
-static void wake(uint32_t i) {
+/* A woken thread is put where it slept or where the caller is, and there, being SCHED_BATCH, it waits
+ * until the caller is done. So it may run on all CPUs that the caller may, but that one. */
+static void keep_off(const worker *w) {
+#if defined(__linux__)
+    cpu_set_t cpus;
+    const int here = sched_getcpu();
+    const size_t cpu = (size_t)here;
+    if (here < 0 || pthread_getaffinity_np(pthread_self(), sizeof cpus, &cpus)) return;
+    if (CPU_COUNT(&cpus) < 2 || !CPU_ISSET(cpu, &cpus)) return;
+    CPU_CLR(cpu, &cpus);
+    (void)pthread_setaffinity_np(w->thread, sizeof cpus, &cpus);
+#else
+    (void)w;
+#endif
+}
+
+static void wake(uint32_t i, int elsewhere) {
     worker *w = &pool.workers[i];
     pthread_mutex_lock(&w->lock);
+    if (elsewhere) keep_off(w);
     __atomic_fetch_and(&pool.asleep, ~((bits)1 << i), __ATOMIC_SEQ_CST);
     pthread_cond_signal(&w->wake);
     pthread_mutex_unlock(&w->lock);
@@ -268,7 +289,7 @@ void lstmc_pool_set_threads(uint32_t threads) {
     if (threads > LSTMC_POOL_MOST) threads = LSTMC_POOL_MOST;
     __atomic_store_n(&pool.limit, threads, __ATOMIC_SEQ_CST);
     for (uint32_t i = threads; i < LSTMC_POOL_MOST; i++) { /* to end */
-        if (__atomic_load_n(&pool.alive, __ATOMIC_SEQ_CST) >> i & 1) wake(i);
+        if (__atomic_load_n(&pool.alive, __ATOMIC_SEQ_CST) >> i & 1) wake(i, 0);
     }
 }
 
@@ -328,7 +349,7 @@ void lstmc_pool_run(void *unused, uint32_t parts, void (*body)(void *argument, u
         if (w->skip) { /* calls as short as these were over before it had woken */
             w->skip--;
         } else {
-            wake(i);
+            wake(i, 1);
             w->skip = (1u << __atomic_load_n(&w->fruitless, __ATOMIC_RELAXED)) - 1;
         }
     }
