@@ -16,7 +16,6 @@ import sys
 import time
 
 import numpy as np
-
 from workloads import Case, model, network, sample
 
 import lstmc
