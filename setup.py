@@ -22,6 +22,7 @@ else:
     # The SIMD targets choose their instructions in the source. What the limited API lacks would be
     # an implicit declaration, and crash.
     flags = ["-std=c99", "-O2", "-g0", "-Werror=implicit-function-declaration"]
+    flags += ["-fvisibility=hidden"]  # calls within the module are direct
     flags, link = [*flags, "-pthread"], ["-pthread"]
 
 core = Extension(
