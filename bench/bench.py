@@ -12,17 +12,23 @@ import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ceilings import Ceiling, denormals, overhead
 from chart import drawn
 from compare import Result, WrongOutput, compare
 from measure import QUICK, Effort
 from ours import CAN_THREAD
-from peers import Peer, all_peers, version
+from peers import Form, Peer, all_peers, version
 from report import Report, markdown
 from workloads import LAYERS, MAIN, THREADS, Case
 
 import lstmc
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lstmc import graph as g
 
 
 def cases(
@@ -48,6 +54,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--table", action="append", choices=names, help="one of them (default: all); repeatable")
     add("--only", metavar="TEXT", default="", help="cases whose name holds it")
     add("--peers", metavar="TEXT", default="", help="peers whose name holds it")
+    add("--forms", metavar="TEXT", default="", help="ways to call a peer whose name holds it")
     add("--seconds", type=float, default=3.0, help="for each case (default 3)")
     add("--quick", action="store_true", help="five short rounds: a check, not a measurement")
     add("--target", default="auto", help="SIMD target of lstmc")
@@ -57,11 +64,27 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+class OnlyForms:
+    """A peer with those of its forms whose name holds a text."""
+
+    def __init__(self, peer: Peer, text: str) -> None:
+        self.name, self.package = peer.name, peer.package
+        self._peer, self._text = peer, text
+
+    def forms(
+        self, case: Case, layers: list[g.Layer], x: np.ndarray, threads: int
+    ) -> Sequence[Form]:
+        made = self._peer.forms(case, layers, x, threads)
+        return [f for f in made if self._text.lower() in f.name.lower()]
+
+
 def main(argv: Sequence[str] | None = None, peers: Sequence[Peer] | None = None) -> int:
     args = arguments(argv)
     lstmc.set_target(args.target)
     everyone = all_peers() if peers is None else peers
     here = [p for p in everyone if version(p) and args.peers.lower() in p.name.lower()]
+    if args.forms:
+        here = [OnlyForms(p, args.forms) for p in here]
     effort = QUICK if args.quick else Effort(args.seconds)
     report = Report({p.name: version(p) for p in everyone}, [p.name for p in here])
     try:

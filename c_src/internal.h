@@ -133,8 +133,7 @@ typedef struct lstmc_need {
 /* A layer in a session. */
 typedef struct lstmc_node {
     const struct lstmc_layer_ops *ops;
-    void
-        *prepared; /* the layer's own record for running; parts of a call share it, and only read */
+    void *prepared;            /* the layer's own record; parts of a call share it to read */
     const lstmc_kernels *full; /* kernels for panels of full width */
     const lstmc_kernels *half; /* and for the half one at the end */
     float *state;              /* row after row */

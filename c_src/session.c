@@ -29,7 +29,7 @@ struct lstmc_session {
     const lstmc_model *model;
     port *ports;        /* inputs, then outputs */
     uint32_t scattered; /* 1 if one of them is */
-    uint32_t time; /* of the call that steps are set for, if its inputs had none of their own */
+    uint32_t time;      /* of the last call, if bind_again would have done for it; else 0 */
     lstmc_target target;
     lstmc_call call;
     lstmc_node *nodes;

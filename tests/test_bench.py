@@ -178,6 +178,13 @@ def test_a_peer_that_is_a_little_off_is_noted(capsys):
     assert "Fake (fake) differs by 3.0e-05" in capsys.readouterr().out
 
 
+def test_forms_chooses_among_the_ways_to_call_a_peer(capsys):
+    wrong = Fake(lambda y, call: y + 1)  # its only form is called "fake"
+    assert bench.main([*RUN, "--forms", "FAK"], [wrong]) == 1
+    assert bench.main([*RUN, "--forms", "other"], [wrong]) == 0
+    assert " - " in capsys.readouterr().out
+
+
 def test_an_absent_peer_is_named(capsys):
     absent = Fake(lambda y, call: y)
     absent.package = "no-such-package"

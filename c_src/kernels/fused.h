@@ -55,12 +55,6 @@ V_FLAT void lstm_cell(const lstmc_step_args *a, uint32_t plain, v_f32 i, v_f32 f
 #define F_LAST_INIT(base, panel) (a->init + (base)*4 + 3 * (panel))
 #define F_LAST_STRIDE a->init_stride
 #include "gate_tiles.h"
-#undef F
-#undef F_GATES
-#undef F_INPUT
-#undef F_HIDDEN
-#undef F_LAST_INIT
-#undef F_LAST_STRIDE
 
 /* --------------------------------------------------------------------------------------- GRU -- */
 
@@ -82,9 +76,3 @@ V_FLAT void gru_fused_cell(const lstmc_step_args *a, uint32_t plain, v_f32 r, v_
 #define F_LAST_INIT(base, panel) (a->more + (base))
 #define F_LAST_STRIDE 0
 #include "gate_tiles.h"
-#undef F
-#undef F_GATES
-#undef F_INPUT
-#undef F_HIDDEN
-#undef F_LAST_INIT
-#undef F_LAST_STRIDE

@@ -5,9 +5,10 @@
  *   F_INPUT(M, u)     M(u, sum, gate) for each sum that the input's product of a gate goes to
  *   F_HIDDEN(M, u)    the same for the product of h
  *   F_LAST_INIT       where the last of the four sums of panel base<u> starts from; others: a->init
+ *   F_LAST_STRIDE     between rows of that
  *   F(cell)           what comes behind the sums: F(cell)(a, plain, sums, unit, row, valid)
  *
- * There are always four sums. Those of a single row end in registers, and the cell goes on from there.
+ * and whose definitions end here. There are always four sums. Those of a single row end in registers, and the cell goes on from there.
  * Those of several rows end in a buffer, over which one loop runs: a tile's registers could not hold
  * the cell too. */
 
@@ -202,3 +203,10 @@ static void F(rows)(const lstmc_step_args *a) {
 #undef TILE_END
 #undef TILE_SEGMENT
 #undef F_TILE
+
+#undef F
+#undef F_GATES
+#undef F_INPUT
+#undef F_HIDDEN
+#undef F_LAST_INIT
+#undef F_LAST_STRIDE

@@ -11,14 +11,10 @@ static uint32_t panel_count(const lstmc_recurrent *m) {
     return m->full + (m->padded % m->panel != 0);
 }
 
-/* Multiply-adds of all panels in a product with k columns. */
-static float work_of(const lstmc_recurrent *m, float rows, uint32_t k) {
-    return rows * (float)m->cell->gates * (float)m->padded * (float)k;
-}
-
-/* Where the last sum of a GRU starts from; unused by an LSTM. */
-static const float *more_of(const lstmc_frame *r) {
-    return r->m->recurrent_bias ? r->m->recurrent_bias : r->zeros;
+/* Where the last sum of a GRU starts from, from a unit on; an LSTM has none. */
+static const float *more_of(const lstmc_frame *r, size_t unit) {
+    if (r->m->cell->gates == 4) return NULL;
+    return (r->m->recurrent_bias ? r->m->recurrent_bias : r->zeros) + unit;
 }
 
 static inline void run_row(const lstmc_recurrent *m, const lstmc_kernels *kernels,
@@ -84,7 +80,7 @@ static void ahead_part(void *argument, uint32_t part) {
 void lstmc_fused_ahead(const lstmc_frame *r, uint32_t t0, uint32_t steps) {
     const float rows = (float)steps * (float)r->call->batch;
     shared s = {.r = r, .panels = panel_count(r->m), .t0 = t0, .steps = steps};
-    const float work = work_of(r->m, rows, r->m->input);
+    const float work = rows * lstmc_row_work(r->m, r->m->input);
     s.parts = r->split ? lstmc_parts(r->call, work, s.panels) : 1;
     lstmc_for_parts(r->call, s.parts, ahead_part, &s);
 }
@@ -110,7 +106,7 @@ void lstmc_fused_prepare(lstmc_recurrent *m) {
         a->panels = i ? half : m->full;
         a->units = m->units - (uint32_t)unit;
     }
-    m->work = work_of(m, 1.0f, m->input + m->units);
+    m->work = lstmc_row_work(m, m->input + m->units);
     m->turns = m->work > TURNING_FLOATS;
     m->quick = m->bias && (gates == 4 || m->recurrent_bias) && m->mask == LSTMC_NONE &&
                m->h0 == LSTMC_NONE && m->c0 == LSTMC_NONE;
@@ -129,7 +125,7 @@ static void step_panel(const lstmc_frame *r, const lstmc_step_args *a, uint32_t 
     now.segment[1].w = m->hh + unit * gates * m->units;
     now.init_stride = batch ? gates * now.panel : 0;
     now.init = init + (batch ? unit * gates * batch : unit * gates);
-    now.more = more_of(r) + unit;
+    now.more = more_of(r, unit);
     now.before += unit;
     now.c += unit;
     now.h += unit;
@@ -178,7 +174,7 @@ void lstmc_fused_step(const lstmc_frame *r, uint32_t t, const float *ahead, uint
     a.rows = rows;
     a.backwards = parity;
     shared s = {.r = r, .panels = panel_count(m), .args = &a, .ahead = ahead, .b0 = b0};
-    const float work = work_of(m, (float)rows, a.segment[0].k + m->units);
+    const float work = (float)rows * lstmc_row_work(m, a.segment[0].k + m->units);
     s.parts = lstmc_parts(r->call, work, s.panels);
     lstmc_for_parts(r->call, s.parts, step_part, &s);
 }
@@ -202,7 +198,7 @@ static uint32_t set_groups(const lstmc_frame *r, group *groups) {
         p->first = i ? m->full : 0;
         p->unit = (size_t)p->first * m->panel;
         p->args.init = r->bias + p->unit * m->cell->gates;
-        p->args.more = more_of(r) + p->unit;
+        p->args.more = more_of(r, p->unit);
         p->args.c = r->c + p->unit;
     }
     return count;
@@ -224,7 +220,7 @@ static void single_part(void *argument, uint32_t part) {
         a.segment[0].w += unit * m->cell->gates * m->input;
         a.segment[1].w += unit * m->cell->gates * m->units;
         a.init += unit * m->cell->gates;
-        a.more += unit;
+        a.more = more_of(s->r, p->unit + unit);
         a.before += unit;
         a.c += unit;
         a.h += unit;
@@ -245,7 +241,7 @@ uint32_t lstmc_fused_single(const lstmc_frame *r, uint32_t chunk) {
     group groups[2];
     shared s = {.r = r, .panels = panel_count(m), .groups = groups};
     s.group_count = set_groups(r, groups);
-    const float work = work_of(m, 1.0f, (chunk ? 0 : m->input) + m->units);
+    const float work = lstmc_row_work(m, (chunk ? 0 : m->input) + m->units);
     const uint32_t parts = s.parts = lstmc_parts(r->call, work, s.panels);
     for (uint32_t n = 0; chunk && n < s.group_count; n++) groups[n].args.segment[0].k = 0;
     for (uint32_t i = 0; i < r->time; i += most) {
@@ -254,10 +250,11 @@ uint32_t lstmc_fused_single(const lstmc_frame *r, uint32_t chunk) {
         if (chunk) lstmc_fused_ahead(r, first, some);
         for (uint32_t j = i; j < i + some; j++, parity ^= 1) {
             const uint32_t t = lstmc_when(r, j), back = parity & m->turns;
-            const float *init = r->ahead + (t - first) * row;
             for (uint32_t n = 0; n < s.group_count; n++) {
                 group *p = &groups[back ? s.group_count - 1 - n : n];
-                if (chunk) p->args.init = init + p->unit * m->cell->gates;
+                if (chunk) {
+                    p->args.init = r->ahead + (t - first) * row + p->unit * m->cell->gates;
+                }
                 p->args.segment[0].v = r->x.data + t * r->x.time_stride;
                 p->args.segment[1].v = r->h[parity];
                 p->args.before = r->h[parity] + p->unit;

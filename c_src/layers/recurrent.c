@@ -141,11 +141,6 @@ static uint32_t most_steps(const lstmc_model *model, const lstmc_recurrent *m, u
     return lstmc_value_steps(&x, time);
 }
 
-/* Multiply-adds of a row in a product of all gates with k columns. */
-static float row_work(const lstmc_recurrent *m, uint32_t k) {
-    return (float)m->cell->gates * (float)m->units * (float)k;
-}
-
 /* Floats of c in a row's state. */
 static size_t room_of_c(const lstmc_recurrent *m) {
     return (size_t)lstmc_panel_count(m->units, m->panel) * m->panel;
@@ -162,7 +157,7 @@ void lstmc_recurrent_plan(const lstmc_layer *l, uint32_t batch, uint32_t time, l
     need->scratch = lstmc_size_add(scratch_zeros(m), scratch_ahead(m, batch, time));
     need->scratch = lstmc_size_add(need->scratch, lstmc_size_mul(batch, buffers));
     need->each = scratch_part(m, batch);
-    need->work = row_work(m, m->input + m->out);
+    need->work = lstmc_row_work(m, m->input + m->out);
 }
 
 /* ----------------------------------------------------------------------------------- products -- */
@@ -403,7 +398,7 @@ void lstmc_recurrent_run(lstmc_node *node, const lstmc_call *call) {
     r.pre = r.ahead = r.part = r.buffer = call->scratch + zeros;
     r.part_floats = 0;
     /* Between short steps of one thread another falls asleep: then products ahead are not worth it. */
-    const float work = (float)call->batch * row_work(m, m->input + m->out);
+    const float work = (float)call->batch * lstmc_row_work(m, m->input + m->out);
     r.split = lstmc_parts(call, work, m->padded) > 1;
     if (!m->fused || call->batch > 1) {
         const uint32_t most = most_steps(call->model, m, call->max_time);

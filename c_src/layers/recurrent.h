@@ -74,6 +74,11 @@ static inline const lstmc_kernels *lstmc_kernels_of(const lstmc_frame *r, uint32
     return panel < r->m->full ? r->node->full : r->node->half;
 }
 
+/* Multiply-adds of a row in a product of all gates with k columns. */
+static inline float lstmc_row_work(const lstmc_recurrent *m, uint32_t k) {
+    return (float)m->cell->gates * (float)m->padded * (float)k;
+}
+
 /* A step's place in the row's arrays. */
 static inline float *lstmc_output_at(const lstmc_frame *r, uint32_t t, uint32_t b) {
     return r->y.data ? r->y.data + b * r->y.batch_stride + t * r->y.time_stride : NULL;
