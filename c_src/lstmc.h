@@ -148,6 +148,7 @@ typedef struct lstmc_model {
     uint32_t strings_size;
     uint32_t clock_count; /* inputs with time go by so many clocks */
     uint32_t whole;       /* the first layer that needs the whole sequence, or LSTMC_NONE */
+    uint32_t one_row;     /* 1 if an input or output has no batch axis */
     uint32_t bad_record;  /* on an invalid or unsupported record: its layer, or LSTMC_NONE */
 } lstmc_model;
 
@@ -206,13 +207,13 @@ typedef struct lstmc_parallel {
 
 /* What a session must be able to do. Zero means the default. */
 typedef struct lstmc_config {
-    uint32_t batch;                 /* most rows a call; default 1 */
-    uint32_t time;                  /* most time steps a call; default 1 */
-    lstmc_target target;            /* default: the best this CPU has */
+    uint32_t batch;      /* most rows a call; default 1, which is all if one has no batch axis */
+    uint32_t time;       /* most time steps a call; default 1 */
+    lstmc_target target; /* default: the best this CPU has */
     const lstmc_parallel *parallel; /* default: none. Borrowed; as constant as the model */
 } lstmc_config;
 
-/* The bytes that lstmc_session_init needs. */
+/* The bytes that lstmc_session_init needs; LSTMC_E_ARGUMENT for a config that can't be. */
 int lstmc_arena_size(size_t *size, const lstmc_model *model, const lstmc_config *config);
 
 /* Make a session, as after lstmc_reset, in an arena of size bytes that is 16-byte aligned (64 is

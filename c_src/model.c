@@ -241,7 +241,7 @@ static int count_clocks(lstmc_model *m) {
     return LSTMC_OK;
 }
 
-static int check_io(const lstmc_model *m) {
+static int check_io(lstmc_model *m) {
     const uint32_t *h = m->words;
     const int golden = h[H_GOLDEN_BATCH] != 0;
     if (golden != (h[H_GOLDEN_TIME] != 0)) return LSTMC_E_INVALID;
@@ -275,7 +275,9 @@ static int check_io(const lstmc_model *m) {
             }
         }
         const lstmc_value v = lstmc_value_get(m, r[IO_VALUE]);
-        if (batch != 1 || time != v.has_time || features != v.features) return LSTMC_E_INVALID;
+        if (batch > 1 || time != v.has_time || features != v.features) return LSTMC_E_INVALID;
+        m->one_row |= !batch;
+        if (!batch && h[H_GOLDEN_BATCH] > 1) return LSTMC_E_INVALID;
         if (r[IO_TIME] > MAX_SIZE || (r[IO_TIME] && !v.has_time)) return LSTMC_E_INVALID;
         if (is_input) {
             if (v.clock == LSTMC_NONE ? r[IO_TIME] != (uint32_t)v.add

@@ -86,7 +86,7 @@ static uint32_t time_first(const lstmc_model *m, const uint32_t *io) {
     const uint32_t *dims = m->pool + io[IO_DIMS];
     uint32_t d = 0;
     while (d < io[IO_RANK] && dims[d] <= LSTMC_MAX_SIZE) d++;
-    return dims[d] != LSTMC_BATCH;
+    return d < io[IO_RANK] && dims[d] != LSTMC_BATCH;
 }
 
 static size_t value_floats(const lstmc_model *m, uint32_t id, size_t batch, uint32_t time) {
@@ -203,7 +203,7 @@ static int lay_out(const lstmc_model *m, const lstmc_config *config, arena *a,
     if (time > LSTMC_MAX_SIZE && (m->whole != LSTMC_NONE || m->clock_count > 1)) {
         return LSTMC_E_ARGUMENT;
     }
-    if (batch > ROWS_LIMIT / time) return LSTMC_E_ARGUMENT;
+    if (batch > ROWS_LIMIT / time || (m->one_row && batch > 1)) return LSTMC_E_ARGUMENT;
     for (uint32_t id = 0; id < m->value_count; id++) {
         const lstmc_value v = lstmc_value_get(m, id);
         const uint32_t steps = lstmc_value_steps(&v, time);

@@ -123,6 +123,7 @@ class Conversion:
         self.tensors: dict[str, Kind] = {}
         self.initializers = {t.name: t for t in model.graph.initializer}
         self.inputs = self.read_inputs(constants)
+        self.builder.inputs = list(self.inputs.values())
         for sparse in model.graph.sparse_initializer:
             name = sparse.values.name
             text = f"initializer '{name}' is sparse, which is not supported; store it dense"

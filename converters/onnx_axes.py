@@ -75,11 +75,12 @@ def bare(axis: Axis) -> Axis:
 
 
 def as_batch(node: Node, axis: Axis) -> None:
-    """Make a whole axis the batch."""
+    """Make a whole axis the batch; one of size 1 that no input has is the only row there is."""
     axis = bare(axis)
+    if all(d.is_one() and d.label == FEATURES for d in axis):
+        return
     if len(axis) != 1:
-        how = "is made of several" if axis else "is not one that the model's inputs have"
-        raise node.error(f"the axis it reads as the batch {how}; {NEXT}")
+        raise node.error(f"the axis it reads as the batch is made of several; {NEXT}")
     bind(node, axis[0], BATCH)
 
 

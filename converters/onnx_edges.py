@@ -90,10 +90,8 @@ def layout(where: str, name: str, x: Tracked) -> g.Value:
             if size is None:
                 raise ConversionError(f"{where}: its number of features is left open")
             axes.append(size)
-    if BATCH not in axes:
-        raise ConversionError(
-            f"{where} has no batch axis; lstmc's models always have one (export with a batch of 1)"
-        )
+    if not axes:
+        raise ConversionError(f"{where} has no axes; Reshape it to [1] in the model")
     return g.Value(name, tuple(axes), x.dtype, time)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lstmc import graph as g
-from lstmc.graph import TIME
+from lstmc.graph import BATCH, TIME
 
 from .onnx_axes import LabelConflict, Preference, bare, bind, guess_input
 from .onnx_values import FEATURES, NEXT, Axis, Const, Dim, Kind, Node, Tracked, axis_size
@@ -26,6 +26,7 @@ class Builder:
         self.names: set[str] = set()
         self.values: set[str] = set(reserved or ())
         self.preference = preference
+        self.inputs: list[Tracked] = []
         self.guessed = False
         self.masks: dict[tuple[str, str], str] = {}  # StepMasks by lengths and sequence
         self.timed: dict[Dim, Tracked] = {}  # a value with each time dim that Shape has read
@@ -67,6 +68,11 @@ class Builder:
                 if dim.label is None:
                     self.guessed = True
                     guess_input(dim.family or (dim,), self.preference)
+
+    def one_row(self) -> bool:
+        """The model takes one row: one of its inputs has the size 1 for the batch."""
+        dims = [d for x in self.inputs for d in x.dims]
+        return any(d.label == BATCH and d.is_one() for d in dims)
 
     def select(self, node: Node, name: str, index: np.ndarray, size: int) -> str:
         """Features of a value of ``size``, picked; all of them as they are is the value itself.

@@ -65,7 +65,8 @@ def squeeze(b: Builder, node: Node) -> list[Kind]:
             raise node.error(f"squeezes {len(kind.items)} sizes to none")
         return [Sizes(kind.items, scalar=True)]
     x = node.value(0, any_type=True)
-    sizes = [axis_size(a) for a in x.axes]
+    batch = {i for i, a in enumerate(x.axes) if a and all(d.label == BATCH for d in a)}
+    sizes = [1 if i in batch and b.one_row() else axis_size(a) for i, a in enumerate(x.axes)]
     if axes is None:
         if None in sizes:
             raise node.error(
@@ -81,9 +82,7 @@ def squeeze(b: Builder, node: Node) -> list[Kind]:
     kept = tuple(a for i, a in enumerate(x.axes) if i not in axes)
     time = [d for d in dropped if d.label == TIME]
     for dim in dropped:
-        if dim.label == BATCH and not dim.guess:
-            raise node.error("drops the batch axis, which lstmc always keeps")
-        if dim not in time:
+        if dim not in time and (dim.label != BATCH or dim.guess):
             bind(node, dim, FEATURES)
     return [last_step(b, node, x, time[0], kept) if time else x.moved(kept)]
 

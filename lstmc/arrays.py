@@ -76,6 +76,8 @@ def predict_in_blocks(
     model: Model, arrays: Arrays, lengths: np.ndarray | None, block: int | None
 ) -> Arrays:
     """Predict in blocks of rows, so that a mapped input is never in memory as a whole."""
+    if model.graph.one_row:
+        return by_name(model, model.predict(arrays, lengths))
     values = {v.name: v for v in model.graph.inputs}
     axes = {name: v.axes.index(g.BATCH) for name, v in values.items()}
     sound = all(len(v.axes) == arrays[n].ndim for n, v in values.items())

@@ -35,7 +35,7 @@ class _Layout:
 
     def __init__(self, value: g.Value, steps: g.Steps | None, clocks: list[str]) -> None:
         self.axes = [0 if isinstance(a, str) else a for a in value.axes]
-        self.batch = value.axes.index(g.BATCH)
+        self.batch = value.axes.index(g.BATCH) if g.BATCH in value.axes else -1
         self.time = value.axes.index(g.TIME) if g.TIME in value.axes else -1
         self.fixed = value.time
         self.clock = clocks.index(steps.clock) if steps and steps.clock else -1
@@ -59,7 +59,8 @@ class _Layout:
 
     def shape(self, batch: int, time: int) -> tuple[int, ...]:
         axes = self.axes.copy()
-        axes[self.batch] = batch
+        if self.batch >= 0:
+            axes[self.batch] = batch
         if self.time >= 0:
             axes[self.time] = time
         return tuple(axes)
@@ -71,7 +72,8 @@ class _Layout:
         known, sizes = self.last
         if shape == known:
             return sizes
-        batch, time = shape[self.batch], shape[self.time] if self.time >= 0 else 1
+        batch = shape[self.batch] if self.batch >= 0 else 1
+        time = shape[self.time] if self.time >= 0 else 1
         if not batch or not time or shape != self.shape(batch, time):
             return None
         if self.fixed and time != self.fixed:
@@ -109,6 +111,7 @@ class Model(_core.Predictor):
             if s.time and s.time != g.Steps(s.time.clock)
         ]
         self._tables = index_inputs(self._graph)
+        self._one_row = self._graph.one_row
         self._plain = len(self._inputs) == len(self._outputs) == 1 and not self._tables
 
     # ------------------------------------------------------------------------------- describing
@@ -264,7 +267,8 @@ class Model(_core.Predictor):
         # An exact type is asked first: it takes a tenth of the time of isinstance with Mapping.
         if len(values) == 1 and (type(x) is np.ndarray or not isinstance(x, Mapping)):
             a = as_float32(values[0].name, x)
-            if (found := self._inputs[0].sizes(a.shape)) is not None:
+            found = self._inputs[0].sizes(a.shape)
+            if found is not None and not (self._one_row and found[0] > 1):
                 if self._tables:
                     self._check_indices([a])
                 if self._derived:
@@ -284,7 +288,7 @@ class Model(_core.Predictor):
                 + ", ".join(f"'{v.name}'" for v in values)
             )
         arrays = [as_float32(v.name, a) for v, a in zip(values, given, strict=True)]
-        sizes: dict[str, int] = {}
+        sizes: dict[str, int] = {g.BATCH: 1} if self._one_row else {}
         for v, a in zip(values, arrays, strict=True):
             if a.ndim != len(v.axes):
                 raise ShapeError(f"'{v.name}' has shape {a.shape}, expected {_show(v)}")
@@ -410,9 +414,10 @@ def convert(source: Any, **options: Any) -> Model:
 def from_graph(graph: g.Graph, panel: int = format.DEFAULT_PANEL) -> Model:
     """A model of a graph, with a golden sample: seeded normal numbers and what they give."""
     graph.infer()
+    batch = 1 if graph.one_row else GOLDEN_BATCH
     time = enough_steps(graph, GOLDEN_TIME if graph.clocks else 1)
-    inputs = random_inputs(graph, np.random.default_rng(0), GOLDEN_BATCH, time, insist=False)
-    golden = format.Golden(GOLDEN_BATCH, time, inputs)
+    inputs = random_inputs(graph, np.random.default_rng(0), batch, time, insist=False)
+    golden = format.Golden(batch, time, inputs)
     try:
         draft = Model(format.dumps(graph, golden, panel))
         golden = format.with_digests(golden, draft._run_golden(golden))

@@ -15,8 +15,10 @@ def random_inputs(
 ) -> dict[str, np.ndarray]:
     """A float32 array for each input, in its own axis order; ``time`` steps on every clock.
 
-    ``insist``: where the source insists on a number of steps, that one instead.
+    ``insist``: where the source insists on a number of steps, that one instead. A graph that takes
+    one row gets one.
     """
+    batch = 1 if graph.one_row else batch
     tables = index_inputs(graph)
     lengths = {layer.inputs[0] for layer in graph.layers if isinstance(layer, g.StepMask)}
     arrays = {}

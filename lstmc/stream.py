@@ -45,6 +45,8 @@ class Stream(_core.Stream):
             raise ShapeError(f"batch is a number of rows, not {batch!r}") from None
         if not 1 <= batch < 1 << 30:
             raise ShapeError(f"a stream needs at least one row and less than 2^30, not {batch}")
+        if batch > 1 and model.graph.one_row:
+            raise ShapeError(f"the model takes one row, not {batch}: a value has no batch axis")
         self.model = model
         self.batch = batch
         target = target_code()
@@ -233,7 +235,8 @@ class Stream(_core.Stream):
 
 def _rows_apart(value: g.Value) -> bool:
     """Sizes stand before the batch axis: rows don't follow one another in memory."""
-    before = value.axes[: value.axes.index(g.BATCH)]
+    rows = value.axes.index(g.BATCH) if g.BATCH in value.axes else 0
+    before = value.axes[:rows]
     return any(not isinstance(a, str) and a != 1 for a in before)
 
 

@@ -373,14 +373,6 @@ def old_opset(folder: Any) -> Any:
     return model
 
 
-def no_batch(folder: Any) -> Any:
-    net = Net()
-    x = net.axes_op("Unsqueeze", net.input("x", "T", 3), [1])
-    net.output(recurrent(net, x, "LSTM")[0])
-    net.nodes[-1].name = "lstm"
-    return net.model()
-
-
 def float16(folder: Any) -> Any:
     return op("Relu", dtype=TensorProto.FLOAT16)(folder)
 
@@ -419,7 +411,6 @@ REFUSED: dict[str, Callable[..., Any]] = {
     "inputs of other types": float16,
     "inputs without effect": unused_input,
     "NaN or infinity in a weight": nan_weight,
-    "a recurrent layer without a batch": no_batch,
     "direction of another name": with_lstm(direction="sideways"),
     "clip of 0 or less": with_lstm(clip=0.0),
     "activations of another name": with_lstm(activations=["Sigmoid", "Sine", "Tanh"]),

@@ -876,12 +876,6 @@ def test_refusals(what: str) -> None:
     refuse(lstm_then(build), message)
 
 
-def test_unbatched_input_is_refused() -> None:
-    net = Net()
-    net.output(net.lstm(net.axes_op("Unsqueeze", net.input("x", "T", 3), [1]), 3, 4)[0])
-    refuse(net, "(LSTM): the axis it reads as the batch is not one that the model's inputs have")
-
-
 def test_inputs_refused() -> None:
     for dtype, message in (
         (TensorProto.INT64, "output 'identity_1' is int64, only float32"),

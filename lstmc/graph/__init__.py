@@ -105,8 +105,6 @@ class Graph:
             specs[name] = spec
 
         for v in self.inputs:
-            if BATCH not in v.axes:
-                raise ConversionError(f"input '{v.name}' has no batch axis")
             define(v.name, v.spec, "inputs")
         seen: set[str] = set()
         for layer in self.layers:
@@ -136,8 +134,6 @@ class Graph:
             made, laid = specs[v.name], v.spec
             if made.features != laid.features or (made.time is None) != (laid.time is None):
                 raise ConversionError(f"output '{v.name}': {made} laid out as {v.axes}")
-            if BATCH not in v.axes:
-                raise ConversionError(f"output '{v.name}' has no batch axis")
         fixed: dict[str, int] = {}
         for v in self.inputs:
             if v.spec.time and v.time and v.clock and fixed.setdefault(v.clock, v.time) != v.time:
@@ -145,6 +141,11 @@ class Graph:
         for group, values in (("input", self.inputs), ("output", self.outputs)):
             if len({v.name for v in values}) != len(values):
                 raise ConversionError(f"two {group}s have the same name")
+
+    @property
+    def one_row(self) -> bool:
+        """An input or output has no batch axis: the graph takes one row, a batch of 1."""
+        return any(BATCH not in v.axes for v in (*self.inputs, *self.outputs))
 
     @property
     def clocks(self) -> list[str]:

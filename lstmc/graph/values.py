@@ -62,8 +62,9 @@ class Spec:
 class Value:
     """An input or output of the graph: its name and the order of its axes.
 
-    ``axes`` holds :data:`BATCH` once, :data:`TIME` at most once, and sizes, in any order; the
-    product of the sizes, taken in their order, is the number of features.
+    ``axes`` holds :data:`BATCH` and :data:`TIME` at most once each, and sizes, in any order; the
+    product of the sizes, taken in their order, is the number of features. A value without batch
+    belongs to the one row that its graph takes then.
 
     ``time`` is the number of steps the source insists on, or None where any length goes. ``clock``
     says which inputs go step by step together (see :class:`Steps`); with None, the number of steps

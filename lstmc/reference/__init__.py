@@ -53,13 +53,16 @@ def to_internal(value: g.Value, array: Array) -> Array:
     order = [value.axes.index(a) for a in (g.BATCH, g.TIME) if a in value.axes]
     rest = [i for i in range(len(value.axes)) if i not in order]
     a = np.transpose(np.asarray(array, dtype=float), order + rest)
-    return a.reshape(*a.shape[: len(order)], value.spec.features)
+    a = a.reshape(*a.shape[: len(order)], value.spec.features)
+    return a if g.BATCH in value.axes else a[None]
 
 
 def from_internal(value: g.Value, array: Array) -> Array:
     """The inverse of :func:`to_internal`."""
     symbols = [a for a in (g.BATCH, g.TIME) if a in value.axes]
     sizes = [a for a in value.axes if not isinstance(a, str)]
+    if g.BATCH not in value.axes:
+        (array,) = array
     a = array.reshape(*array.shape[: len(symbols)], *sizes)
     position: dict[Any, int] = {s: i for i, s in enumerate(symbols)}
     rest = iter(range(len(symbols), a.ndim))
