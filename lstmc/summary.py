@@ -34,6 +34,7 @@ def layer_rows(model: Model) -> list[dict[str, Any]]:
     specs = model.graph.infer()
     rows = []
     for layer in model.graph.layers:
+        inputs = [None if n is None else specs[n] for n in layer.inputs]
         outputs = [specs[n] for n in layer.outputs if n is not None]
         rows.append(
             {
@@ -42,7 +43,7 @@ def layer_rows(model: Model) -> list[dict[str, Any]]:
                 "options": ", ".join(_options(layer)),
                 "output": " ".join(map(_size, outputs)),
                 "parameters": sum(a.size for _, _, a in layer.tensors() if a is not None),
-                "multiply_adds": layer.multiply_adds(),
+                "multiply_adds": layer.multiply_adds(*inputs),
             }
         )
     return rows

@@ -186,6 +186,9 @@ def sequence_graph() -> g.Graph:
     past = {"weight": net.weight(3, 3), "bias": net.weight(3), "taps": 3, "before": 2}
     each = net.simple(g.DepthwiseConv1D, each, **past)
     flat = net.simple(g.Flatten, "constant")
+    wide = {"taps": 2, "before": 1, "position_taps": 2, "position_before": 1}
+    grid = net.simple(g.Conv2D, conv, weight=net.weight(2, 20), bias=net.weight(2), **wide)
+    grid = net.simple(g.DepthwiseConv2D, grid, weight=net.weight(2, 4), **wide)
     last = net.simple(g.LastStep, conv)
     longer = net.lstm(net.simple(g.PadTime, x, before=20, after=0), 3, outputs="h")["h"]
     return net.graph(
@@ -201,6 +204,7 @@ def sequence_graph() -> g.Graph:
         net.simple(g.Pool1D, x, op="mean", taps=4, before=3),
         net.simple(g.Pool1D, x, op="mean", taps=2, same="upper", count_padding=True),
         net.simple(g.SoftmaxTime, x),
+        net.simple(g.PoolPositions, grid, op="maximum", taps=2, stride=2, after=1, channels=2),
         longer,
     )  # fmt: skip
 
@@ -406,6 +410,25 @@ def add_pool(a: Growth, x: str) -> Iterable[str]:
     return [a.net.simple(g.Pool1D, x, op=op, count_padding=padding, **fields)]
 
 
+def add_grid(a: Growth, x: str) -> Iterable[str]:
+    """A convolution or a pool over positions (and time)."""
+    n = a.spec(x).features
+    channels = a.pick([c for c in range(1, n + 1) if n % c == 0])
+    fields = {"position_taps": int(a.net.rng.integers(1, 4)), "position_same": "lower"}
+    fields["position_stride"] = int(a.net.rng.integers(1, 4))
+    if a.chance(0.3):
+        own = {k.removeprefix("position_"): v for k, v in fields.items()}
+        ops = ("maximum", "mean", "minimum")
+        return [a.net.simple(g.PoolPositions, x, op=a.pick(ops), channels=channels, **own)]
+    fields |= window_fields(a, x) if a.spec(x).time else {"taps": 1}
+    kind, units, k = g.Conv2D, a.size(), fields["taps"] * fields["position_taps"] * channels
+    if a.chance(0.4):
+        kind, units, k = g.DepthwiseConv2D, channels, k // channels
+    bias = a.weight(units, present=0.7)
+    weight, activation = a.net.weight(units, k), a.pick(a.functions)
+    return [a.net.simple(kind, x, weight=weight, bias=bias, activation=activation, **fields)]
+
+
 def add_fixed_repeat(a: Growth, x: str) -> Iterable[str]:
     value = a.net.simple(g.Fill, x, value=a.weight(a.size()))
     return [x, a.net.simple(g.Repeat, (value, x))]
@@ -458,7 +481,7 @@ KINDS = (
     Kind(add_activation, 2), Kind(add_softmax, 2), Kind(add_affine, 1), Kind(add_layer_norm, 1),
     Kind(add_combine, 2), Kind(add_concat, 1), Kind(add_select, 1), Kind(add_reduce, 1),
     Kind(add_fill, 1), Kind(add_reduce_time, 1, timed=True), Kind(add_conv, 3, timed=True),
-    Kind(add_pool, 1, timed=True), Kind(add_fixed_repeat, 1, timed=True),
+    Kind(add_pool, 1, timed=True), Kind(add_grid, 2), Kind(add_fixed_repeat, 1, timed=True),
     Kind(add_move, 2, timed=True, whole=True), Kind(add_spread, 2, timed=True, whole=True),
     Kind(add_softmax_time, 1, timed=True, whole=True), Kind(add_flatten, 2, timed=True, whole=True),
 )  # fmt: skip

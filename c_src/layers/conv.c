@@ -11,7 +11,7 @@
  * Windows that lie inside a row, without dilation, are rows of a matrix where they are, if x is dense
  * and flushed (no input of the model). All others are read from strips: every dilation-th step one
  * after another, padding and remembered steps included, where windows overlap as they do in x. */
-#include "../parallel.h"
+#include "filters.h"
 #include "steps.h"
 
 /* Floats of a strip, where more than one window is in it: it stays in a small L1. */
@@ -19,35 +19,24 @@
 
 typedef struct conv {
     lstmc_window window;
-    const float *weight, *bias; /* bias may be NULL */
-    uint32_t x, y;              /* value ids */
-    uint32_t depthwise;         /* 1: DepthwiseConv1D */
-    uint32_t flushed;           /* x holds no tiny values */
-    uint32_t units, panel;
-    uint32_t full, half;  /* columns in panels of full width, and padded ones in the half panel */
+    lstmc_filters filters;
+    uint32_t x, y;        /* value ids */
+    uint32_t flushed;     /* x holds no tiny values */
     uint32_t phases, hop; /* window t + phases starts hop steps of the strip after window t */
-    lstmc_fn fn;
 } conv;
 
 static int check(const lstmc_layer *l, int depthwise) {
-    lstmc_tensor weight, bias;
+    lstmc_tensor weight;
     lstmc_window w;
-    lstmc_fn fn;
     if (!lstmc_layer_counts(l, 1, 1, 2, LSTMC_WINDOW_PARAMS + 3)) return LSTMC_E_INVALID;
-    const int status = lstmc_window_get(l, &w);
+    int status = lstmc_window_get(l, &w);
     if (status) return status;
-    if (!lstmc_fn_get(l->params + LSTMC_WINDOW_PARAMS, &fn)) return LSTMC_E_UNSUPPORTED;
     const lstmc_value x = lstmc_value_get(l->model, l->inputs[0]);
     /* A window's floats are at most those of its extent: the product fits. */
-    const uint32_t k = depthwise ? w.taps : w.taps * x.features;
-    if (!lstmc_tensor_get(l, 0, &weight) ||
-        !lstmc_tensor_is(&weight, 1, depthwise ? x.features : weight.units, k, weight.panel)) {
-        return LSTMC_E_INVALID;
-    }
-    if (lstmc_tensor_get(l, 1, &bias) &&
-        !lstmc_tensor_is(&bias, 1, weight.units, 1, weight.panel)) {
-        return LSTMC_E_INVALID;
-    }
+    status = lstmc_filters_check(l, depthwise ? w.taps : w.taps * x.features, LSTMC_WINDOW_PARAMS);
+    if (status) return status;
+    (void)lstmc_tensor_get(l, 0, &weight);
+    if (depthwise && weight.units != x.features) return LSTMC_E_INVALID;
     const lstmc_value made = lstmc_window_steps(&w, lstmc_with_features(x, weight.units));
     return made.has_time == 1 && lstmc_layer_output(l, 0, made) ? LSTMC_OK : LSTMC_E_INVALID;
 }
@@ -55,34 +44,14 @@ static int check(const lstmc_layer *l, int depthwise) {
 static int check_conv(const lstmc_layer *l) { return check(l, 0); }
 static int check_depthwise(const lstmc_layer *l) { return check(l, 1); }
 
-static uint32_t common_divisor(uint32_t a, uint32_t b) {
-    while (b) {
-        const uint32_t rest = a % b;
-        a = b;
-        b = rest;
-    }
-    return a;
-}
-
 static void prepare(const lstmc_layer *l, void *prepared) {
     conv *c = (conv *)prepared;
-    lstmc_tensor weight, bias;
     (void)lstmc_window_get(l, &c->window);
-    (void)lstmc_tensor_get(l, 0, &weight);
-    (void)lstmc_fn_get(l->params + LSTMC_WINDOW_PARAMS, &c->fn);
-    c->weight = weight.data;
-    c->bias = lstmc_tensor_get(l, 1, &bias) ? bias.data : NULL;
+    lstmc_filters_get(l, l->code == 23, LSTMC_WINDOW_PARAMS, &c->filters);
     c->x = l->inputs[0];
     c->y = l->outputs[0];
-    c->depthwise = l->code == 23;
     c->flushed = c->x >= l->model->input_count;
-    c->units = weight.units;
-    c->panel = weight.panel;
-    c->half = lstmc_padded(weight.units, weight.panel) % weight.panel;
-    c->full = lstmc_padded(weight.units, weight.panel) - c->half;
-    const uint32_t common = common_divisor(c->window.stride, c->window.dilation);
-    c->phases = c->window.dilation / common;
-    c->hop = c->window.stride / common;
+    lstmc_window_phases(&c->window, &c->phases, &c->hop);
 }
 
 /* Steps of a strip with so many windows, of one phase, and how many windows go into one at most. */
@@ -101,23 +70,20 @@ static uint32_t strip_rows(const conv *c) {
     return rows ? rows : 1;
 }
 
-/* Scratch: zeros where a bias is absent, then a strip. */
-static size_t scratch_zeros(const conv *c) { return c->bias ? 0 : (size_t)c->full + c->half; }
-
 static void plan(const lstmc_layer *l, uint32_t batch, uint32_t time, lstmc_need *need) {
     conv c;
     prepare(l, &c);
     const lstmc_value y = lstmc_window_steps(&c.window, lstmc_value_get(l->model, l->inputs[0]));
     const uint32_t steps = lstmc_value_steps(&y, time);
+    /* Zeros where a bias is absent, then a strip. */
     uint32_t windows = steps / c.phases + (steps % c.phases != 0), rows = strip_rows(&c);
     if (windows > strip_windows(&c)) windows = strip_windows(&c);
     if (rows > batch) rows = batch;
     size_t strip = (size_t)strip_steps(&c, windows ? windows : 1) * c.window.features;
     const size_t together = (size_t)rows * c.window.taps * c.window.features;
     if (together > strip) strip = together;
-    need->scratch = lstmc_size_add(scratch_zeros(&c), strip);
-    need->work =
-        (float)(c.depthwise ? c.window.taps : c.window.taps * c.window.features) * (float)c.units;
+    need->scratch = lstmc_size_add(lstmc_filters_zeros(&c.filters), strip);
+    need->work = (float)c.filters.k * (float)c.filters.units;
     need->state = lstmc_size_mul(batch, (size_t)c.window.history * c.window.features);
 }
 
@@ -161,43 +127,8 @@ static void fill_strip(const frame *f, float *strip, uint32_t b, uint32_t n, int
 /* rows windows at x, x_stride floats apart, their taps tap_stride. */
 static void multiply(const frame *f, const float *x, size_t x_stride, size_t tap_stride, float *y,
                      size_t y_stride, uint32_t rows) {
-    const conv *c = f->c;
-    for (uint32_t half = 0; half < 2; half++) {
-        if (!(half ? c->half : c->full)) continue;
-        const lstmc_kernels *kernels = half ? f->node->half : f->node->full;
-        const uint32_t skip = half ? c->full : 0, panel = half ? c->half : c->panel;
-        const uint32_t columns = half || c->units < c->full ? c->units - skip : c->full;
-        const uint32_t k = c->window.taps * (c->depthwise ? 1 : c->window.features);
-        const float *w = c->weight + (size_t)skip * k, *init = f->init + skip;
-        if (c->depthwise) {
-            const lstmc_depthwise_args a = {.w = w,
-                                            .x = x + skip,
-                                            .init = init,
-                                            .y = y + skip,
-                                            .x_stride = x_stride,
-                                            .tap_stride = tap_stride,
-                                            .y_stride = y_stride,
-                                            .rows = rows,
-                                            .taps = c->window.taps,
-                                            .panel = panel,
-                                            .columns = columns,
-                                            .fn = c->fn};
-            kernels->depthwise(&a);
-        } else {
-            const lstmc_matmul_args a = {.w = w,
-                                         .x = x,
-                                         .init = init,
-                                         .y = y + skip,
-                                         .x_stride = x_stride,
-                                         .y_stride = y_stride,
-                                         .rows = rows,
-                                         .k = k,
-                                         .panel = panel,
-                                         .columns = columns,
-                                         .fn = c->fn};
-            lstmc_matmul(f->call, kernels, &a);
-        }
-    }
+    const lstmc_windows w = {f->init, x, x_stride, tap_stride, y, y_stride, rows};
+    lstmc_filters_run(&f->c->filters, f->node, f->call, &w);
 }
 
 /* Windows [from, to) of row b by way of strips. */
@@ -227,11 +158,8 @@ static void all_windows(const frame *f, uint32_t b, uint32_t n, uint32_t count) 
     const uint32_t before = lstmc_window_before(w, n);
     uint32_t first = 0, last = 0; /* those that are computed where they are */
     const int dense = w->taps == 1 || (w->dilation == 1 && f->x.time_stride == w->features);
-    if ((c->depthwise || (c->flushed && dense)) && n >= w->extent) {
-        first = before / w->stride + (before % w->stride != 0);
-        const uint64_t end = ((uint64_t)n - w->extent + before) / w->stride + 1;
-        last = end < count ? (uint32_t)end : count;
-        if (last <= first) first = last = 0;
+    if (c->filters.depthwise || (c->flushed && dense)) {
+        lstmc_window_inside(w, n, count, &first, &last);
     }
     if (first) windows_in_strips(f, b, n, 0, first);
     if (last) {
@@ -261,15 +189,13 @@ static void one_window(const frame *f) {
 
 static void run(lstmc_node *node, const lstmc_call *call) {
     const conv *c = (const conv *)node->prepared;
-    const size_t zeros = scratch_zeros(c);
     frame f;
     f.c = c;
     f.node = node;
     f.call = call;
     f.x = call->views[c->x];
-    f.init = c->bias ? c->bias : call->scratch;
-    f.strip = call->scratch + zeros;
-    for (size_t i = 0; i < zeros; i++) call->scratch[i] = 0.0f;
+    f.init = lstmc_filters_init(&c->filters, call->scratch);
+    f.strip = call->scratch + lstmc_filters_zeros(&c->filters);
     const uint32_t steps = c->y == LSTMC_NONE ? 0 : lstmc_steps(call, c->y);
     if (steps) f.y = call->views[c->y];
     if (steps == 1) one_window(&f);
@@ -280,7 +206,7 @@ static void run(lstmc_node *node, const lstmc_call *call) {
             uint32_t count = lstmc_window_count(&c->window, n);
             if (count > most) count = most;
             if (count && steps > 1) all_windows(&f, b, n, count);
-            lstmc_zero_steps(&f.y, c->units, b, count, steps);
+            lstmc_zero_steps(&f.y, c->filters.units, b, count, steps);
         }
         if (c->window.history) {
             lstmc_window_remember(&c->window, node, &f.x, b, n, memory_of(&f, b));

@@ -1,21 +1,22 @@
-/* Pool1D: each window's maximum or mean, feature by feature.
+/* Pool1D: each window's maximum or mean, feature by feature. PoolPositions: the same over the positions
+ * of a step, whose features are [positions][channels]; sums and minima, too.
  *
  * One chain over the steps that are there, padding left out: y = flush(y op flush(x[t])) for t
  * ascending, from -inf or 0; the mean is flush(sum / their number), or, with count_padding,
  * flush(sum / taps). Params: window, op, count_padding. A causal layer's state is its last steps, and
- * how many of them there have been. */
+ * how many of them there have been. PoolPositions has channels as one more parameter. */
 #include "steps.h"
 
 #include <math.h> /* INFINITY only */
 
-enum { POOL_MAXIMUM, POOL_MEAN, POOL_COUNT };
+enum { POOL_MAXIMUM, POOL_MEAN, POOL_SUM, POOL_MINIMUM, POOL_COUNT };
 
 static int check(const lstmc_layer *l) {
     lstmc_window w;
     if (!lstmc_layer_counts(l, 1, 1, 0, LSTMC_WINDOW_PARAMS + 2)) return LSTMC_E_INVALID;
     const int status = lstmc_window_get(l, &w);
     if (status) return status;
-    if (l->params[LSTMC_WINDOW_PARAMS] >= POOL_COUNT) return LSTMC_E_UNSUPPORTED;
+    if (l->params[LSTMC_WINDOW_PARAMS] > POOL_MEAN) return LSTMC_E_UNSUPPORTED;
     if (l->params[LSTMC_WINDOW_PARAMS + 1] > 1) return LSTMC_E_INVALID;
     const lstmc_value made = lstmc_window_steps(&w, lstmc_value_get(l->model, l->inputs[0]));
     return made.has_time == 1 && lstmc_layer_output(l, 0, made) ? LSTMC_OK : LSTMC_E_INVALID;
@@ -59,36 +60,59 @@ static uint32_t taps_inside(const lstmc_window *w, int64_t start, int64_t from, 
     return last > skip ? (uint32_t)(last - skip) : 0;
 }
 
+/* A window on its way to y. */
+typedef struct chain {
+    const lstmc_node *node;
+    const lstmc_window *w;
+    int64_t start; /* of its first tap */
+    uint32_t op;   /* LSTMC_REDUCE_... */
+    uint32_t total;
+    float *y;
+} chain;
+
+static void begin(chain *c) {
+    const float from = c->op == LSTMC_REDUCE_MAXIMUM   ? -INFINITY
+                       : c->op == LSTMC_REDUCE_MINIMUM ? INFINITY
+                                                       : 0.0f;
+    for (uint32_t i = 0; i < c->w->features; i++) c->y[i] = from;
+    c->total = 0;
+}
+
+/* The taps in [from, to); place `from` is at x, and a place has so many floats. */
+static void take(chain *c, const float *x, size_t place, int64_t from, int64_t to) {
+    const lstmc_window *w = c->w;
+    uint32_t first;
+    lstmc_reduce_args a;
+    a.op = c->op;
+    a.y = c->y;
+    a.n = w->features;
+    a.steps = taps_inside(w, c->start, from, to, &first);
+    a.stride = w->dilation * place;
+    if (!a.steps) return;
+    a.x = x + (size_t)(c->start + (int64_t)first * w->dilation - from) * place;
+    c->node->full->reduce_steps(&a);
+    c->total += a.steps;
+}
+
+static void end(const chain *c, uint32_t count_padding) {
+    if (c->op != LSTMC_REDUCE_MEAN || (!c->total && !count_padding)) return;
+    const float by = (float)(count_padding ? c->w->taps : c->total);
+    c->node->full->divide(c->y, by, c->y, c->w->features);
+}
+
 /* Window t of row b, of which n steps are valid, and seen ones before them remembered. */
 static void one_window(const lstmc_node *node, const pool *p, const lstmc_view *x, uint32_t b,
                        uint32_t n, uint32_t seen, const float *memory, uint32_t t, float *y) {
     const lstmc_window *w = &p->window;
-    const int64_t start = (int64_t)t * w->stride - lstmc_window_before(w, n);
-    uint32_t first, total = 0;
-    lstmc_reduce_args a;
-    a.op = p->mean ? LSTMC_REDUCE_MEAN : LSTMC_REDUCE_MAXIMUM;
-    a.y = y;
-    a.n = w->features;
-    for (uint32_t i = 0; i < w->features; i++) y[i] = p->mean ? 0.0f : -INFINITY;
+    chain c = {node, w, (int64_t)t * w->stride - lstmc_window_before(w, n), 0, 0, y};
+    c.op = p->mean ? LSTMC_REDUCE_MEAN : LSTMC_REDUCE_MAXIMUM;
+    begin(&c);
     if (seen) {
-        a.steps = taps_inside(w, start, -(int64_t)seen, 0, &first);
-        a.stride = (size_t)w->dilation * w->features;
-        if (a.steps) {
-            const int64_t at = start + (int64_t)first * w->dilation + w->history;
-            a.x = memory + (size_t)at * w->features;
-            node->full->reduce_steps(&a);
-            total += a.steps;
-        }
+        take(&c, memory + (size_t)(w->history - seen) * w->features, w->features, -(int64_t)seen,
+             0);
     }
-    a.steps = taps_inside(w, start, 0, n, &first);
-    a.stride = w->dilation * x->time_stride;
-    if (a.steps) {
-        a.x = lstmc_at(x, b, (uint32_t)(start + (int64_t)first * w->dilation));
-        node->full->reduce_steps(&a);
-        total += a.steps;
-    }
-    if (!p->mean || (!total && !p->count_padding)) return;
-    node->full->divide(y, (float)(p->count_padding ? w->taps : total), y, w->features);
+    if (n) take(&c, lstmc_at(x, b, 0), x->time_stride, 0, n);
+    end(&c, p->count_padding);
 }
 
 static void run(lstmc_node *node, const lstmc_call *call) {
@@ -136,4 +160,71 @@ const lstmc_layer_ops lstmc_layer_pool1d = {
     .whole = lstmc_window_whole,
     .state_count = 2,
     .state = state,
+};
+
+/* ------------------------------------------------------------------------------ PoolPositions -- */
+
+typedef struct positions {
+    lstmc_window window;  /* its features are channels */
+    uint32_t x, y;        /* value ids */
+    uint32_t count, made; /* positions of x, and of y */
+    uint32_t op, count_padding;
+} positions;
+
+static int check_positions(const lstmc_layer *l) {
+    lstmc_window w;
+    if (!lstmc_layer_counts(l, 1, 1, 0, LSTMC_WINDOW_PARAMS + 3)) return LSTMC_E_INVALID;
+    const uint32_t *more = l->params + LSTMC_WINDOW_PARAMS, channels = more[2];
+    const lstmc_value x = lstmc_value_get(l->model, l->inputs[0]);
+    if (!channels || x.features % channels) return LSTMC_E_INVALID;
+    const int status = lstmc_window_read(l->params, channels, &w);
+    if (status) return status;
+    if (more[0] >= POOL_COUNT) return LSTMC_E_UNSUPPORTED;
+    const uint64_t made = lstmc_window_count(&w, x.features / channels);
+    if (more[1] > 1 || !made || made * channels > LSTMC_MAX_SIZE) return LSTMC_E_INVALID;
+    const lstmc_value y = lstmc_with_features(x, (uint32_t)made * channels);
+    return lstmc_layer_output(l, 0, y) ? LSTMC_OK : LSTMC_E_INVALID;
+}
+
+static void prepare_positions(const lstmc_layer *l, void *prepared) {
+    static const uint32_t ops[POOL_COUNT] = {LSTMC_REDUCE_MAXIMUM, LSTMC_REDUCE_MEAN,
+                                             LSTMC_REDUCE_SUM, LSTMC_REDUCE_MINIMUM};
+    positions *p = (positions *)prepared;
+    const uint32_t *more = l->params + LSTMC_WINDOW_PARAMS;
+    (void)lstmc_window_read(l->params, more[2], &p->window);
+    p->x = l->inputs[0];
+    p->y = l->outputs[0];
+    p->count = lstmc_value_get(l->model, p->x).features / more[2];
+    p->made = lstmc_window_count(&p->window, p->count);
+    p->op = ops[more[0]];
+    p->count_padding = more[1];
+}
+
+static void run_positions(lstmc_node *node, const lstmc_call *call) {
+    const positions *p = (const positions *)node->prepared;
+    if (p->y == LSTMC_NONE) return;
+    const lstmc_window *w = &p->window;
+    const lstmc_view *x = call->views + p->x, *y = call->views + p->y;
+    const uint32_t before = lstmc_window_before(w, p->count);
+    for (uint32_t b = 0; b < call->batch; b++) {
+        for (uint32_t t = 0; t < lstmc_steps(call, p->x); t++) {
+            chain c = {node, w, -(int64_t)before, p->op, 0, lstmc_at(y, b, t)};
+            for (uint32_t i = 0; i < p->made; i++) {
+                begin(&c);
+                take(&c, lstmc_at(x, b, t), w->features, 0, p->count);
+                end(&c, p->count_padding);
+                c.start += w->stride;
+                c.y += w->features;
+            }
+        }
+    }
+}
+
+const lstmc_layer_ops lstmc_layer_pool_positions = {
+    .code = 30,
+    .prepared_size = sizeof(positions),
+    .check = check_positions,
+    .prepare = prepare_positions,
+    .plan = lstmc_plan_nothing,
+    .run = run_positions,
 };

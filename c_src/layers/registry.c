@@ -30,6 +30,9 @@ static const lstmc_layer_ops *const all[] = {
     &lstmc_layer_pool1d,
     &lstmc_layer_softmax_time,
     &lstmc_layer_step_mask,
+    &lstmc_layer_conv2d,
+    &lstmc_layer_depthwise_conv2d,
+    &lstmc_layer_pool_positions,
 };
 /* clang-format on */
 

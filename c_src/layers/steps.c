@@ -15,13 +15,17 @@ void lstmc_copy_steps(const lstmc_node *node, const float *x, size_t x_stride, f
 }
 
 int lstmc_window_get(const lstmc_layer *l, lstmc_window *w) {
-    w->taps = l->params[0];
-    w->stride = l->params[1];
-    w->dilation = l->params[2];
-    w->before = l->params[3];
-    w->after = l->params[4];
-    w->same = l->params[5];
-    w->features = lstmc_value_get(l->model, l->inputs[0]).features;
+    return lstmc_window_read(l->params, lstmc_value_get(l->model, l->inputs[0]).features, w);
+}
+
+int lstmc_window_read(const uint32_t *params, uint32_t features, lstmc_window *w) {
+    w->taps = params[0];
+    w->stride = params[1];
+    w->dilation = params[2];
+    w->before = params[3];
+    w->after = params[4];
+    w->same = params[5];
+    w->features = features;
     if (w->same >= LSTMC_SAME_COUNT) return LSTMC_E_UNSUPPORTED;
     if (!w->taps || !w->stride || !w->dilation || w->taps > LSTMC_MAX_SIZE ||
         w->stride > LSTMC_MAX_SIZE || w->dilation > LSTMC_MAX_SIZE || w->before > LSTMC_MAX_SIZE ||
@@ -60,6 +64,30 @@ uint32_t lstmc_window_before(const lstmc_window *w, uint32_t n) {
     const uint64_t need = (uint64_t)(count - 1) * w->stride + w->extent;
     const uint32_t total = need > n ? (uint32_t)(need - n) : 0; /* below stride + extent */
     return w->same == LSTMC_SAME_UPPER ? total / 2 : total - total / 2;
+}
+
+void lstmc_window_inside(const lstmc_window *w, uint32_t n, uint32_t count, uint32_t *first,
+                         uint32_t *last) {
+    *first = *last = 0;
+    if (n < w->extent) return;
+    const uint32_t before = lstmc_window_before(w, n);
+    const uint32_t start = before / w->stride + (before % w->stride != 0);
+    const uint64_t end = ((uint64_t)n - w->extent + before) / w->stride + 1;
+    const uint32_t stop = end < count ? (uint32_t)end : count;
+    if (stop <= start) return;
+    *first = start;
+    *last = stop;
+}
+
+void lstmc_window_phases(const lstmc_window *w, uint32_t *phases, uint32_t *hop) {
+    uint32_t common = w->stride, other = w->dilation;
+    while (other) {
+        const uint32_t rest = common % other;
+        common = other;
+        other = rest;
+    }
+    *phases = w->dilation / common;
+    *hop = w->stride / common;
 }
 
 void lstmc_window_remember(const lstmc_window *w, const lstmc_node *node, const lstmc_view *x,

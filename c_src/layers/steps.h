@@ -37,6 +37,9 @@ enum { LSTMC_WINDOW_PARAMS = 6 };
  * LSTMC_E_INVALID or LSTMC_E_UNSUPPORTED. */
 int lstmc_window_get(const lstmc_layer *l, lstmc_window *w);
 
+/* The same from any words, for a window over places of so many features each. */
+int lstmc_window_read(const uint32_t *params, uint32_t features, lstmc_window *w);
+
 /* ops->whole of a layer with a window. */
 int lstmc_window_whole(const lstmc_layer *l);
 
@@ -47,6 +50,14 @@ lstmc_value lstmc_window_steps(const lstmc_window *w, lstmc_value x);
  * what it remembers for padding. */
 uint32_t lstmc_window_count(const lstmc_window *w, uint32_t n);
 uint32_t lstmc_window_before(const lstmc_window *w, uint32_t n);
+
+/* Of `count` windows of a row, those in [first, last) lie inside it, without padding; none: both 0. */
+void lstmc_window_inside(const lstmc_window *w, uint32_t n, uint32_t count, uint32_t *first,
+                         uint32_t *last);
+
+/* With every dilation-th place one after another, a window's taps are neighbours. In such a strip
+ * window t + phases starts hop places after window t. */
+void lstmc_window_phases(const lstmc_window *w, uint32_t *phases, uint32_t *hop);
 
 /* The memory of a causal layer, [history][features], after n more steps of row b. */
 void lstmc_window_remember(const lstmc_window *w, const lstmc_node *node, const lstmc_view *x,

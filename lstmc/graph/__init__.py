@@ -8,6 +8,7 @@ inputs and outputs have an order of axes, which is the source model's, kept as i
     values.py      Value, Spec, Steps       functions.py   Fn, the elementwise functions
     base.py        Layer                    recurrent.py   LSTM, GRU, RNN
     pointwise.py   layers on features       sequence.py    layers on steps
+    positions.py   convolution and pooling over a part of the features, and time
 
 Nothing here computes: :mod:`lstmc.reference` says in float64 what every layer means, ``c_src/``
 runs it in float32, :mod:`lstmc.format` stores it. Adding a layer means adding one dataclass; its
@@ -51,6 +52,7 @@ from .pointwise import (
     Select,
     Softmax,
 )
+from .positions import Conv2D, DepthwiseConv2D, PoolPositions
 from .recurrent import GRU, LSTM, RNN, Recurrent
 from .sequence import (
     Conv1D,
@@ -75,7 +77,8 @@ LAYERS: dict[int, type[Layer]] = {
     for c in (
         LSTM, Dense, Activation, Softmax, LastStep, GRU, RNN, Embedding, Affine, LayerNorm, Combine,
         Concat, Select, Reduce, ReduceTime, Reverse, SliceTime, PadTime, Repeat, Flatten, Unflatten,
-        Conv1D, DepthwiseConv1D, Pool1D, SoftmaxTime, Fill, StepMask,
+        Conv1D, DepthwiseConv1D, Pool1D, SoftmaxTime, Fill, StepMask, Conv2D, DepthwiseConv2D,
+        PoolPositions,
     )
 }  # fmt: skip
 
@@ -175,9 +178,9 @@ __all__ = [
     "BATCH", "DTYPES", "FLOAT32_MAX", "FN_CODES", "GRU", "HARD_SIGMOID_KERAS2",
     "HARD_SIGMOID_KERAS3", "HARD_SIGMOID_ONNX", "HARD_SIGMOID_TORCH", "HARD_SILU", "LAYERS",
     "LINEAR", "LSTM", "PARAMETERS", "RELU", "RELU6", "RNN", "SELU", "SIGMOID", "SILU", "TANH",
-    "TIME", "Activation", "Affine", "Axis", "ClockConflict", "Combine", "Concat", "Conv1D", "Dense",
-    "DepthwiseConv1D", "Embedding", "Fill", "Flatten", "Fn", "Graph", "LastStep", "Layer",
-    "LayerNorm", "OpenSteps", "PadTime", "Pool1D", "Recurrent", "Reduce", "ReduceTime", "Repeat",
-    "Reverse", "Select", "SliceTime", "Softmax", "SoftmaxTime", "Spec", "StepMask", "Steps",
-    "Unflatten", "Value", "Window",
+    "TIME", "Activation", "Affine", "Axis", "ClockConflict", "Combine", "Concat", "Conv1D",
+    "Conv2D", "Dense", "DepthwiseConv1D", "DepthwiseConv2D", "Embedding", "Fill", "Flatten", "Fn",
+    "Graph", "LastStep", "Layer", "LayerNorm", "OpenSteps", "PadTime", "Pool1D", "PoolPositions",
+    "Recurrent", "Reduce", "ReduceTime", "Repeat", "Reverse", "Select", "SliceTime", "Softmax",
+    "SoftmaxTime", "Spec", "StepMask", "Steps", "Unflatten", "Value", "Window",
 ]  # fmt: skip

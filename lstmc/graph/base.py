@@ -73,8 +73,9 @@ class Layer:
         """Why this layer can't go step by step: what it needs of the sequence; "" if it can."""
         return ""
 
-    def multiply_adds(self) -> int:
-        """Multiply-adds for one row and one time step, elementwise work left out."""
+    def multiply_adds(self, *specs: Any) -> int:
+        """Multiply-adds for one row and one time step, elementwise work left out; ``specs`` are
+        those of the inputs."""
         return 0
 
     @classmethod

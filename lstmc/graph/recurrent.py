@@ -92,7 +92,7 @@ class Recurrent(Layer):
         """Input i by name, None if it is absent."""
         return self.inputs[i] if i < len(self.inputs) else None
 
-    def multiply_adds(self) -> int:
+    def multiply_adds(self, *specs: Any) -> int:
         return sum(a.size for _, meta, a in self.tensors() if a is not None and a.ndim == 2)
 
 

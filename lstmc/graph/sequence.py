@@ -185,11 +185,8 @@ class Window(Layer):
         return (self.taps - 1) * self.dilation + 1
 
     def steps(self, spec: Spec) -> Steps:
-        """The number of windows."""
-        if self.taps < 1 or self.stride < 1 or self.dilation < 1:
-            raise self.error("taps, stride and dilation are at least 1")
-        if self.before < 0 or self.after < 0 or (self.same and (self.before or self.after)):
-            raise self.error(f"pads {self.before} and {self.after} steps, and {self.same!r}")
+        """The number of windows over the steps of a value."""
+        self._sound()
         time = self._timed(spec)
         if self.same:
             return time.then(self.stride - 1, self.stride)
@@ -197,6 +194,21 @@ class Window(Layer):
         if steps.clock is None and steps.add < 1:
             raise self.error("no time steps are left")
         return steps
+
+    def count(self, n: int) -> int:
+        """The number of windows over n places, at least 1."""
+        self._sound()
+        padded = n + self.before + self.after - self.extent
+        made = -(-n // self.stride) if self.same else padded // self.stride + 1
+        if made < 1:
+            raise self.error(f"its windows of {self.extent} don't fit {n} positions")
+        return made
+
+    def _sound(self) -> None:
+        if self.taps < 1 or self.stride < 1 or self.dilation < 1:
+            raise self.error("taps, stride and dilation are at least 1")
+        if self.before < 0 or self.after < 0 or (self.same and (self.before or self.after)):
+            raise self.error(f"pads {self.before} and {self.after}, and {self.same!r}")
 
     def whole(self, *specs: Any) -> str:
         causal = self.before == self.extent - 1 and self.after == 0 and self.stride == 1
@@ -231,7 +243,7 @@ class Conv1D(Window):
         self._check("weight", (self.weight.shape[0], self.taps * x.features))
         return (Spec(self.weight.shape[0], self.steps(x)),)
 
-    def multiply_adds(self) -> int:
+    def multiply_adds(self, *specs: Any) -> int:
         return self.weight.size
 
 
@@ -258,7 +270,7 @@ class DepthwiseConv1D(Window):
         self._features(x, self.weight.shape[0])
         return (Spec(x.features, self.steps(x)),)
 
-    def multiply_adds(self) -> int:
+    def multiply_adds(self, *specs: Any) -> int:
         return self.weight.size
 
 

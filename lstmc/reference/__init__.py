@@ -14,7 +14,7 @@ import numpy as np
 
 from lstmc import graph as g
 
-from . import pointwise, recurrent, sequence
+from . import pointwise, positions, recurrent, sequence
 from .functions import Array, fn
 
 LAYERS: dict[type[g.Layer], Callable[..., tuple[Array, ...]]] = {
@@ -45,6 +45,9 @@ LAYERS: dict[type[g.Layer], Callable[..., tuple[Array, ...]]] = {
     g.Pool1D: sequence.pool1d,
     g.SoftmaxTime: sequence.softmax_time,
     g.StepMask: sequence.step_mask,
+    g.Conv2D: positions.conv2d,
+    g.DepthwiseConv2D: positions.depthwise_conv2d,
+    g.PoolPositions: positions.pool_positions,
 }
 
 

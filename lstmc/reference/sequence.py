@@ -17,7 +17,7 @@ from .functions import REDUCTIONS, Array, fn
 #: Their sequences are zero beyond a row's valid steps.
 CUT = (
     g.Reverse, g.SliceTime, g.PadTime, g.Repeat, g.Conv1D, g.DepthwiseConv1D, g.Pool1D,
-    g.SoftmaxTime, g.StepMask,
+    g.SoftmaxTime, g.StepMask, g.Conv2D, g.DepthwiseConv2D,
 )  # fmt: skip
 
 
