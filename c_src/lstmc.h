@@ -216,6 +216,29 @@ typedef struct lstmc_config {
 /* The bytes that lstmc_session_init needs; LSTMC_E_ARGUMENT for a config that can't be. */
 int lstmc_arena_size(size_t *size, const lstmc_model *model, const lstmc_config *config);
 
+/* What a session's arena, or one layer, takes: bytes.
+ *
+ * Of an arena, tables + record + state + scratch + values is lstmc_arena_size to the byte; record and
+ * state are the sums of those of the layers. scratch and values are smaller than such sums, since
+ * layers run one after another: all use the same scratch, so it is that of the layer that needs most
+ * (or, with threads, of rows side by side), and values share memory unless they are alive together. */
+typedef struct lstmc_memory {
+    size_t weights; /* in the blob, not in the arena: tensors with what pads them to panels */
+    size_t tables;  /* the session, its tables, what alignment rounds up; 0 for a layer */
+    size_t record;  /* what a layer prepares once */
+    size_t state;   /* what it keeps between calls, for all rows */
+    size_t scratch; /* what it needs while it runs */
+    size_t
+        values; /* what it writes for other layers, all rows and steps of a call. An output of the
+                     * model is the caller's array, and counts only if it has to be copied there */
+} lstmc_memory;
+
+/* The memory of layer number `layer`, in the order of the file, or of all with LSTMC_NONE. weights of
+ * all counts a tensor that layers share once, and leaves the golden sample out.
+ * Errors as lstmc_arena_size's; LSTMC_E_ARGUMENT if there is no such layer. */
+int lstmc_memory_use(lstmc_memory *use, const lstmc_model *model, const lstmc_config *config,
+                     uint32_t layer);
+
 /* Make a session, as after lstmc_reset, in an arena of size bytes that is 16-byte aligned (64 is
  * faster). Model, blob, arena and config's parallel must outlive it; there is nothing to free. */
 int lstmc_session_init(lstmc_session **session, const lstmc_model *model,

@@ -46,6 +46,7 @@ struct lstmc_session {
 typedef struct arena {
     unsigned char *base;
     size_t used;
+    lstmc_memory parts; /* what it was taken for, in bytes; lay_out leaves out the tables */
 } arena;
 
 static void *take(arena *a, size_t count, size_t each) {
@@ -93,6 +94,19 @@ static size_t value_floats(const lstmc_model *m, uint32_t id, size_t batch, uint
     const lstmc_value v = lstmc_value_get(m, id);
     const size_t rows = lstmc_size_mul(batch, lstmc_value_steps(&v, time));
     return lstmc_size_add(lstmc_size_mul(v.features, rows), 15) / 16 * 16;
+}
+
+/* Bytes of the region that a layer's outputs have there, were nothing shared. */
+static size_t output_bytes(const lstmc_layer *l, size_t batch, uint32_t time) {
+    const lstmc_model *m = l->model;
+    size_t floats = 0;
+    for (uint32_t j = 0; j < l->output_count; j++) {
+        const uint32_t id = l->outputs[j], *io = id == LSTMC_NONE ? NULL : io_of(m, id);
+        if (id == LSTMC_NONE || (io && !is_scattered(m, io))) continue;
+        const size_t each = value_floats(m, id, io ? batch : 1, time);
+        floats = lstmc_size_add(floats, io ? each : lstmc_size_mul(each, batch));
+    }
+    return lstmc_size_mul(floats, sizeof(float));
 }
 
 /* The last layer that reads a value, or the one that writes it if none does. */
@@ -248,6 +262,10 @@ static int lay_out(const lstmc_model *m, const lstmc_config *config, arena *a,
     const size_t region = place_values(m, batch, time, NULL, NULL, NULL);
     float *region_at = (float *)take(a, region, sizeof(float));
     if (a->used == SIZE_MAX) return LSTMC_E_ARGUMENT;
+    a->parts.record = prepared;
+    a->parts.state = state * sizeof(float);
+    a->parts.scratch = scratch * sizeof(float);
+    a->parts.values = region * sizeof(float);
     if (!out) return LSTMC_OK;
 
     memset(s, 0, sizeof *s);
@@ -309,11 +327,51 @@ static int lay_out(const lstmc_model *m, const lstmc_config *config, arena *a,
 }
 
 int lstmc_arena_size(size_t *size, const lstmc_model *model, const lstmc_config *config) {
-    arena a = {NULL, 0};
+    arena a;
+    memset(&a, 0, sizeof a);
     if (!size || !model || !model->words || !config) return LSTMC_E_ARGUMENT;
     const int status = lay_out(model, config, &a, NULL);
     *size = status ? 0 : a.used;
     return status;
+}
+
+int lstmc_memory_use(lstmc_memory *use, const lstmc_model *model, const lstmc_config *config,
+                     uint32_t layer) {
+    arena a;
+    memset(&a, 0, sizeof a);
+    if (!use || !model || !model->words || !config ||
+        (layer != LSTMC_NONE && layer >= model->layer_count)) {
+        return LSTMC_E_ARGUMENT;
+    }
+    memset(use, 0, sizeof *use);
+    const int status = lay_out(model, config, &a, NULL); /* refuses what would overflow */
+    if (status) return status;
+    if (layer == LSTMC_NONE) {
+        *use = a.parts;
+        use->tables = a.used - use->record - use->state - use->scratch - use->values;
+        for (uint32_t i = 0; i < model->tensor_count; i++) {
+            const uint32_t *tensor = model->tensors + (size_t)i * LSTMC_TENSOR_WORDS;
+            if (tensor[2]) use->weights += tensor[1]; /* plain ones are golden inputs */
+        }
+        return LSTMC_OK;
+    }
+    const uint32_t batch = config->batch ? config->batch : 1;
+    const uint32_t time = config->time ? config->time : 1;
+    lstmc_layer l;
+    lstmc_need need = {0, 0, 0, 0.0f};
+    lstmc_layer_get(model, layer, &l);
+    const lstmc_layer_ops *ops = lstmc_layer_find(l.code);
+    ops->plan(&l, batch, time, &need);
+    const size_t each = lstmc_size_mul(need.each, lstmc_most_parts(config->parallel));
+    for (uint32_t i = 0; i < l.tensor_count; i++) {
+        lstmc_tensor t;
+        if (lstmc_tensor_get(&l, i, &t)) use->weights += t.size * sizeof(float);
+    }
+    use->record = prepared_size(ops);
+    use->state = need.state * sizeof(float);
+    use->scratch = lstmc_size_mul(lstmc_size_add(need.scratch, each), sizeof(float));
+    use->values = output_bytes(&l, batch, time);
+    return LSTMC_OK;
 }
 
 int lstmc_session_init(lstmc_session **session, const lstmc_model *model,
@@ -326,7 +384,9 @@ int lstmc_session_init(lstmc_session **session, const lstmc_model *model,
     if (size < need) return LSTMC_E_ARENA;
     if (lstmc_target_resolve(config->target) == LSTMC_TARGET_COUNT) return LSTMC_E_TARGET;
 
-    arena a = {(unsigned char *)memory, 0};
+    arena a;
+    memset(&a, 0, sizeof a);
+    a.base = (unsigned char *)memory;
     (void)lay_out(model, config, &a, session);
     lstmc_reset(*session);
     return LSTMC_OK;

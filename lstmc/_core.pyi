@@ -25,6 +25,7 @@ class Model:
     output_count: int
     cuttable: bool
     def __init__(self, blob: Buffer) -> None: ...
+    def memory(self, batch: int, time: int) -> list[dict[str, int]]: ...
 
 class Session:
     model: Model

@@ -55,6 +55,7 @@ cdef extern from "lstmc.h" nogil:
     ctypedef struct lstmc_model:
         uint32_t input_count
         uint32_t output_count
+        uint32_t layer_count
         uint32_t clock_count
         uint32_t bad_record
     ctypedef struct lstmc_session:
@@ -97,6 +98,15 @@ cdef extern from "lstmc.h" nogil:
     uint32_t lstmc_model_steps(const lstmc_model *model, uint32_t index, uint32_t time)
     const char *lstmc_model_whole(const lstmc_model *model)
     int lstmc_arena_size(size_t *size, const lstmc_model *model, const lstmc_config *config)
+    ctypedef struct lstmc_memory:
+        size_t weights
+        size_t tables
+        size_t record
+        size_t state
+        size_t scratch
+        size_t values
+    int lstmc_memory_use(lstmc_memory *use, const lstmc_model *model, const lstmc_config *config,
+                         uint32_t layer)
     int lstmc_session_init(lstmc_session **session, const lstmc_model *model,
                            const lstmc_config *config, void *arena, size_t size)
     int lstmc_run(lstmc_session *session, const lstmc_array *inputs, const lstmc_array *outputs,
@@ -283,6 +293,28 @@ cdef class Model:
                 self.cuttable = False
         if self.input_count > MAX_ARRAYS or self.output_count > MAX_ARRAYS:
             raise _errors.FormatError(f"the model has more than {MAX_ARRAYS} inputs or outputs")
+
+    def memory(self, uint32_t batch, uint32_t time):
+        """lstmc_memory of a session of one thread, then that of each layer."""
+        cdef lstmc_config config
+        cdef lstmc_memory use
+        cdef int status
+        cdef uint32_t i
+        cdef list found = []
+        config.batch = batch
+        config.time = time
+        config.target = 0
+        config.parallel = NULL
+        for i in range(self.model.layer_count + 1):
+            status = lstmc_memory_use(&use, &self.model, &config, i - 1 if i else LSTMC_NONE)
+            if status == LSTMC_E_ARGUMENT:
+                raise _errors.OutOfMemoryError(
+                    f"a session for {batch} rows of {time} steps is beyond any memory"
+                )
+            if status:
+                _fail(status)
+            found.append(use)
+        return found
 
 
 cdef class Session:

@@ -21,7 +21,6 @@ import numpy as np
 
 from . import (
     __version__,
-    _core,
     digest,
     format,
     get_target,
@@ -120,40 +119,18 @@ def verify(args: argparse.Namespace) -> None:
 
 
 def info(args: argparse.Namespace) -> None:
-    """Say what is in a model: shapes, layers, provenance, golden sample, memory."""
-    import hashlib
+    """Say what is in a model: layers, shapes, multiply-adds, memory, provenance, golden sample."""
+    import shutil
 
-    from .summary import layer_rows
+    from .info import facts, text
 
     _check_readable(args.model)
-    model = load(args.model)
-    golden = model.golden
-    blob = model.to_bytes()
-    facts = {
-        "file": str(args.model),
-        "bytes": model.nbytes,
-        "sha256": hashlib.sha256(blob).hexdigest(),
-        "format_version": int.from_bytes(blob[8:12], "little"),
-        "inputs": {name: list(shape) for name, shape in model.inputs.items()},
-        "outputs": {name: list(shape) for name, shape in model.outputs.items()},
-        "layers": layer_rows(model),
-        "parameters": _parameters(model),
-        "arena_bytes": _core.Session(model._core, 1, 1, _runtime.target_code()).arena_bytes,
-        "golden": golden
-        and {"batch": golden.batch, "time": golden.time, "digests": in_hex(golden.digests)},
-        "provenance": model.provenance,
-        "target": get_target(),
-    }
-    sample = "none"
-    if golden is not None:
-        sample = f"{golden.batch} x {golden.time} steps -> {listed(golden.digests)}"
-    text = f"""{model.summary()}
-
-format   {facts["format_version"]}
-golden   {sample}
-arena    {facts["arena_bytes"]:,} bytes for one row, one step at a time, on {get_target()}
-sha256   {facts["sha256"]}"""
-    _report(args, facts, text)
+    for name in ("batch", "time"):
+        if not 1 <= getattr(args, name) < 1 << 30:
+            raise UsageError(f"--{name} must be at least 1 and less than 2^30")
+    found = facts(load(args.model), args.batch, args.time)
+    columns = shutil.get_terminal_size((100, 24)).columns
+    _report(args, {"file": str(args.model), **found}, text(found, columns))
 
 
 def run(args: argparse.Namespace) -> None:
@@ -377,8 +354,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     source_options(p)
 
-    p = command("info", info, "lstmc info forecaster.lstmc --json")
-    p.add_argument("model", metavar="OUT", type=Path, help=any_model)
+    p = command("info", info, "lstmc info forecaster.lstmc --batch 64 --time 100")
+    p.add_argument("model", metavar="MODEL", type=Path, help=any_model)
+    p.add_argument("--batch", metavar="N", type=int, default=1, help="rows of the arena's sizes")
+    p.add_argument("--time", metavar="N", type=int, default=1, help="steps a call, likewise")
 
     p = command("run", run, "lstmc run forecaster.lstmc --input x.npy --output y.npy")
     p.add_argument("model", metavar="OUT", type=Path, help=any_model)

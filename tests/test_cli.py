@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import lstmc
-from lstmc import arrays, cli, format, reference, terminal
+from lstmc import arrays, cli, format, info, reference, terminal
 from lstmc import graph as g
 from lstmc.model import from_graph
 
@@ -280,8 +280,61 @@ def test_info(lstmc_run, forecaster):
     assert facts["bytes"] == forecaster.stat().st_size
     assert facts["format_version"] == 1
     assert facts["inputs"] == {"x": [None, None, 10]}
-    assert 500 < facts["arena_bytes"] < 5000
+    assert 500 < facts["arena_bytes"] < 5000 and (facts["batch"], facts["time"]) == (1, 1)
     assert facts["layers"][0]["parameters"] == 12200
+    assert facts["layers"][0]["inputs"] == ["x"] and facts["layers"][1]["outputs"] == ["y"]
+
+
+def test_info_of_a_session(lstmc_run, forecaster):
+    status, out, _ = lstmc_run("info", forecaster, "--batch", 64, "--time", 100)
+    facts = json.loads(lstmc_run("info", forecaster, "--batch", 64, "--time", 100, "--json")[1])
+    want = lstmc._core.Session(lstmc.load(forecaster)._core, 64, 100, 0).arena_bytes
+    assert status == 0 and f"{want:,} bytes for 64 rows and 100 steps a call" in out
+    assert facts["arena_bytes"] == want == sum(facts["arena"].values())
+    assert facts["weights_bytes"] == sum(r["weights_bytes"] for r in facts["layers"])
+    lstm, dense = facts["layers"]
+    own = [lstm[f"{n}_bytes"] + dense[f"{n}_bytes"] for n in ("record", "state")]
+    assert own == [facts["arena"]["record_bytes"], facts["arena"]["state_bytes"]]
+    row = next(line for line in out.splitlines() if line.startswith("lstm ")).split()
+    shorts = [info.short(lstm[f"{n}_bytes"]) for n in ("weights", "scratch", "values")]
+    assert row[:5] == ["lstm", "LSTM", "50", "12.2k", "12.0k"]
+    assert [row[5], *row[7:]] == shorts
+    for wrong in ("0", "-1", "1073741824", "x"):
+        assert lstmc_run("info", forecaster, "--batch", wrong)[0] == 2
+        assert lstmc_run("info", forecaster, "--time", wrong)[0] == 2
+    status, _, err = lstmc_run("info", forecaster, "--batch", 1 << 29, "--time", 1 << 29)
+    assert status == 1 and "beyond any memory" in err
+
+
+@pytest.mark.parametrize("columns", [80, 100, 200])
+def test_info_of_a_long_model_fits_a_terminal(lstmc_run, monkeypatch, columns):
+    """Sixty layers with long names, and one with names of wide characters."""
+    layers, before = [], "x"
+    for i in range(60):
+        name = f"encoder/block_{i // 10}/normalisation/multiply_and_add_{i}"
+        name = f"編碼器層{i}" * 9 if i == 7 else name
+        layers.append(g.Affine(name=name, inputs=(before,), outputs=(f"v{i}",),
+                               scale=np.ones(700, np.float32)))  # fmt: skip
+        before = f"v{i}"
+    ends = [g.Value(n, (g.BATCH, 700)) for n in ("x", before)]
+    from_graph(g.Graph(ends[:1], ends[1:], layers)).save("long.lstmc")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    out = lstmc_run("info", "long.lstmc")[1].splitlines()
+    table = out[out.index("") + 1 :]
+    table = table[: table.index("")]
+    assert len(table) == 62 and {len(line.split()) for line in table} == {9}
+    assert max(map(info._width, table)) <= columns
+    for i, line in enumerate(table[2:]):
+        assert info._width(line) == info._width(table[2])
+        assert f"{i} " in line and ("encoder" in line or i == 7)
+    assert ("…" in table[2]) == (columns < 200)
+
+
+def test_short_numbers():
+    numbers = {0: "-", 999: "999", 1000: "1.00k", 9994: "9.99k", 9996: "10.0k", 99949: "99.9k",
+               99951: "100k", 999499: "999k", 999501: "1.00M", 123456789: "123M",
+               10**12: "1.00T", 10**15: "1000T"}  # fmt: skip
+    assert {n: info.short(n) for n in numbers} == numbers
 
 
 def test_info_shows_names_without_obeying_them(lstmc_run):

@@ -219,6 +219,65 @@ static void test_session_misuse(void) {
     }
 }
 
+/* What the parts of an arena add up to. */
+static void check_memory(const lstmc_model *m, const lstmc_config *c) {
+    lstmc_memory all, use;
+    size_t size, weights = 0, record = 0, state = 0, scratch = 0, values = 0;
+    CHECK(lstmc_arena_size(&size, m, c) == LSTMC_OK);
+    CHECK(lstmc_memory_use(&all, m, c, LSTMC_NONE) == LSTMC_OK);
+    CHECK(all.tables + all.record + all.state + all.scratch + all.values == size);
+    CHECK(all.tables > 0 && all.record > 0);
+    for (uint32_t i = 0; i < m->layer_count; i++) {
+        CHECK(lstmc_memory_use(&use, m, c, i) == LSTMC_OK);
+        CHECK(use.tables == 0);
+        weights += use.weights;
+        record += use.record;
+        state += use.state;
+        values += use.values;
+        if (use.scratch > scratch) scratch = use.scratch;
+    }
+    CHECK(weights == all.weights && record == all.record && state == all.state);
+    CHECK(c->parallel ? scratch <= all.scratch : scratch == all.scratch);
+    CHECK(all.values <= values || m->layer_count == 1); /* a scattered input is nobody's output */
+}
+
+static void run_here(void *pool, uint32_t parts, void (*body)(void *, uint32_t), void *argument) {
+    (void)pool;
+    for (uint32_t part = 0; part < parts; part++) body(argument, part);
+}
+
+static void test_memory(void) {
+    lstmc_model m, none;
+    sample s;
+    lstmc_memory use;
+    lstmc_config c = automatic;
+    const lstmc_parallel threads = {run_here, NULL, 3, 1};
+    memset(&none, 0, sizeof none);
+    open_model(&m, &s, "stack");
+    CHECK(lstmc_memory_use(NULL, &m, &c, 0) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_memory_use(&use, NULL, &c, 0) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_memory_use(&use, &none, &c, LSTMC_NONE) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_memory_use(&use, &m, NULL, 0) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_memory_use(&use, &m, &c, m.layer_count) == LSTMC_E_ARGUMENT);
+    CHECK(lstmc_memory_use(&use, &m, &c, LSTMC_NONE - 1) == LSTMC_E_ARGUMENT);
+    c.batch = c.time = ~0u;
+    CHECK(lstmc_memory_use(&use, &m, &c, 0) == LSTMC_E_ARGUMENT && use.values == 0);
+    CHECK(lstmc_memory_use(&use, &m, &c, LSTMC_NONE) == LSTMC_E_ARGUMENT && use.state == 0);
+
+    static const char *const names[] = {"stack", "lstm", "names", "recurrent", "directions"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        open_model(&m, &s, names[i]);
+        for (uint32_t n = 1; n < 200; n += n < 5 ? 1 : 39) {
+            c.batch = n;
+            c.time = 1 + n / 3;
+            c.parallel = NULL;
+            check_memory(&m, &c);
+            c.parallel = &threads;
+            check_memory(&m, &c);
+        }
+    }
+}
+
 static void test_run_misuse(void) {
     lstmc_model m;
     sample s;
@@ -587,6 +646,7 @@ int main(int argc, char **argv) {
     test_open();
     test_io();
     test_session_misuse();
+    test_memory();
     test_run_misuse();
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         test_runs_stay_in_their_memory(files[i]);

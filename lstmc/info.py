@@ -1,0 +1,165 @@
+"""What is in a model: the facts and the table that `lstmc info` prints and reports show."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from typing import TYPE_CHECKING, Any
+
+from . import get_target
+from .summary import layer_rows
+from .terminal import printable
+from .verify import in_hex, listed
+
+if TYPE_CHECKING:
+    from .model import Model
+
+ARENA = ("tables", "record", "state", "scratch", "values")
+
+NOTE = """Bytes: weights in the file, padded to panels; own is what the arena has of a layer alone,
+its record and state; scratch it uses while it runs, memory that all layers share; values it
+writes for others, memory that is used again once they are read. MACs: of a row and step of the
+layer. k is 1000; --json has exact numbers."""
+
+
+def memory(
+    model: Model, batch: int = 1, time: int = 1
+) -> tuple[dict[str, int], list[dict[str, int]]]:
+    """Bytes of a session for ``batch`` rows and ``time`` steps a call, and of each layer.
+
+    The core's own numbers (lstmc_memory in lstmc.h): weights, tables, record, state, scratch and
+    values; those of the session but for weights add up to its arena_bytes, which is there too.
+
+    Raises OutOfMemoryError if no memory can hold such a session.
+    """
+    whole, *layers = model._core.memory(batch, time)
+    whole["arena_bytes"] = sum(whole[k] for k in ARENA)
+    return whole, layers
+
+
+def facts(model: Model, batch: int = 1, time: int = 1) -> dict[str, Any]:
+    """All there is to say, ready for JSON; all sizes are in bytes."""
+    golden, blob = model.golden, model.to_bytes()
+    whole, layers = memory(model, batch, time)
+    rows = layer_rows(model)
+    for row, layer, use in zip(rows, model.graph.layers, layers, strict=True):
+        row["inputs"], row["outputs"] = list(layer.inputs), list(layer.outputs)
+        row.update({f"{k}_bytes": use[k] for k in ("weights", "record", "state")})
+        row.update({f"{k}_bytes": use[k] for k in ("scratch", "values")})
+    return {
+        "bytes": model.nbytes,
+        "sha256": hashlib.sha256(blob).hexdigest(),
+        "format_version": int.from_bytes(blob[8:12], "little"),
+        "inputs": {name: list(shape) for name, shape in model.inputs.items()},
+        "outputs": {name: list(shape) for name, shape in model.outputs.items()},
+        "layers": rows,
+        "parameters": sum(r["parameters"] for r in rows),
+        "multiply_adds": sum(r["multiply_adds"] for r in rows),
+        "weights_bytes": whole["weights"],
+        "batch": batch,
+        "time": time,
+        "arena_bytes": whole["arena_bytes"],
+        "arena": {f"{k}_bytes": whole[k] for k in ARENA},
+        "golden": golden
+        and {"batch": golden.batch, "time": golden.time, "digests": in_hex(golden.digests)},
+        "provenance": model.provenance,
+        "target": get_target(),
+    }
+
+
+def text(found: dict[str, Any], columns: int = 100) -> str:
+    """:func:`facts` for a terminal of so many columns (at least 80), names shortened to fit."""
+    golden = found["golden"]
+    sample = "none"
+    if golden:
+        digests = {n: int(d, 16) for n, d in golden["digests"].items()}
+        sample = f"{golden['batch']} x {golden['time']} steps -> {listed(digests)}"
+    arena = found["arena"]
+    shown = " + ".join(f"{k} {arena[f'{k}_bytes']:,}" for k in ARENA)
+    rows, steps = found["batch"], found["time"]
+    sizes = f"{_count(rows, 'row')} and {_count(steps, 'step')}"
+    out = [f"inputs   {_shapes(found['inputs'])}", f"outputs  {_shapes(found['outputs'])}", ""]
+    out += table(found["layers"], max(columns, 80))
+    out += [
+        "",
+        f"total    {found['parameters']:,} parameters, {found['multiply_adds']:,} multiply-adds",
+        f"weights  {found['weights_bytes']:,} bytes of the file's {found['bytes']:,}",
+        f"arena    {found['arena_bytes']:,} bytes for {sizes} a call, on {found['target']}:",
+        f"         {shown}",
+        f"format   {found['format_version']}",
+        f"golden   {sample}",
+        f"sha256   {found['sha256']}",
+    ]
+    if found["provenance"]:
+        origin = ", ".join(f"{k} {v}" for k, v in found["provenance"].items())
+        out.append(f"from     {origin}")
+    return "\n".join([*out, "", NOTE])
+
+
+def table(rows: list[dict[str, Any]], columns: int) -> list[str]:
+    """The layers, one line each, within ``columns``; their names give way first."""
+    titles = ("layer", "type", "output", "params", "MACs", "weights", "own", "scratch", "values")
+    cells: list[tuple[str, ...]] = [titles]
+    for r in rows:
+        own = r["record_bytes"] + r["state_bytes"]
+        numbers = [r["parameters"], r["multiply_adds"], r["weights_bytes"], own]
+        numbers += [r["scratch_bytes"], r["values_bytes"]]
+        words = tuple(printable(r[k]) for k in ("name", "type", "output"))
+        cells.append((*words, *map(short, numbers)))
+    widths = [max(_width(row[i]) for row in cells) for i in range(len(titles))]
+    widths[2] = min(widths[2], 22)  # a layer with many outputs
+    gap = 2
+    room = columns - sum(widths[1:]) - gap * (len(titles) - 1)
+    if room < min(widths[0], 20):
+        gap, room = 1, room + len(titles) - 1
+    widths[0] = min(widths[0], max(room, 8))
+
+    def line(row: tuple[str, ...]) -> str:
+        fitted = [_fit(c, w) for c, w in zip(row, widths, strict=True)]
+        spaces = [" " * (w - _width(c)) for c, w in zip(fitted, widths, strict=True)]
+        parts = [
+            c + s if i < 3 else s + c for i, (c, s) in enumerate(zip(fitted, spaces, strict=True))
+        ]
+        return (" " * gap).join(parts).rstrip()
+
+    return [line(cells[0]), (" " * gap).join("-" * w for w in widths), *map(line, cells[1:])]
+
+
+def short(n: int) -> str:
+    """A number in at most five characters: 999, 1.23k, 45.6M, and - for nothing."""
+    if n < 1000:
+        return str(n) if n else "-"
+    value, power = n / 1000, 0
+    while value >= 999.5 and power < 3:
+        value, power = value / 1000, power + 1
+    digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
+    return f"{value:.{digits}f}{'kMGT'[power]}"
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}{'s' if n != 1 else ''}"
+
+
+def _shapes(values: dict[str, list[int | None]]) -> str:
+    return ", ".join(
+        f"{n} [{', '.join('?' if d is None else str(d) for d in shape)}]"
+        for n, shape in values.items()
+    )
+
+
+def _width(words: str) -> int:
+    """Columns of a terminal: most of East Asia's characters take two."""
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in words)
+
+
+def _fit(words: str, width: int) -> str:
+    """The beginning and the end of a text, which tell more than its middle."""
+    if _width(words) <= width:
+        return words
+    head, tail = words[:width], words[-width:]
+    while _width(head) + _width(tail) > width - 1:
+        if _width(head) >= _width(tail):
+            head = head[:-1]
+        else:
+            tail = tail[1:]
+    return f"{head}…{tail}"
