@@ -19,7 +19,7 @@ from __future__ import annotations
 
 # Cython 3.3 imports inspect inside the compiled module without checking that it succeeded: an
 # interrupt there was a crash. Newer versions of numpy have imported it before.
-import inspect  # noqa: F401
+import inspect as _inspect  # noqa: F401
 from typing import TYPE_CHECKING
 
 try:
@@ -72,7 +72,7 @@ __all__ = [
 # The classes of all layers take ten times as long to make as the rest of the package to import:
 # what needs them is imported when it is first asked for.
 _HOMES = {"Model": "model", "convert": "model", "load": "model", "Stream": "stream"}
-_MODULES = ("format", "functional", "graph", "model", "recurrent", "samples", "stream")
+_MODULES = ("format", "functional", "graph", "inspect", "model", "recurrent", "samples", "stream")
 
 
 def __getattr__(name: str) -> object:
