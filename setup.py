@@ -37,7 +37,7 @@ core = Extension(
 )
 
 setup(
-    packages=["lstmc", "lstmc.converters", "lstmc.graph", "lstmc.reference"],
+    packages=["lstmc", "lstmc.converters", "lstmc.graph", "lstmc.reference", "lstmc.scale"],
     package_dir={"lstmc": "lstmc", "lstmc.converters": "converters"},
     package_data={"lstmc": ["*.pyi", "py.typed"]},
     ext_modules=cythonize([core], build_dir="build/cython"),

@@ -21,7 +21,6 @@ import numpy as np
 
 from . import (
     __version__,
-    digest,
     format,
     get_target,
     load,
@@ -32,7 +31,7 @@ from . import (
 from . import convert as convert_model
 from . import runtime as _runtime
 from . import threads as _threads
-from .arrays import predict_in_blocks, read, read_inputs, write
+from .arrays import read
 from .errors import Error, FormatError, RangeError, TargetError
 from .terminal import CheckError, UsageError, line, printable
 from .verify import (
@@ -135,6 +134,8 @@ def info(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run a model on the arrays of a file."""
+    from .scale.run import run_arrays
+
     _check_ending(args.output, ".npy", ".npz")
     _check_ending(args.input, ".npy", ".npz")
     for path in (args.model, args.input, args.lengths):
@@ -147,25 +148,26 @@ def run(args: argparse.Namespace) -> None:
     if args.batch is not None and args.batch < 1:
         raise UsageError("--batch must be at least 1")
     model = load(args.model)
-    if len(model.outputs) > 1 and args.output.suffix.lower() == ".npy":
-        names = ", ".join(f"'{n}'" for n in model.outputs)
-        raise UsageError(f"the model has several outputs ({names}): give --output a .npz file")
-    arrays = read_inputs(args.input, model)
-    lengths = None if args.lengths is None else read(args.lengths)
-    if isinstance(lengths, dict):
-        raise UsageError("--lengths takes a .npy file")
     start = time.perf_counter()
-    outputs = predict_in_blocks(model, arrays, lengths, args.batch)
+    result = run_arrays(
+        model,
+        args.input,
+        args.output,
+        lengths=args.lengths,
+        block=args.batch,
+        resume=args.resume,
+    )
     seconds = time.perf_counter() - start
-    write(args.output, outputs)
+    digests = {name: f"{d:08x}" for name, d in result.digests.items()}
     facts = {
         "output": str(args.output),
-        "shapes": {name: list(y.shape) for name, y in outputs.items()},
-        "digest": {name: f"{digest(y):08x}" for name, y in outputs.items()},
+        "shapes": result.shapes,
+        "digest": digests,
         "seconds": seconds,
         "target": get_target(),
+        "resumed": result.resumed,
     }
-    shapes = ", ".join(f"{n} {list(y.shape)} {digest(y):08x}" for n, y in outputs.items())
+    shapes = ", ".join(f"{n} {shape} {digests[n]}" for n, shape in result.shapes.items())
     _report(args, facts, f"{args.output}: {shapes} in {seconds:.3g} s on {get_target()}")
 
 
@@ -371,6 +373,9 @@ def _parser() -> argparse.ArgumentParser:
         "--lengths", metavar="NPY", type=Path, help="valid steps of each row, int [batch]"
     )
     p.add_argument("--batch", metavar="N", type=int, help="rows at once; never changes the result")
+    p.add_argument(
+        "--resume", action="store_true", help="go on where an interrupted run of this kind stopped"
+    )
 
     command("targets", list_targets, "lstmc targets")
     return parser
@@ -426,8 +431,8 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone; keep the exit from noticing
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except KeyboardInterrupt:
-        print("lstmc: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as e:
+        print(f"lstmc: {line(e) if e.args else 'interrupted'}", file=sys.stderr)
         return 130
     except Exception as e:
         status, message = _failure(e)

@@ -288,11 +288,19 @@ class Model(_core.Predictor):
                 + ", ".join(f"'{v.name}'" for v in values)
             )
         arrays = [as_float32(v.name, a) for v, a in zip(values, given, strict=True)]
+        batch, times = self._sizes([a.shape for a in arrays])
+        if self._tables:
+            self._check_indices(arrays)
+        return arrays, batch, times
+
+    def _sizes(self, shapes: list[tuple[int, ...]]) -> tuple[int, list[int]]:
+        """The batch and the steps of each clock that arrays of such shapes have; ShapeError."""
+        values = self._graph.inputs
         sizes: dict[str, int] = {g.BATCH: 1} if self._one_row else {}
-        for v, a in zip(values, arrays, strict=True):
-            if a.ndim != len(v.axes):
-                raise ShapeError(f"'{v.name}' has shape {a.shape}, expected {_show(v)}")
-            for axis, n in zip(v.axes, a.shape, strict=True):
+        for v, shape in zip(values, shapes, strict=True):
+            if len(shape) != len(v.axes):
+                raise ShapeError(f"'{v.name}' has shape {shape}, expected {_show(v)}")
+            for axis, n in zip(v.axes, shape, strict=True):
                 want: g.Axis = axis
                 if axis == g.TIME and v.time:
                     want = v.time
@@ -300,13 +308,11 @@ class Model(_core.Predictor):
                     want = sizes.setdefault((v.clock or "") if axis == g.TIME else axis, n)
                 if n != want:
                     raise ShapeError(
-                        f"'{v.name}' has shape {a.shape}, expected {_show(v)}"
+                        f"'{v.name}' has shape {shape}, expected {_show(v)}"
                         + (f" with the {axis} size {want}" if isinstance(axis, str) else "")
                     )
             if v.time and v.clock:
                 sizes.setdefault(v.clock, v.time)
-        if self._tables:
-            self._check_indices(arrays)
         times = [sizes[c] for c in self._graph.clocks] or [1]
         if 0 in times:
             for v, layout in zip(self._graph.outputs, self._outputs, strict=True):
@@ -314,7 +320,7 @@ class Model(_core.Predictor):
                     raise ShapeError(f"zero time steps: there is no last step for '{v.name}'")
         elif self._derived:
             self._check_steps(times)
-        return arrays, sizes[g.BATCH], times
+        return sizes[g.BATCH], times
 
     def _check_steps(self, times: list[int]) -> None:
         """Every value inside the graph has at least one step."""

@@ -15,18 +15,24 @@ class CheckError(Exception):
 
 
 class Progress:
-    """Rows done, on one line of a terminal's stderr, once the work has taken a second."""
+    """Rows done, on one line of a terminal's stderr, once the work has taken a second.
 
-    def __init__(self, total: int) -> None:
-        self.total, self.start, self.last = total, time.monotonic(), 0.0
+    ``done`` of them had been done before, which says nothing about the speed now.
+    """
+
+    def __init__(self, total: int, unit: str = "rows", done: int = 0) -> None:
+        self.total, self.unit, self.before = total, unit, done
+        self.start, self.last = time.monotonic(), 0.0
         self.terminal = sys.stderr is not None and sys.stderr.isatty()
 
     def show(self, done: int) -> None:
         now = time.monotonic()
-        if self.terminal and now - self.start > 1 and now - self.last > 0.1:
-            left = (now - self.start) * (self.total - done) / done
+        if self.terminal and now - self.start > 1 and now - self.last > 0.1 and done > self.before:
+            rate = (done - self.before) / (now - self.start)
+            left = (self.total - done) / rate
             text = (
-                f"{done:,} of {self.total:,} rows, {100 * done // self.total} %, {left:.0f} s left"
+                f"{done:,} of {self.total:,} {self.unit}, {100 * done // self.total} %, "
+                f"{rate:,.3g} {self.unit}/s, {_duration(left)} left"
             )
             print(f"\r{text}\x1b[K", end="", file=sys.stderr, flush=True)
             self.last = now
@@ -34,6 +40,13 @@ class Progress:
     def end(self) -> None:
         if self.last:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def printable(text: str) -> str:

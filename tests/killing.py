@@ -1,0 +1,82 @@
+"""Runs `lstmc` in children that die at a chosen moment, as a power cut would end them.
+
+    killing.py SEED ATTEMPTS ARGUMENT...     (the arguments of lstmc, with --resume)
+
+A child is killed (SIGKILL) at a random one of its writes, syncs and renames, in the middle of a
+write or beside it; what it had written and not synced is lost, and reads as garbage. Then the next
+one resumes, until one gets through. Prints the number of children that were killed.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+from pathlib import Path
+
+import lstmc
+from lstmc import cli
+from lstmc.scale import arrayfile, work
+
+
+def die_after(events: int) -> None:
+    """Arm this process."""
+    left = events
+    unsynced: list[tuple[str, int, int]] = []  # file, place, size
+    put, fsync, replace = arrayfile.ArrayFile.__setitem__, os.fsync, Path.replace
+
+    def event() -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            for name, place, size in unsynced:
+                if Path(name).exists():
+                    with Path(name).open("r+b") as f:
+                        f.seek(place)
+                        f.write(b"\xa5" * size)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def putting(self, cut, block):
+        unsynced.extend((self.file.name, place, size) for place, size in self._pieces(cut)[1])
+        event()
+        put(self, cut, block)
+        event()
+
+    def syncing(handle):
+        event()
+        fsync(handle)
+        name = str(Path(f"/proc/self/fd/{handle}").readlink())
+        unsynced[:] = [u for u in unsynced if os.path.realpath(u[0]) != name]
+        event()
+
+    def replacing(self, target):
+        event()
+        result = replace(self, target)
+        event()
+        return result
+
+    arrayfile.ArrayFile.__setitem__, os.fsync, Path.replace = putting, syncing, replacing
+
+
+def main() -> None:
+    rng = random.Random(int(sys.argv[1]))
+    lstmc.set_num_threads(1)
+    for killed in range(int(sys.argv[2])):
+        events = rng.randint(1, 40)
+        child = os.fork()
+        if not child:
+            work.SYNC_SECONDS = rng.choice([0, 0, 0.002])
+            die_after(events)
+            os._exit(cli.main(sys.argv[3:]))
+        _, status = os.waitpid(child, 0)
+        if os.WIFEXITED(status):
+            assert os.WEXITSTATUS(status) == 0, os.WEXITSTATUS(status)
+            print(killed)
+            return
+        assert os.WTERMSIG(status) == signal.SIGKILL, status
+    sys.exit("it never got through")
+
+
+if __name__ == "__main__":
+    main()
