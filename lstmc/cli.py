@@ -133,42 +133,42 @@ def info(args: argparse.Namespace) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run a model on the arrays of a file."""
-    from .scale.run import run_arrays
+    """Run a model on the arrays of a file, or on every file of a folder."""
+    from .scale.run import run_arrays, run_files
 
-    _check_ending(args.output, ".npy", ".npz")
-    _check_ending(args.input, ".npy", ".npz")
-    for path in (args.model, args.input, args.lengths):
+    folder = args.input.is_dir()
+    for path in (args.model, args.lengths) if folder else (args.model, args.input, args.lengths):
         if path is not None:
             _check_readable(path)
-    _check_writable(args.output)
-    for path in (args.model, args.input, args.lengths):
-        if path is not None and args.output.exists() and args.output.samefile(path):
-            raise UsageError(f"'{args.output}' is also an input")
     if args.batch is not None and args.batch < 1:
         raise UsageError("--batch must be at least 1")
+    options: dict[str, Any] = {"block": args.batch, "resume": args.resume}
+    if folder:
+        if args.lengths is not None:
+            raise UsageError("--lengths is for one file: the sequences of a folder have their own")
+        if args.output.exists() and not args.output.is_dir():
+            raise UsageError(f"'{args.output}' is not a folder, as the input is")
+    else:
+        options["lengths"] = args.lengths
+        _check_ending(args.output, ".npy", ".npz")
+        _check_ending(args.input, ".npy", ".npz")
+        _check_writable(args.output)
+        for path in (args.model, args.input, args.lengths):
+            if path is not None and args.output.exists() and args.output.samefile(path):
+                raise UsageError(f"'{args.output}' is also an input")
     model = load(args.model)
     start = time.perf_counter()
-    result = run_arrays(
-        model,
-        args.input,
-        args.output,
-        lengths=args.lengths,
-        block=args.batch,
-        resume=args.resume,
-    )
-    seconds = time.perf_counter() - start
-    digests = {name: f"{d:08x}" for name, d in result.digests.items()}
+    result = (run_files if folder else run_arrays)(model, args.input, args.output, **options)
     facts = {
         "output": str(args.output),
-        "shapes": result.shapes,
-        "digest": digests,
-        "seconds": seconds,
+        **result.facts(),
+        "seconds": time.perf_counter() - start,
         "target": get_target(),
-        "resumed": result.resumed,
     }
-    shapes = ", ".join(f"{n} {shape} {digests[n]}" for n, shape in result.shapes.items())
-    _report(args, facts, f"{args.output}: {shapes} in {seconds:.3g} s on {get_target()}")
+    took = f"in {facts['seconds']:.3g} s on {get_target()}"
+    _report(args, facts, f"{args.output}: {result.text()} {took}")
+    if wrong := facts.get("failed"):
+        raise CheckError(f"{len(wrong):,} of {facts['files']:,} files failed")
 
 
 def list_targets(args: argparse.Namespace) -> None:
@@ -364,10 +364,18 @@ def _parser() -> argparse.ArgumentParser:
     p = command("run", run, "lstmc run forecaster.lstmc --input x.npy --output y.npy")
     p.add_argument("model", metavar="OUT", type=Path, help=any_model)
     p.add_argument(
-        "--input", metavar="FILE", type=Path, required=True, help=".npy, or .npz by input name"
+        "--input",
+        metavar="PATH",
+        type=Path,
+        required=True,
+        help=".npy, .npz by input name, or a folder of such files",
     )
     p.add_argument(
-        "--output", metavar="FILE", type=Path, required=True, help=".npy, or .npz by output name"
+        "--output",
+        metavar="PATH",
+        type=Path,
+        required=True,
+        help=".npy, .npz by output name, or a folder for a folder",
     )
     p.add_argument(
         "--lengths", metavar="NPY", type=Path, help="valid steps of each row, int [batch]"

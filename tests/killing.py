@@ -17,7 +17,7 @@ from pathlib import Path
 
 import lstmc
 from lstmc import cli
-from lstmc.scale import arrayfile, work
+from lstmc.scale import arrayfile, folder, work
 
 
 def die_after(events: int) -> None:
@@ -25,6 +25,7 @@ def die_after(events: int) -> None:
     left = events
     unsynced: list[tuple[str, int, int]] = []  # file, place, size
     put, fsync, replace = arrayfile.ArrayFile.__setitem__, os.fsync, Path.replace
+    write_bytes = Path.write_bytes
 
     def event() -> None:
         nonlocal left
@@ -53,15 +54,25 @@ def die_after(events: int) -> None:
     def replacing(self, target):
         event()
         result = replace(self, target)
+        at = [u for u in unsynced if Path(u[0]) == self]
+        unsynced[:] = [u for u in unsynced if u not in at]
+        unsynced.extend((str(target), *u[1:]) for u in at)
         event()
         return result
 
+    def writing(self, data):
+        event()
+        unsynced.append((str(self), 0, len(data)))
+        return write_bytes(self, data)
+
     arrayfile.ArrayFile.__setitem__, os.fsync, Path.replace = putting, syncing, replacing
+    Path.write_bytes = writing
 
 
 def main() -> None:
     rng = random.Random(int(sys.argv[1]))
     lstmc.set_num_threads(1)
+    folder.GROUP_FILES = 4
     for killed in range(int(sys.argv[2])):
         events = rng.randint(1, 40)
         child = os.fork()

@@ -9,19 +9,17 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import helpers
 import numpy as np
 import pytest
+from scaling import HERE, failing, gru, kill_until_done, leftovers, lstmc_run, sparse
 
 from lstmc import cli, graph
 from lstmc.model import from_graph
-from lstmc.scale import arrayfile, blocks, work
+from lstmc.scale import blocks, work
 from lstmc.scale.arrayfile import ArrayFile, open_npy
-
-HERE = Path(__file__).parent
 
 
 @pytest.fixture(autouse=True)
@@ -31,40 +29,7 @@ def _here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def run(capsys):
-    """`lstmc run` in this process: (exit status, facts or None, stderr)."""
-
-    def call(*argv):
-        status = cli.main(["run", *map(str, argv), "--json"])
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err and (status == 0 or err), err
-        return status, json.loads(out) if out else None, err
-
-    return call
-
-
-def gru(features=3, units=5, last=False, order="btf", reverse=False):
-    """GRU and Dense, on any number of steps."""
-    rng = np.random.default_rng(1)
-
-    def w(*shape):
-        return rng.uniform(-0.6, 0.6, shape).astype(np.float32)
-
-    layers = [
-        graph.GRU(name="gru", inputs=("x",), outputs=("seq", None), reverse=reverse,
-                  weight_ih=w(3 * units, features), weight_hh=w(3 * units, units),
-                  bias=w(3 * units), recurrent_bias=w(units)),
-        graph.Dense(name="dense", inputs=("end" if last else "seq",), outputs=("y",),
-                    weight=w(2, units), bias=w(2)),
-    ]  # fmt: skip
-    if last:
-        layers.insert(1, graph.LastStep(name="last", inputs=("seq",), outputs=("end",)))
-    value = graph.Value("x", helpers.layout(features, order=order))
-    out = graph.Value("y", helpers.layout(2, time=not last, order=order))
-    return from_graph(graph.Graph([value], [out], layers))
-
-
-def leftovers(*keep):
-    return sorted(p.name for p in Path().iterdir() if p.name not in keep)
+    return lstmc_run(capsys)
 
 
 # ---------------------------------------------------------------------------------- arrays in files
@@ -145,15 +110,6 @@ def test_one_sequence_without_a_batch_axis(run, monkeypatch, last):
             assert Path("y.npy").read_bytes() == Path("y1.npy").read_bytes()
 
 
-def kill_until_done(seed, *argv):
-    done = subprocess.run(
-        [sys.executable, HERE / "killing.py", str(seed), "500", "run", *map(str, argv), "--resume"],
-        capture_output=True, text=True, check=False, timeout=100,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return int(done.stdout.split()[-1])
-
-
 @pytest.mark.parametrize("form", ["rows", "time first", "npz"])
 def test_killed_anywhere_and_resumed(form):
     model = gru(order="tbf" if form == "time first" else "btf")
@@ -229,25 +185,6 @@ def test_kill_9_from_outside():
 
 
 # ----------------------------------------------------------------------------- what stops a run
-
-
-@contextmanager
-def failing(error, after=3):
-    """The disk takes so many blocks and no more."""
-    put, left = ArrayFile.__setitem__, after
-
-    def putting(self, cut, block):
-        nonlocal left
-        left -= 1
-        if left < 0:
-            raise error
-        put(self, cut, block)
-
-    ArrayFile.__setitem__ = putting
-    try:
-        yield
-    finally:
-        ArrayFile.__setitem__ = put
 
 
 @pytest.fixture
@@ -466,11 +403,6 @@ status = cli.main(sys.argv[1:])
 print(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1], file=sys.stderr)
 sys.exit(status)
 """
-
-
-def sparse(path, shape):
-    """A .npy file of zeros that takes no room."""
-    arrayfile.create_npy(Path(path), shape, shape)
 
 
 def peak(*argv):

@@ -150,10 +150,14 @@ def create_npy(path: Path, shape: tuple[int, ...], stored: tuple[int, ...]) -> N
     The header is the one that numpy.save writes.
     """
     with path.open("xb", buffering=0) as f:
-        empty = np.empty(0, np.float32)
-        header = {**np.lib.format.header_data_from_array_1_0(empty), "shape": stored}
-        np.lib.format.write_array_header_1_0(f, header)
+        write_header(f, stored)
         f.truncate(f.tell() + 4 * math.prod(shape))
+
+
+def write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    empty = np.empty(0, np.float32)
+    header = {**np.lib.format.header_data_from_array_1_0(empty), "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
 
 
 def stamp(file: BinaryIO) -> dict[str, int]:

@@ -43,6 +43,13 @@ class Result:
     digests: dict[str, int]
     resumed: str = ""  # how far an earlier run had come, in words
 
+    def facts(self) -> dict[str, Any]:
+        digests = {name: f"{d:08x}" for name, d in self.digests.items()}
+        return {"shapes": self.shapes, "digest": digests, "resumed": self.resumed}
+
+    def text(self) -> str:
+        return ", ".join(f"{n} {s} {self.digests[n]:08x}" for n, s in self.shapes.items())
+
 
 def model_digest(model: Model) -> str:
     return hashlib.sha256(model.to_bytes()).hexdigest()
@@ -111,7 +118,7 @@ def predict_to_file(
         labels = [v.name for v in plan.outs]
         digests = {n: _digest(s) for n, s in zip(labels, sinks, strict=True)}
         if zipped:
-            _zip(work.path("whole.npz"), dict(zip(labels, opened, strict=True)))
+            write_zip(work.path("whole.npz"), dict(zip(labels, opened, strict=True)))
         work.commit("whole.npz" if zipped else names[0])
     shapes = {n: list(s) for n, s in zip(labels, stored, strict=True)}
     return Result(shapes, digests, resumed)
@@ -257,7 +264,7 @@ def _digest(array: ArrayFile) -> int:
     return crc
 
 
-def _zip(path: Path, members: Mapping[str, BinaryIO]) -> None:
+def write_zip(path: Path, members: Mapping[str, BinaryIO]) -> None:
     """As numpy.savez writes it, with a date that doesn't change."""
     with zipfile.ZipFile(path, "w", allowZip64=True) as archive:
         for name, file in members.items():

@@ -14,6 +14,7 @@ from ..errors import ShapeError
 from ..terminal import UsageError
 from .arrayfile import Source, open_npy
 from .blocks import Result, predict_to_file
+from .folder import Outcome, run_folder
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -63,6 +64,33 @@ def run_arrays(
             files=files,
             quiet=quiet,
         )
+
+
+def run_files(model: Model, source: Path, output: Path, *, resume: bool, **options: Any) -> Outcome:
+    """Every .npy and .npz file of a folder through the model, to another folder.
+
+    Names stay, but for models with several outputs: those write .npz files. Raises UsageError if
+    there is nothing to do, or two files would become one; otherwise as :func:`run_folder`.
+    """
+    output.mkdir(exist_ok=True)
+    if output.samefile(source):
+        raise UsageError(f"'{output}' is also the input")
+    names: dict[str, str] = {}
+    for path in sorted(source.iterdir()):
+        suffix = path.suffix.lower()
+        if suffix not in ARRAYS or path.name.startswith(".") or not path.is_file():
+            continue
+        several = suffix == ".npy" and len(model.outputs) > 1
+        names[path.name] = path.stem + ".npz" if several else path.name
+    if not names:
+        raise UsageError(f"'{source}' holds no {', '.join(ARRAYS)} files")
+    if len(set(names.values())) < len(names):
+        raise UsageError(f"'{source}' holds a .npy and a .npz file of one name")
+
+    def one(path: Path, target: Path, resume: bool) -> None:
+        run_arrays(model, path, target, resume=resume, quiet=True, **options)
+
+    return run_folder(model, names, source, output, one, resume)
 
 
 def _named(path: Path, model: Model) -> dict[str, np.ndarray]:

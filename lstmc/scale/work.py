@@ -30,6 +30,10 @@ SYNC_SECONDS = 1.0  # between checkpoints; a run that is killed does so much aga
 Identity = dict[str, Any]
 
 
+class ResumeError(UsageError):
+    """What an interrupted run left belongs to something else."""
+
+
 class Work:
     """The folder of one output while a run works on it. Made by :func:`working`.
 
@@ -98,7 +102,7 @@ class Work:
         now = json.loads(json.dumps(self.identity))
         for key in [*now, *was]:
             if now.get(key) != was.get(key):
-                raise UsageError(
+                raise ResumeError(
                     f"'{self.output}' can't be resumed: its {key} was {_short(was.get(key))}, "
                     f"now it is {_short(now.get(key))}; without --resume it starts over"
                 )
@@ -112,10 +116,11 @@ def working(output: Path, identity: Identity, resume: bool) -> Iterator[Work]:
     After an interrupt, a full disk and the like the folder stays, and the error says that
     --resume goes on. After errors that come again it goes, as it does when all is well.
 
-    Raises UsageError if another run works on the output, or if what is there has another identity.
+    Raises UsageError if another run works on the output, ResumeError if what is there has another
+    identity.
     """
     work = Work(output, identity)
-    with _locked(work):
+    with locked(work.folder, output):
         if resume:
             work._resume()
         if not work.progress:
@@ -149,17 +154,17 @@ def _kept(error: BaseException, work: Work) -> BaseException:
 
 
 @contextlib.contextmanager
-def _locked(work: Work) -> Iterator[None]:
-    """Hold the folder's lock; make the folder if need be."""
+def locked(folder: Path, output: Path) -> Iterator[None]:
+    """Hold the folder's lock; make the folder if need be. UsageError if another run holds it."""
     try:
         import fcntl
     except ImportError:  # Windows: nobody watches there
-        work.folder.mkdir(exist_ok=True)
+        folder.mkdir(exist_ok=True)
         yield
         return
+    path = folder / "lock"
     while True:
-        work.folder.mkdir(exist_ok=True)
-        path = work.path("lock")
+        folder.mkdir(exist_ok=True)
         try:
             file = path.open("wb")
         except FileNotFoundError:  # another run has just finished and cleaned up
@@ -168,7 +173,7 @@ def _locked(work: Work) -> Iterator[None]:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise UsageError(f"another run is writing '{work.output}'") from None
+                raise UsageError(f"another run is writing '{output}'") from None
             except OSError:
                 pass  # a file system without locks
             try:
