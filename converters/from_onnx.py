@@ -11,6 +11,7 @@ evaluates what is constant. Source: https://onnx.ai/onnx/repo-docs/IR.html.
     onnx_layers.py  builder, forms of values    onnx_parts.py      Slice, Gather, Split
     onnx_broadcast.py  operands of a form       onnx_moves.py      Concat, Expand, Tile, Pad
     onnx_ops.py     the registry of operators   onnx_shapes.py     axes renamed; shapes
+    onnx_origins.py which tensor a value is
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from .onnx_axes import PREFERENCES, LabelConflict, Preference, bare, guess_input
 from .onnx_edges import Labels, all_finite, attributes, bound, constant, layout, tracked_input
 from .onnx_file import DOMAINS, check, opset_of, read, reason, to_array
 from .onnx_layers import Builder, in_order, steps_as_features
+from .onnx_origins import origins
 from .onnx_values import FEATURES, Const, Kind, Node, Refused, Tracked
 from .simplify import readers, simplify
 
@@ -121,6 +123,7 @@ class Conversion:
         self.builder = Builder(visible, preference)
         self.folded = 0
         self.tensors: dict[str, Kind] = {}
+        self.renamed: dict[str, str] = {}  # values that have got an output's name
         self.initializers = {t.name: t for t in model.graph.initializer}
         self.inputs = self.read_inputs(constants)
         self.builder.inputs = list(self.inputs.values())
@@ -150,6 +153,7 @@ class Conversion:
                     f"input '{v.name}' has no effect on the outputs; remove it from the model, or "
                     "give it as constants={name: array}"
                 )
+        graph.origins = origins(graph, self.tensors, self.renamed)
         return graph
 
     def provenance(self) -> dict[str, str]:
@@ -320,7 +324,7 @@ class Conversion:
         """
         b = self.builder
         fixed = set(self.inputs)
-        renamed: dict[str, str] = {}
+        renamed = self.renamed
         outputs = []
         for name, x in results:
             where = f"output '{name}'"

@@ -86,6 +86,7 @@ class Builder:
         self.specs: dict[str, g.Spec] = {}
         self._names: set[str] = set()
         self._weights: dict[tuple[str, ...], dict[str, np.ndarray]] = {}
+        self._origins: dict[str, g.Value] = {}
 
     @property
     def major(self) -> int:
@@ -120,7 +121,7 @@ class Builder:
                 )
         named = self._name_outputs([n for n, _ in model.outputs], outputs)
         layout = [self._value(name, t) for name, t in named]
-        return g.Graph(inputs=self.graph.inputs, outputs=layout, layers=self.graph.layers)
+        return g.Graph(self.graph.inputs, layout, self.graph.layers, origins=self._origins)
 
     def run(self, model: Model, args: list[Tensor], prefix: tuple[str, ...]) -> list[Tensor]:
         """The outputs of a model for the given inputs. ``prefix`` goes before its layers' names."""
@@ -160,6 +161,9 @@ class Builder:
             # Further calls of a shared layer are layers of their own with the same weights.
             label = (*prefix, name if i == 0 else f"{name}:{i}")
             values[name, i] = self.call(item, item.calls[i].replaced(value), label)
+            if not prefix and i == 0 and isinstance(item, Layer):  # Keras can be asked for it
+                for n, t in enumerate(values[name, i]):
+                    self._origins.setdefault(t.name, self._value(f"{name}:{n}", t))
         missing = [r.layer for _, r in model.outputs if (r.layer, r.call) not in values]
         if missing:
             model.children[missing[0]].refuse("it isn't among the inputs", "save the model again")
@@ -367,6 +371,7 @@ class Builder:
         rename = {old: self._unique(old) for old in sorted(values & names_taken)} | wanted
         for layer in self.graph.layers:
             layer.rename(rename)
+        self._origins = {rename.get(n, n): origin for n, origin in self._origins.items()}
         return result
 
     def _value(self, name: str, x: Tensor) -> g.Value:

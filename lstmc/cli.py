@@ -36,10 +36,10 @@ from .errors import Error, FormatError, RangeError, TargetError
 from .terminal import CheckError, UsageError, line, printable
 from .verify import (
     LIMIT,
-    check_against,
+    check,
     check_golden,
-    check_recorded,
     finding,
+    given_samples,
     in_hex,
     listed,
     wrong_digests,
@@ -95,7 +95,9 @@ def convert(args: argparse.Namespace) -> None:
 def verify(args: argparse.Namespace) -> None:
     """Check a file's records, CRC and golden sample and, if asked, compare it with its source."""
     _check_ending(args.model, ".lstmc")
-    for path in (args.model, args.against, args.recorded):
+    for path in args.input:
+        _check_ending(path, ".npy", ".npz")
+    for path in (args.model, args.against, args.recorded, *args.input):
         if path is not None:
             _check_readable(path)
     if args.against is None and (args.arch or args.constant):
@@ -103,15 +105,24 @@ def verify(args: argparse.Namespace) -> None:
     model = load(args.model)
     checks = [finding("file", True, f"format {format.VERSION}, CRC and records are sound")]
     checks.append(check_golden(model, _chosen_targets(args)))
-    if args.against:
-        checks += check_against(model, args.against, _options(args), args.limit)
-    if args.recorded:
-        checks.append(check_recorded(model, args.recorded, args.limit))
+    checks += check(
+        model,
+        args.against,
+        _options(args),
+        given=[sample for path in args.input for sample in given_samples(path, model)],
+        recorded=args.recorded,
+        layers=args.layers,
+        limit=args.limit,
+    )
+    tables = {c["name"]: c.pop("table", []) for c in checks}
     failed = [c["name"] for c in checks if c["ok"] is False]
     facts = {"file": str(args.model), "ok": not failed, "checks": checks}
     marks = {True: "ok", False: "FAILED", None: "-"}
     width = max(len(c["name"]) for c in checks)
-    lines = [f"{c['name']:{width}}  {marks[c['ok']]:6}  {c['text']}" for c in checks]
+    lines = []
+    for c in checks:
+        lines.append(f"{c['name']:{width}}  {marks[c['ok']]:6}  {c['text']}")
+        lines += tables[c["name"]]
     _report(args, facts, "\n".join(lines))
     if failed:
         raise CheckError(f"'{args.model}' failed: {', '.join(failed)}")
@@ -343,13 +354,29 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SRC",
         type=Path,
         help="convert SRC again and compare weights; run random inputs through the float64 "
-        "oracle and, if it is installed, through SRC's own framework (which loads SRC)",
+        "oracle and, if it is installed, through SRC's own framework (which loads SRC, and runs "
+        "the code of a TorchScript file)",
+    )
+    p.add_argument(
+        "--input",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="inputs to compare on besides random ones: .npy, .npz by input name, or recorded "
+        "calls; repeatable",
     )
     p.add_argument(
         "--recorded",
         metavar="NPZ",
         type=Path,
-        help="compare with recorded arrays, named as the model's inputs and outputs",
+        help="compare with recorded arrays, named as the model's inputs and outputs, or "
+        "in0|NAME, out0|NAME, in1|NAME ... for several calls",
+    )
+    p.add_argument(
+        "--layers",
+        action="store_true",
+        help="compare all layers; without it, where a comparison failed, the first that is wrong",
     )
     p.add_argument(
         "--limit", type=float, default=LIMIT, help="largest relative error allowed (%(default)g)"

@@ -1,21 +1,21 @@
 """Checks of a model: its golden sample, its source converted again, the float64 oracle, the source
-in its own framework, outputs recorded elsewhere. Each gives a finding, a dict with name, ok
-(None: could not be checked), text and figures."""
+in its own framework, outputs recorded elsewhere; where they differ, the layer at which that begins.
+Each gives a finding, a dict with name, ok (None: could not be checked), text and figures."""
 
 from __future__ import annotations
 
-import os
-import warnings
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import convert, format, get_target, set_target
+from . import format, get_target, layerwise, set_target
 from . import graph as g
-from .arrays import Arrays, by_name, read
-from .errors import Error, FormatError
+from .arrays import Arrays, by_name, read, read_inputs
+from .errors import ConversionError, Error, FormatError
+from .layerwise import Sample
 from .samples import enough_steps, random_inputs
 from .terminal import UsageError, line
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .model import Model
 
 LIMIT = 1e-5  # of relative errors
+BEGINNINGS = 3  # samples that failed, in which the first wrong layer is sought
+CALL = re.compile(r"(in|out)(\d{1,9})\|(.*)", re.DOTALL)  # recorded calls: in0|NAME, out0|NAME
 
 
 def golden_digests(model: Model, names: list[str]) -> dict[str, dict[str, int]]:
@@ -58,33 +60,152 @@ def check_golden(model: Model, names: list[str]) -> dict[str, Any]:
     return finding("golden sample", not wrong, text, digests=in_hex(model.golden.digests))
 
 
-def check_against(
-    model: Model, path: Path, options: Mapping[str, Any], limit: float = LIMIT
+def check(
+    model: Model,
+    against: Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    *,
+    given: list[Sample] | None = None,
+    recorded: Path | None = None,
+    layers: bool = False,
+    limit: float = LIMIT,
 ) -> list[dict[str, Any]]:
-    """The source converted again with these options, the oracle, and the source's framework."""
-    source = convert(path, **options)
-    difference = _difference(model.graph, source.graph)
-    text = difference or f"bit-equal to '{path.name}' converted again"
-    checks = [finding("weights", not difference, text)]
-    if model.graph.inputs != source.graph.inputs:
-        return checks  # nothing can be fed to both
-    samples = list(_samples(source.graph))
+    """What was asked: against a source, on given inputs, against recorded outputs, by layers.
 
-    from . import reference
+    Layers come last: if asked for, over all samples; else where a comparison failed.
+    """
+    return Checks(model, given or [], limit).all(against, options or {}, recorded, layers)
 
-    def oracle(x: Arrays) -> Arrays:
-        return reference.run(source.graph, x)
 
-    checks.append(_compare("oracle", "lstmc.reference in float64", model, samples, oracle, limit))
-    try:
-        label, framework = _framework(path, source.graph, options)
-    except ImportError as e:
-        return [*checks, finding("framework", None, f"not installed: {e.name or e}")]
-    except Exception as e:  # whatever a framework raises: it is not what is tested
-        return [*checks, finding("framework", None, f"did not load the source: {line(e)}")]
-    if framework is None:
-        return [*checks, finding("framework", None, label)]
-    return [*checks, _compare("framework", label, model, samples, framework, limit)]
+class Checks:
+    """Comparisons of one model, and what its layers are compared with afterwards."""
+
+    def __init__(self, model: Model, given: list[Sample], limit: float) -> None:
+        self.model, self.given, self.limit = model, given, limit
+        self.findings: list[dict[str, Any]] = []
+        self.failing: list[Sample] = []
+        self.samples: list[Sample] = []
+        self.peers: dict[str, Any] = {}  # of layerwise.compare
+
+    def all(
+        self, against: Path | None, options: Mapping[str, Any], recorded: Path | None, layers: bool
+    ) -> list[dict[str, Any]]:
+        if against:
+            self.against(against, options)
+        elif self.given or (layers and not recorded):
+            self.samples = [*_random(self.model.graph), *self.given]
+            self.oracle(self.model.graph)
+        if recorded:
+            self.recorded(recorded)
+        chosen = self.samples if layers else self.failing[:BEGINNINGS]
+        if chosen:
+            self.layers(chosen, layers)
+        return self.findings
+
+    def against(self, path: Path, options: Mapping[str, Any]) -> None:
+        """The source converted again with these options, the oracle, and the framework."""
+        from . import frameworks
+        from .converters import convert as convert_graph
+        from .model import from_graph
+
+        graph = self.model.graph
+        try:
+            converted = convert_graph(path, **options)
+        except ConversionError as e:
+            if not frameworks.is_torchscript(path):
+                raise
+            self.findings.append(finding("weights", None, f"not read: {line(e)}"))
+            source, origins = graph, None
+        else:
+            source, origins = from_graph(converted).graph, converted.origins
+            difference = _difference(graph, source)
+            text = difference or f"bit-equal to '{path.name}' converted again"
+            self.findings.append(finding("weights", not difference, text))
+            if graph.inputs != source.inputs:
+                return  # nothing can be fed to both
+            if difference:
+                self.peers["source"] = source
+        self.samples = [*_random(source), *self.given]
+        self.oracle(source)
+        try:
+            framework = frameworks.of_source(path, source, options)
+        except ImportError as e:
+            text = f"not installed: {e.name or e}"
+        except Exception as e:  # whatever a framework raises: it is not what is tested
+            by = source.provenance.get("producer", "an unknown producer")
+            text = f"did not load the source, written by {by}: {type(e).__name__}: {line(e)}"
+        else:
+            if framework is not None:
+                self.compare("framework", framework.label, framework.run)
+                self.peers.update(framework=framework, origins=origins)
+                return
+            text = "a state_dict has no code to run: the oracle stands for it"
+        self.findings.append(finding("framework", None, text))
+
+    def oracle(self, source: g.Graph) -> None:
+        from . import reference
+
+        label = "lstmc.reference in float64"
+        self.compare("oracle", label, lambda x: reference.run(source, x))
+
+    def compare(self, name: str, label: str, peer: Callable[[Arrays], Arrays]) -> None:
+        """The largest relative error of each output against a peer's, over the samples."""
+        largest = dict.fromkeys(self.model.outputs, 0.0)
+        ran, problem = 0, None
+        for sample in self.samples:
+            got = by_name(self.model, self.model.predict(sample.inputs))
+            try:
+                want = peer(sample.inputs)
+            except Error:
+                raise
+            except Exception as e:  # a framework's: a graph of fixed batch size, say
+                problem = f"{sample.where}: {line(e)}"
+                continue
+            ran += 1
+            self.take(sample, got, want, largest)
+        if not ran and problem is not None:
+            self.findings.append(finding(name, None, f"{label} did not run, {problem}"))
+            return
+        count = f"{ran} inputs, {label}"
+        if problem is not None:
+            count = f"{ran} of {len(self.samples)} inputs, {label} did not run {problem[:200]}"
+        self.found(name, largest, count, inputs=ran, refused=len(self.samples) - ran)
+
+    def take(self, sample: Sample, got: Arrays, want: Arrays, largest: dict[str, float]) -> None:
+        """Compare one sample: errors go to ``largest``, the sample to those that failed."""
+        errors = _errors(got, want)
+        for output, e in errors.items():
+            largest[output] = max(e, largest.get(output, 0.0))
+        if max(errors.values()) > self.limit and not any(s is sample for s in self.failing):
+            self.failing.append(sample)
+
+    def found(self, name: str, largest: dict[str, float], text: str, **facts: Any) -> None:
+        error = max(largest.values())
+        each = ", ".join(f"{n} {e:.2g}" for n, e in largest.items())
+        shown = f"{error:.2g}" if len(largest) == 1 else each
+        text = f"largest relative error {shown} (limit {self.limit:g}), {text}"
+        facts = {"error": error, "errors": largest, "limit": self.limit, **facts}
+        self.findings.append(finding(name, error <= self.limit, text, **facts))
+
+    def recorded(self, path: Path) -> None:
+        """Outputs recorded elsewhere."""
+        calls = recorded_calls(path, self.model)
+        largest = dict.fromkeys(self.model.outputs, 0.0)
+        for sample, want in calls:
+            got = by_name(self.model, self.model.predict(sample.inputs, sample.lengths))
+            self.take(sample, got, want, largest)
+            self.samples.append(sample)
+        self.found("recorded", largest, f"{len(calls)} call{'s' * (len(calls) > 1)}")
+
+    def layers(self, samples: list[Sample], whole: bool) -> None:
+        found = layerwise.compare(self.model, samples, self.limit, **self.peers)
+        begins = found.begins
+        ok = None if begins and not self.failing else not (begins or found.overlap)
+        facts: dict[str, Any] = {"limit": self.limit, "layers": found.rows, "begins": None}
+        if begins:
+            facts["begins"] = {"layer": found.rows[begins[1]]["layer"], "against": begins[0]}
+        table = found.table(whole)
+        self.findings.append(finding("layers", ok, found.text(), **facts, table=table))
 
 
 def _difference(ours: g.Graph, theirs: g.Graph) -> str:
@@ -114,139 +235,75 @@ def _difference(ours: g.Graph, theirs: g.Graph) -> str:
 def _samples(graph: g.Graph) -> Iterator[Arrays]:
     """Random inputs of several batch sizes and lengths, as far as the model leaves them open."""
     rng = np.random.default_rng(1)
-    timed = any(v.spec.time for v in graph.inputs)
+    timed = any(v.spec.time and not v.time for v in graph.inputs)
     for batch, steps in ((1, 1), (2, 5), (3, 33), (1, 100)) if timed else ((1, 1), (3, 1), (17, 1)):
         yield random_inputs(graph, rng, batch, enough_steps(graph, steps))
 
 
-def _compare(
-    name: str,
-    label: str,
-    model: Model,
-    samples: list[Arrays],
-    peer: Callable[[Arrays], Arrays],
-    limit: float,
-) -> dict[str, Any]:
-    """The largest relative error of the model's outputs against a peer's, over the samples."""
-    largest, ran, problem = 0.0, 0, None
-    for x in samples:
-        try:
-            want = peer(x)
-        except Error:
-            raise
-        except Exception as e:  # a framework's: a graph of fixed batch size, say
-            problem = e
-            continue
-        ran += 1
-        largest = max(largest, _error(by_name(model, model.predict(x)), want))
-    if not ran and problem is not None:
-        return finding(name, None, f"{label} did not run: {line(problem)}")
-    ok = largest <= limit
-    text = f"largest relative error {largest:.2g} (limit {limit:g}), {ran} inputs, {label}"
-    return finding(name, ok, text, error=largest, limit=limit)
+def _random(graph: g.Graph) -> Iterator[Sample]:
+    """Random inputs of several batch sizes and lengths, as far as the model leaves them open."""
+    rng = np.random.default_rng(1)
+    timed = any(v.spec.time and not v.time for v in graph.inputs)
+    for batch, steps in ((1, 1), (2, 5), (3, 33), (1, 100)) if timed else ((1, 1), (3, 1), (17, 1)):
+        steps = enough_steps(graph, steps)
+        where = f"{batch} random row{'s' * (batch > 1)}" + (f" of {steps} steps" if timed else "")
+        yield Sample(where, random_inputs(graph, rng, batch, steps))
 
 
-def _error(got: Arrays, want: Arrays) -> float:
-    """The largest difference of any output, relative to its largest magnitude; inf if one is NaN
-    or infinite where the other is not."""
-    largest = 0.0
-    if set(got) != set(want):
-        return float("inf")
-    for name, a in got.items():
-        with np.errstate(over="ignore"):
-            b = np.asarray(want[name], np.float64)
-            finite = np.isfinite(b.astype(np.float32))
-        if a.shape != b.shape or not np.array_equal(np.isfinite(a), finite):
-            return float("inf")
-        if finite.any():
-            scale = float(np.abs(b[finite]).max()) or 1.0
-            largest = max(largest, float(np.abs(a[finite] - b[finite]).max()) / scale)
-    return largest
+def given_samples(path: Path, model: Model) -> list[Sample]:
+    """The user's inputs in a .npy or .npz file, as for ``lstmc run``; or the inputs of recorded
+    calls. Raises FormatError, ShapeError, UsageError."""
+    found = read(path)
+    if isinstance(found, dict) and any(CALL.fullmatch(n) for n in found):
+        return [sample for sample, _ in _calls(found, path, list(model.inputs), [])]
+    return [Sample(path.name, read_inputs(path, model))]
 
 
-def _framework(
-    path: Path, graph: g.Graph, options: Mapping[str, Any]
-) -> tuple[str, Callable[[Arrays], Arrays] | None]:
-    """The source's own framework: what it is, and a function that runs the source in it."""
-    suffix = path.suffix.lower()
-    if suffix == ".onnx":
-        return _onnxruntime(path, options.get("constants") or {})
-    if suffix in (".keras", ".h5", ".hdf5"):
-        return _keras(path, graph)
-    return "a state_dict has no code to run: the oracle stands for it", None
+def recorded_calls(path: Path, model: Model) -> list[tuple[Sample, Arrays]]:
+    """The calls in a .npz file: inputs, and the outputs to expect.
 
-
-def _onnxruntime(
-    path: Path, constants: Mapping[str, Any]
-) -> tuple[str, Callable[[Arrays], Arrays]]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(os.fspath(path), options, ["CPUExecutionProvider"])
-    kinds = {
-        f"tensor({name})": dtype
-        for name, dtype in (
-            ("int64", np.int64), ("int32", np.int32), ("int16", np.int16), ("int8", np.int8),
-            ("uint8", np.uint8), ("bool", np.bool_), ("float16", np.float16),
-            ("double", np.float64),
-        )
-    }  # fmt: skip
-    dtypes = {i.name: kinds.get(i.type, np.float32) for i in session.get_inputs()}
-    fixed = {n: np.asarray(a).astype(dtypes[n]) for n, a in constants.items() if n in dtypes}
-    names = [o.name for o in session.get_outputs()]
-
-    def call(x: Arrays) -> Arrays:
-        given = {n: a.astype(dtypes[n]) for n, a in x.items()}
-        return dict(zip(names, session.run(names, {**given, **fixed}), strict=True))
-
-    return f"onnxruntime {onnxruntime.__version__}", call
-
-
-def _keras(path: Path, graph: g.Graph) -> tuple[str, Callable[[Arrays], Arrays]]:
-    import importlib.util
-
-    if "KERAS_BACKEND" not in os.environ:
-        for backend, module in (("tensorflow",) * 2, ("torch",) * 2, ("jax",) * 2):
-            if importlib.util.find_spec(module):
-                os.environ["KERAS_BACKEND"] = backend
-                break
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import keras
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
-
-    def call(x: Arrays) -> Arrays:
-        given = [x[t.name] if t.name in x else x[v.name]
-                 for t, v in zip(model.inputs, graph.inputs, strict=True)]  # fmt: skip
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            y = model(given[0] if len(given) == 1 else given, training=False)
-            if not isinstance(y, dict):
-                found = keras.tree.flatten(y)
-                y = {v.name: a for v, a in zip(graph.outputs, found, strict=True)}
-            return {name: keras.ops.convert_to_numpy(a) for name, a in y.items()}
-
-    return f"keras {keras.__version__} on {keras.backend.backend()}", call
-
-
-def check_recorded(model: Model, path: Path, limit: float = LIMIT) -> dict[str, Any]:
-    """Outputs recorded elsewhere: arrays by the names of inputs and outputs, perhaps 'lengths'."""
+    Either one call, arrays named as the model's inputs and outputs, perhaps 'lengths'; or several
+    in turn, in0|NAME and out0|NAME, in1|NAME ... Names that the model hasn't are passed over in
+    these: the source may have inputs that conversion fixed.
+    """
     arrays = read(path)
     if not isinstance(arrays, dict):
         raise UsageError("--recorded takes a .npz file")
-    missing = [n for n in (*model.inputs, *model.outputs) if n not in arrays]
+    inputs, outputs = list(model.inputs), list(model.outputs)
+    if any(CALL.fullmatch(n) for n in arrays):
+        return _calls(arrays, path, inputs, outputs)
+    _complete(path, arrays, {n: n for n in (*inputs, *outputs)})
+    sample = Sample(path.name, {n: arrays[n] for n in inputs}, arrays.get("lengths"))
+    return [(sample, {n: arrays[n] for n in outputs})]
+
+
+def _calls(
+    arrays: Arrays, path: Path, inputs: list[str], outputs: list[str]
+) -> list[tuple[Sample, Arrays]]:
+    matches = [m for n in arrays if (m := CALL.fullmatch(n))]
+    calls = []
+    for number in sorted({int(m[2]) for m in matches}):
+        given = {n: f"in{number}|{n}" for n in inputs}
+        made = {n: f"out{number}|{n}" for n in outputs}
+        _complete(path, arrays, {**given, **made})
+        sample = Sample(f"{path.name}, call {number}", {n: arrays[k] for n, k in given.items()})
+        calls.append((sample, {n: arrays[k] for n, k in made.items()}))
+    return calls
+
+
+def _complete(path: Path, arrays: Arrays, keys: Mapping[str, str]) -> None:
+    missing = [k for k in keys.values() if k not in arrays]
     if missing:
-        raise FormatError(
-            f"'{path}' has no array '{missing[0]}'; it needs "
-            + ", ".join(f"'{n}'" for n in (*model.inputs, *model.outputs))
-        )
-    got = model.predict({n: arrays[n] for n in model.inputs}, arrays.get("lengths"))
-    error = _error(by_name(model, got), {n: arrays[n] for n in model.outputs})
-    text = f"largest relative error {error:.2g} (limit {limit:g})"
-    return finding("recorded", error <= limit, text, error=error, limit=limit)
+        wanted = ", ".join(f"'{k}'" for k in keys.values())
+        raise FormatError(f"'{path}' has no array '{missing[0]}'; it needs {wanted}")
+
+
+def _errors(got: Arrays, want: Arrays) -> dict[str, float]:
+    """The error of each output; inf for one that the other side hasn't."""
+    return {
+        name: layerwise.error(a, want[name]) if set(got) == set(want) else float("inf")
+        for name, a in got.items()
+    }
 
 
 def in_hex(digests: Mapping[str, int]) -> dict[str, str]:

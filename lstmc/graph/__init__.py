@@ -89,12 +89,16 @@ class Graph:
 
     ``provenance`` says where the graph comes from: keys such as "source" (keras, pytorch, onnx),
     "file", "producer", "converter". Each value is written once, before it is read.
+
+    ``origins`` says, as far as a converter knows, which of the source's own tensors is the same
+    as a value inside, by the value's name: the tensor's name and axes. Files don't hold them.
     """
 
     inputs: list[Value] = field(default_factory=list)
     outputs: list[Value] = field(default_factory=list)
     layers: list[Layer] = field(default_factory=list)
     provenance: dict[str, str] = field(default_factory=dict)
+    origins: dict[str, Value] = field(default_factory=dict, compare=False)
 
     def infer(self) -> dict[str, Spec]:
         """Check the whole graph and return the spec of every value by name."""

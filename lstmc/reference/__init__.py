@@ -79,6 +79,16 @@ def run(
 
     ``inputs`` holds an array for each input, in that input's own axis order; ``lengths`` is int
     [batch], the valid steps of each row on the graph's first clock, all of them if None.
+    """
+    found = values(graph, inputs, lengths)
+    return {v.name: from_internal(v, found[v.name]) for v in graph.outputs}
+
+
+def values(
+    graph: g.Graph, inputs: Mapping[str, Array], lengths: Array | None = None
+) -> dict[str, Array]:
+    """Every value of the graph by name, inputs too, as [batch, (time,) features]; else as
+    :func:`run`.
 
     The function of a layer gets its inputs (None for an absent one), and as ``lengths`` the valid
     steps of each row of its first input that has time.
@@ -104,7 +114,7 @@ def run(
                 counts = np.array([made.count(row) for row in rows], int)
                 a = np.where(np.arange(a.shape[1])[:, None] < counts[:, None, None], a, 0.0)
             values[name] = a
-    return {v.name: from_internal(v, values[v.name]) for v in graph.outputs}
+    return values
 
 
-__all__ = ["LAYERS", "fn", "from_internal", "run", "to_internal"]
+__all__ = ["LAYERS", "fn", "from_internal", "run", "to_internal", "values"]
