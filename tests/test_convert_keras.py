@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import csv
 import io
 import itertools
 import json
@@ -17,7 +16,6 @@ import struct
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -45,7 +43,6 @@ from lstmc import reference  # noqa: E402
 from lstmc.errors import ConversionError, Error, FormatError  # noqa: E402
 
 TOLERANCE = 1e-5  # relative; Keras computes in float32
-SHARED = Path(__file__).parents[1].parent / "shared" / "models"
 FUNCTIONS = ("linear", "sigmoid", "tanh", "relu", "hard_sigmoid", "exponential")
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
@@ -650,37 +647,6 @@ def test_keras2_arguments(tmp_path):
         refused(keras2_model(tmp_path / "m.h5", **options)[0], *words)
     path, live = keras2_model(tmp_path / "m.h5", time_major=False, someday=None, input_dim=3)
     assert error(convert(path), live) <= TOLERANCE
-
-
-# -------------------------------------------------------------------------------- models from afar
-
-
-@pytest.mark.skipif(not SHARED.is_dir(), reason="no shared models here")
-@pytest.mark.parametrize(
-    ("name", "kind", "mean", "root"),
-    [("lstm", g.LSTM, 7.2164, 9.9022), ("gru", g.GRU, 7.2021, 9.9657)],
-)
-def test_trafficflow(name, kind, mean, root):
-    """Published results: MAE 7.21, RMSE 9.90 and 7.20, 9.97 (trafficflow's README)."""
-
-    def flow(name):
-        with (SHARED / "trafficflow" / name).open(encoding="utf-8-sig") as f:
-            return [float(r["Lane 1 Flow (Veh/5 Minutes)"]) for r in csv.DictReader(f)]
-
-    low, high = min(flow("train.csv")), max(flow("train.csv"))
-    test = np.array(flow("test.csv"))
-    scaled = np.lib.stride_tricks.sliding_window_view((test - low) / (high - low), 12)[:-1]
-    graph = convert(SHARED / "trafficflow" / f"{name}.h5")
-    assert [type(x) for x in graph.layers] == [kind, kind, g.Dense]
-    y = reference.run(graph, {f"{name}_1_input": scaled[..., None]})["dense_1"][:, 0]
-    miss = y * (high - low) + low - test[12:]
-    assert np.abs(miss).mean() == pytest.approx(mean, abs=5e-5)
-    assert np.sqrt((miss**2).mean()) == pytest.approx(root, abs=5e-5)
-
-
-@pytest.mark.skipif(not SHARED.is_dir(), reason="no shared models here")
-def test_models_refused_by_name():
-    refused(SHARED / "dtln" / "model.h5", "weights only", "architecture")
 
 
 # --------------------------------------------------------------------------------------- refusals

@@ -1,7 +1,6 @@
 """Files of Keras 2 with what Keras 3 spells differently, made by hand."""
 
 import copy
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,7 +22,6 @@ from keras_nets import (  # noqa: E402
 from lstmc.errors import ConversionError  # noqa: E402
 
 L, ops = keras.layers, keras.ops
-SHARED = Path(__file__).parents[1].parent / "shared" / "models"
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 
@@ -279,30 +277,3 @@ def test_time_major(tmp_path):
 def test_operations_of_tensorflow(tmp_path):
     layer = keras2_layer("TFOpLambda", "tf.math.add", function="math.add", **SHAPE)
     refused(model(tmp_path / "m.h5", [layer], {}), "TensorFlow operation", "layer instead")
-
-
-@pytest.mark.skipif(not SHARED.is_dir(), reason="no shared models here")
-@pytest.mark.parametrize("name", ["census2010_ln_lstm", "wiki_name_lstm"])
-def test_ethnicolr(name):
-    """Embedding, LSTM and softmax, trained; the weights in a live model of the same layers."""
-    path = SHARED / "ethnicolr" / f"{name}.h5"
-    with h5py.File(path) as f:
-        group = f["model_weights"]
-        weights = [
-            np.asarray(group[layer][n])
-            for layer in ("embedding", "lstm", "dense")
-            for n in group[layer].attrs["weight_names"]
-        ]
-    entries, width = weights[0].shape
-    steps = convert(path).inputs[0].time
-    live = keras.Sequential(
-        [
-            L.Input((steps,)),
-            L.Embedding(entries, width),
-            L.LSTM(128),
-            L.Dense(weights[-1].size, "softmax"),
-        ]
-    )
-    live.set_weights(weights)
-    tokens = np.random.default_rng(0).integers(0, entries, (8, steps)).astype(np.float32)
-    check(live, {"embedding_input": tokens}, path)

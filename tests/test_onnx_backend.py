@@ -6,7 +6,6 @@ the tests that lstmc runs, and passes, are kept in data/onnx_node_tests.txt: non
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,14 +13,13 @@ import pytest
 from helpers import DATA
 
 onnx = pytest.importorskip("onnx")
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from onnx import TensorProto, helper  # noqa: E402
 from onnx.backend.test import BackendTest  # noqa: E402
 from onnx.backend.test.runner import BackendIsNotSupposedToImplementIt  # noqa: E402
 from onnx_nets import Net, data  # noqa: E402
 
 from lstmc import Model, onnx_backend  # noqa: E402
 
-SHARED = Path(__file__).parents[1].parent / "shared" / "models" / "onnx-node-tests"
 PASSES = (DATA / "onnx_node_tests.txt").read_text().split()
 KINDS = ("test_lstm", "test_gru", "test_rnn", "test_simple_rnn")
 RECURRENT = [n for n in PASSES if n.startswith(KINDS)]
@@ -83,25 +81,6 @@ def result(run: Any, *args: Any, **options: Any) -> Any:
         return run(*args, **options)
     except BackendIsNotSupposedToImplementIt as e:
         raise AssertionError(str(e)) from e
-
-
-@pytest.mark.parametrize("name", RECURRENT)
-def test_recorded(name: str) -> None:
-    """The same tests, recorded with other random numbers."""
-    folder = SHARED / name
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not there")
-    model = onnx.load(folder / "model.onnx")
-
-    def read(kind: str, count: int) -> list[np.ndarray]:
-        files = [folder / "test_data_set_0" / f"{kind}_{i}.pb" for i in range(count)]
-        return [numpy_helper.to_array(onnx.load_tensor(f)) for f in files]
-
-    want = read("output", len(model.graph.output))
-    got = result(onnx_backend.run_model, model, read("input", len(model.graph.input)))
-    assert len(got) == len(want)
-    for a, b in zip(got, want, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 # ------------------------------------------------------------------------------ the backend itself

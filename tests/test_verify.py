@@ -215,7 +215,7 @@ def test_frozen_batch(checked, printed):
 def test_fixed_steps(checked):
     converted(two_lstms(steps=6))
     status, checks = checked("net.lstmc", "--against", "net.onnx", "--layers")
-    assert status == 0 and checks["framework"]["inputs"] == 3 and checks["layers"]["ok"]
+    assert status == 0 and checks["framework"]["inputs"] == 4 and checks["layers"]["ok"]
 
 
 def test_indices(checked):
