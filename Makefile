@@ -3,12 +3,14 @@
 #
 #   make demo PYTHON=python3.12    another Python, 3.11 or newer
 #   make test TESTS=tests/test_cli.py ARGS="-x -k hostile"
+#   make models MODELS=~/models ARGS="--only DTLN"
 
 PYTHON ?= python3
 VENV ?= .venv
 TESTS ?= tests
 ARGS ?=
 CASES ?= 10000
+MODELS ?= ../shared/models
 
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --quiet --disable-pip-version-check install --constraint tests/requirements.txt
@@ -18,7 +20,7 @@ SOURCES := $(shell find c_src lstmc converters -type f \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test conformance lint format bench wheel clean list
+.PHONY: help demo test conformance lint format bench models wheel clean list
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -44,6 +46,9 @@ format: $(VENV)/linted-with ## lay out all Python and C files
 
 bench: $(VENV)/built $(VENV)/benched-with ## speed beside PyTorch, ONNX Runtime, OpenVINO and LiteRT
 	@$(RUN) bench/bench.py $(ARGS)
+
+models: $(VENV)/built $(VENV)/tested-with ## MODELS=DIR real models converted and timed: docs/MODELS.md
+	@$(RUN) bench/models.py --models "$(MODELS)" $(ARGS)
 
 wheel: $(VENV)/ready ## a wheel for this platform in dist/
 	@rm -rf build/lib* build/bdist*

@@ -9,28 +9,27 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 import lstmc
-from lstmc import reference
-from lstmc.arrays import by_name
+from lstmc import cli, reference
 from lstmc.layerwise import Sample, error
-from lstmc.verify import recorded_calls
+from lstmc.recordings import Recording, recording
+from lstmc.samples import enough_steps, random_inputs
 
-ROWS = 64  # of inputs held against the oracle, where nothing was recorded
+ROWS, STEPS = 64, 16  # of inputs held against the oracle, where nothing was recorded
 
 
 @dataclass(frozen=True)
 class Real:
     """A model. ``path`` and ``recorded`` are in the folder of models.
 
+    flags: what the command line needs for it; a .toml file is one beside this.
     recorded: a .npz of calls in turn, in0|NAME and out0|NAME, as ONNX Runtime gave them.
-    stream: the calls go through one stream, which carries the states that the file has bound.
+    onnx: what ONNX Runtime is timed on, of a model that is no ONNX file but has such a twin.
     refused: what the refusal says, of a model that doesn't convert.
     flow: mean absolute error and root mean square error on the traffic of trafficflow's test.csv.
     """
@@ -39,11 +38,23 @@ class Real:
     path: str
     origin: str
     licence: str
-    options: Mapping[str, Any] = field(default_factory=dict)  # of lstmc.convert
+    flags: tuple[str, ...] = ()
     recorded: str = ""
-    stream: bool = False
+    onnx: str = ""
     refused: str = ""
     flow: tuple[str, str] | None = None
+
+    @property
+    def arguments(self) -> list[str]:
+        """The flags, files found."""
+        here = Path(__file__).parent
+        return [str(here / f) if f.endswith(".toml") else f for f in self.flags]
+
+    def convert(self, models: Path) -> lstmc.Model:
+        """As the command line does it."""
+        path = models / self.path
+        args = cli._parser().parse_args(["convert", str(path), *self.arguments])
+        return lstmc.convert(path, **cli._options(args))
 
 
 SILERO = ("PyPI silero-vad 6.2.3", "MIT")
@@ -102,36 +113,24 @@ def folder() -> Path:
 # ------------------------------------------------------------------------------ what it must give
 
 
-def calls(real: Real, models: Path, model: lstmc.Model) -> list[tuple[Sample, dict]]:
+def known(real: Real, models: Path, model: lstmc.Model) -> Recording:
     """Inputs and the outputs to expect: recorded ones, or the float64 oracle's."""
     if real.recorded:
-        return recorded_calls(models / real.recorded, model)
-    (value,) = model.graph.inputs
+        return recording(models / real.recorded, model)
+    rng, steps = np.random.default_rng(0), enough_steps(model.graph, STEPS)
+    inputs = random_inputs(model.graph, rng, ROWS, steps)
     if real.flow:
-        x, *_ = traffic(models)
-        x = x[:ROWS].astype(np.float32)
-    else:  # indices into the only table
-        table = next(x for x in model.graph.layers if isinstance(x, lstmc.graph.Embedding))
-        shape = value.shape(ROWS)
-        x = np.random.default_rng(0).integers(0, table.weight.shape[1], shape).astype(np.float32)
-    inputs = {value.name: x}
-    return [(Sample("", inputs), reference.run(model.graph, inputs))]
-
-
-def outputs(real: Real, model: lstmc.Model, samples: list[Sample]) -> list[dict]:
-    """What lstmc gives for each call, in turn."""
-    if not real.stream:
-        return [by_name(model, model.predict(s.inputs)) for s in samples]
-    stream = model.stream()
-    return [by_name(model, stream.run(s.inputs)) for s in samples]
+        (name,) = inputs
+        inputs = {name: traffic(models)[0][:ROWS].astype(np.float32)}
+    return Recording([(Sample("", inputs), reference.run(model.graph, inputs))])
 
 
 def errors(real: Real, models: Path, model: lstmc.Model) -> tuple[float, float]:
     """The largest error of any call and output: absolute, and relative to the output's largest
     magnitude in that call."""
-    known = calls(real, models, model)
-    made = outputs(real, model, [sample for sample, _ in known])
-    pairs = [(a[n], w[n]) for a, (_, w) in zip(made, known, strict=True) for n in a]
+    found = known(real, models, model)
+    both = zip(found.calls, found.outputs(model), strict=True)
+    pairs = [(a[n], want[n]) for (_, want), a in both for n in a]
     absolute = max(float(np.abs(a.astype(float) - w).max()) for a, w in pairs)
     return absolute, max(error(a, w) for a, w in pairs)
 

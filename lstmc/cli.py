@@ -33,13 +33,13 @@ from . import runtime as _runtime
 from . import threads as _threads
 from .arrays import read
 from .errors import Error, FormatError, RangeError, TargetError
+from .recordings import given_samples
 from .terminal import CheckError, UsageError, line, printable
 from .verify import (
     LIMIT,
     check,
     check_golden,
     finding,
-    given_samples,
     in_hex,
     listed,
     wrong_digests,

@@ -4,7 +4,6 @@ Each gives a finding, a dict with name, ok (None: could not be checked), text an
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,18 +12,18 @@ import numpy as np
 
 from . import format, get_target, layerwise, set_target
 from . import graph as g
-from .arrays import Arrays, by_name, read, read_inputs
-from .errors import ConversionError, Error, FormatError
+from .arrays import Arrays, by_name
+from .errors import ConversionError, Error
 from .layerwise import Sample
+from .recordings import recording
 from .samples import enough_steps, random_inputs
-from .terminal import UsageError, line
+from .terminal import line
 
 if TYPE_CHECKING:
     from .model import Model
 
 LIMIT = 1e-5  # of relative errors
 BEGINNINGS = 3  # samples that failed, in which the first wrong layer is sought
-CALL = re.compile(r"(in|out)(\d{1,9})\|(.*)", re.DOTALL)  # recorded calls: in0|NAME, out0|NAME
 
 
 def golden_digests(model: Model, names: list[str]) -> dict[str, dict[str, int]]:
@@ -189,13 +188,16 @@ class Checks:
 
     def recorded(self, path: Path) -> None:
         """Outputs recorded elsewhere."""
-        calls = recorded_calls(path, self.model)
+        known = recording(path, self.model)
         largest = dict.fromkeys(self.model.outputs, 0.0)
-        for sample, want in calls:
-            got = by_name(self.model, self.model.predict(sample.inputs, sample.lengths))
+        for (sample, want), got in zip(known.calls, known.outputs(self.model), strict=True):
             self.take(sample, got, want, largest)
             self.samples.append(sample)
-        self.found("recorded", largest, f"{len(calls)} call{'s' * (len(calls) > 1)}")
+        n = len(known.calls)
+        text = f"{n} call{'s' * (n > 1)}"
+        if known.states:
+            text += f" of one stream, which keeps {', '.join(known.states)}"
+        self.found("recorded", largest, text)
 
     def layers(self, samples: list[Sample], whole: bool) -> None:
         found = layerwise.compare(self.model, samples, self.limit, **self.peers)
@@ -232,15 +234,6 @@ def _difference(ours: g.Graph, theirs: g.Graph) -> str:
     return "" if format.dumps(bare[0]) == format.dumps(bare[1]) else "a layer's options differ"
 
 
-def _samples(graph: g.Graph) -> Iterator[Arrays]:
-    """Random inputs of several batch sizes and lengths, as far as the model leaves them open."""
-    rng = np.random.default_rng(1)
-    timed = any(v.spec.time and not v.time for v in graph.inputs)
-    rows = ((1, 1), (1, 1), (3, 1), (17, 1))  # twice the one row that a frozen model takes
-    for batch, steps in ((1, 1), (2, 5), (3, 33), (1, 100)) if timed else rows:
-        yield random_inputs(graph, rng, batch, enough_steps(graph, steps))
-
-
 def _random(graph: g.Graph) -> Iterator[Sample]:
     """Random inputs of several batch sizes and lengths, as far as the model leaves them open."""
     rng = np.random.default_rng(1)
@@ -250,54 +243,6 @@ def _random(graph: g.Graph) -> Iterator[Sample]:
         steps = enough_steps(graph, steps)
         where = f"{batch} random row{'s' * (batch > 1)}" + (f" of {steps} steps" if timed else "")
         yield Sample(where, random_inputs(graph, rng, batch, steps))
-
-
-def given_samples(path: Path, model: Model) -> list[Sample]:
-    """The user's inputs in a .npy or .npz file, as for ``lstmc run``; or the inputs of recorded
-    calls. Raises FormatError, ShapeError, UsageError."""
-    found = read(path)
-    if isinstance(found, dict) and any(CALL.fullmatch(n) for n in found):
-        return [sample for sample, _ in _calls(found, path, list(model.inputs), [])]
-    return [Sample(path.name, read_inputs(path, model))]
-
-
-def recorded_calls(path: Path, model: Model) -> list[tuple[Sample, Arrays]]:
-    """The calls in a .npz file: inputs, and the outputs to expect.
-
-    Either one call, arrays named as the model's inputs and outputs, perhaps 'lengths'; or several
-    in turn, in0|NAME and out0|NAME, in1|NAME ... Names that the model hasn't are passed over in
-    these: the source may have inputs that conversion fixed.
-    """
-    arrays = read(path)
-    if not isinstance(arrays, dict):
-        raise UsageError("--recorded takes a .npz file")
-    inputs, outputs = list(model.inputs), list(model.outputs)
-    if any(CALL.fullmatch(n) for n in arrays):
-        return _calls(arrays, path, inputs, outputs)
-    _complete(path, arrays, {n: n for n in (*inputs, *outputs)})
-    sample = Sample(path.name, {n: arrays[n] for n in inputs}, arrays.get("lengths"))
-    return [(sample, {n: arrays[n] for n in outputs})]
-
-
-def _calls(
-    arrays: Arrays, path: Path, inputs: list[str], outputs: list[str]
-) -> list[tuple[Sample, Arrays]]:
-    matches = [m for n in arrays if (m := CALL.fullmatch(n))]
-    calls = []
-    for number in sorted({int(m[2]) for m in matches}):
-        given = {n: f"in{number}|{n}" for n in inputs}
-        made = {n: f"out{number}|{n}" for n in outputs}
-        _complete(path, arrays, {**given, **made})
-        sample = Sample(f"{path.name}, call {number}", {n: arrays[k] for n, k in given.items()})
-        calls.append((sample, {n: arrays[k] for n, k in made.items()}))
-    return calls
-
-
-def _complete(path: Path, arrays: Arrays, keys: Mapping[str, str]) -> None:
-    missing = [k for k in keys.values() if k not in arrays]
-    if missing:
-        wanted = ", ".join(f"'{k}'" for k in keys.values())
-        raise FormatError(f"'{path}' has no array '{missing[0]}'; it needs {wanted}")
 
 
 def _errors(got: Arrays, want: Arrays) -> dict[str, float]:

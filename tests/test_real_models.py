@@ -18,8 +18,11 @@ from lstmc.errors import ConversionError
 BENCH = Path(__file__).parents[1] / "bench"
 sys.path.insert(0, str(BENCH))
 
+import models as page  # noqa: E402
 import real_models  # noqa: E402
-from real_models import MODELS  # noqa: E402
+from compare import WrongOutput  # noqa: E402
+from measure import QUICK  # noqa: E402
+from real_models import MODELS, Real  # noqa: E402
 
 pytest.importorskip("onnx")
 pytest.importorskip("h5py")
@@ -41,7 +44,7 @@ def convert():
 
     def call(real):
         if real.name not in made:
-            made[real.name] = lstmc.convert(FOLDER / real.path, **real.options)
+            made[real.name] = real.convert(FOLDER)
         return made[real.name]
 
     return call
@@ -72,7 +75,7 @@ def test_gives_what_was_recorded(real, convert):
 @pytest.mark.parametrize("real", [m for m in MODELS if m.refused], ids=lambda m: m.name)
 def test_refused_by_name(real):
     with pytest.raises(ConversionError) as caught:
-        lstmc.convert(FOLDER / real.path, **real.options)
+        real.convert(FOLDER)
     assert real.refused in str(caught.value)
 
 
@@ -101,7 +104,7 @@ def test_ethnicolr_in_keras(real, convert):
             for n in group[layer].attrs["weight_names"]
         ]
     model = convert(real)
-    (((sample, _),)) = real_models.calls(real, FOLDER, model)
+    ((sample, _),) = real_models.known(real, FOLDER, model).calls
     ((_, tokens),) = sample.inputs.items()
     L = keras.layers
     layers = [L.Embedding(*weights[0].shape), L.LSTM(128), L.Dense(weights[-1].size, "softmax")]
@@ -115,11 +118,7 @@ def test_ethnicolr_in_keras(real, convert):
 @converted
 def test_by_command(real, tmp_path, capsys):
     """Converted and verified as a user does it: source, framework where it runs, recording."""
-    if set(real.options) - {"constants"}:
-        pytest.skip("its options are tested where they are made")
-    source, output = FOLDER / real.path, tmp_path / "model.lstmc"
-    constants = real.options.get("constants", {}).items()
-    more = [f"--constant={name}={json.dumps(value)}" for name, value in constants]
+    source, output, more = FOLDER / real.path, tmp_path / "model.lstmc", real.arguments
     assert cli.main(["convert", str(source), "-o", str(output), *more]) == 0
     recorded = ["--recorded", str(FOLDER / real.recorded)] if real.recorded else []
     capsys.readouterr()
@@ -144,3 +143,125 @@ def test_recorded_operators():
     found = real_models.node_tests(FOLDER)
     assert len(found) == 18 and sum("batchwise" in name for name in found) == 3
     assert max(found.values()) <= LIMIT, found
+
+
+# ------------------------------------------------------------------------------- docs/MODELS.md
+
+
+def tables():
+    """The tables of the page: a dict of cells by the first one, each."""
+    found, lines = [], []
+    for line in [*page.PAGE.read_text(encoding="utf-8").splitlines(), ""]:
+        if line.startswith("| "):
+            lines.append([c.strip() for c in line[2:-2].split(" | ")])
+        elif lines:
+            found.append({first: cells for first, *cells in lines[2:]})
+            lines = []
+    return found
+
+
+def test_page_has_every_model():
+    results, sources, published = tables()
+    assert list(results) == list(sources) == ids
+    assert list(published) == [m.name for m in MODELS if m.flow]
+    for m in MODELS:
+        assert sources[m.name] == page.source(m)
+        timed = results[m.name][-page.TIMED :]
+        if m.refused:
+            assert m.refused in results[m.name][0] and timed == ["-"] * page.TIMED
+        elif timed[0] != "-":
+            ours, theirs, ratio = map(float, timed)
+            assert min(ours, theirs, ratio) > 0
+
+
+@here
+@pytest.mark.parametrize("real", MODELS, ids=ids)
+def test_page_says_what_the_code_gives(real):
+    """All but the times: errors and bytes are the same on every machine."""
+    results, *_ = tables()
+    assert results[real.name][: -page.TIMED] == page.row(real, FOLDER, None)[: -page.TIMED]
+
+
+@here
+def test_page_says_what_was_published():
+    *_, published = tables()
+    assert published == {name: cells for name, *cells in page.published(FOLDER)}
+    assert page.operators(FOLDER) in page.PAGE.read_text(encoding="utf-8")
+
+
+@here
+def test_the_command(tmp_path, capsys, monkeypatch):
+    """It times a few, writes no page of a part, and stops where the two engines differ."""
+    pytest.importorskip("onnxruntime")
+    output = tmp_path / "page.md"
+    command = ["--models", str(FOLDER), "--quick", "--output", str(output)]
+    assert page.main([*command, "--only", "trafficflow"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and not output.exists()
+    assert all(float(n) > 0 for line in lines for n in line.split()[-3:])
+    right = page.theirs
+    monkeypatch.setattr(page, "theirs", lambda *a: [wrong(f) for f in right(*a)])
+    assert page.main([*command, "--only", "trafficflow GRU"]) == 1
+    assert "wrong output" in capsys.readouterr().err
+    assert page.main(["--models", str(tmp_path / "none")]) == 2
+
+
+def wrong(form):
+    return page.Form(form.name, form.call, lambda y: form.read(y) + 1e-3)
+
+
+# --------------------------------------------------------------------- states that a stream keeps
+
+
+@pytest.fixture
+def stateful(tmp_path):
+    """A recording of a model with explicit states, and lstmc's model that has none of them."""
+    onnx = pytest.importorskip("onnx")
+    from onnx_nets import Net, data, onnx_run
+
+    models = []
+    for explicit in (True, False):
+        net = Net(seed=4)
+        x = net.input("x", "T", 1, 3)
+        states = [net.input(n, 1, 1, 5) for n in "hc"] if explicit else []
+        y, *after = net.lstm(x, 3, 5, ("", *states) if explicit else ())
+        net.output(net.axes_op("Squeeze", y, [1]), *(after if explicit else []))
+        models.append(net.model())
+    source, plain = models
+    onnx.save(source, tmp_path / "net.onnx")
+    y, h, c = (o.name for o in source.graph.output)
+    arrays, fed = {}, {n: np.zeros((1, 1, 5), np.float32) for n in "hc"}
+    for i in range(4):
+        x = {"x": data(2, 1, 3, seed=i), **fed}
+        made = onnx_run(source, x)
+        arrays |= {f"in{i}|{n}": a for n, a in x.items()}
+        arrays |= {f"out{i}|{n}": a for n, a in made.items()}
+        fed = {"h": made[h], "c": made[c]}
+    np.savez(tmp_path / "net.npz", **arrays)
+    return tmp_path, Real("net", "net.onnx", "", "", recorded="net.npz"), lstmc.convert(plain)
+
+
+def test_recorded_states_are_one_stream(stateful, capsys):
+    folder, real, model = stateful
+    found = real_models.known(real, folder, model)
+    assert set(found.states) == {"h", "c"}
+    assert real_models.errors(real, folder, model)[1] < LIMIT
+    model.save(folder / "net.lstmc")
+    command = ["verify", str(folder / "net.lstmc"), "--recorded", str(folder / "net.npz")]
+    assert cli.main(command) == 0
+    assert "4 calls of one stream, which keeps h, c" in capsys.readouterr().out
+    arrays = dict(np.load(folder / "net.npz"))
+    np.savez(folder / "net.npz", **{**arrays, "in0|h": np.ones((1, 1, 5), np.float32)})
+    assert cli.main(command) == 1  # doesn't begin as a stream does
+    np.savez(folder / "net.npz", **{**arrays, "in3|x": arrays["in2|x"]})
+    assert cli.main(command) == 1
+
+
+def test_states_are_fed_back_in_turn(stateful, monkeypatch):
+    """Both ways to call ONNX Runtime carry them, as the stream does."""
+    folder, real, model = stateful
+    assert page.times(real, folder, model, QUICK).ratio > 0
+    right = page.theirs
+    monkeypatch.setattr(page, "theirs", lambda s, f, states, w: right(s, f, {}, w))
+    with pytest.raises(WrongOutput):
+        page.times(real, folder, model, QUICK)

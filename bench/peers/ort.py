@@ -49,7 +49,7 @@ class OnnxRuntime:
 def _calls(case: Case, session: Any, x: np.ndarray) -> dict[str, Any]:
     names, feed = ["y"], {"x": x}
     y = np.empty(onnx_file.output_shape(case), np.float32)
-    binding = _bound(session, feed, {"y": y})
+    binding = held_binding(session, feed, {"y": y})
 
     def bound() -> np.ndarray:
         session.run_with_iobinding(binding)
@@ -73,7 +73,7 @@ def _step_calls(case: Case, session: Any, x: np.ndarray) -> dict[str, Any]:
     y = np.empty(onnx_file.output_shape(case), np.float32)
     sides = [{n: np.zeros(shape, np.float32) for n in states} for _ in range(2)]
     turns = cycle(
-        _bound(session, {"x": x} | a, {"y": y} | {n + "n": s for n, s in b.items()})
+        held_binding(session, {"x": x} | a, {"y": y} | {n + "n": s for n, s in b.items()})
         for a, b in (sides, sides[::-1])
     )
 
@@ -84,10 +84,13 @@ def _step_calls(case: Case, session: Any, x: np.ndarray) -> dict[str, Any]:
     return {"run": run, "binding": bound}
 
 
-def _bound(session: Any, inputs: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> Any:
+def held_binding(
+    session: Any, inputs: dict[str, np.ndarray], outputs: dict[str, np.ndarray]
+) -> Any:
+    """A binding to the memory of arrays, which it keeps."""
     binding = session.io_binding()
     for bind, arrays in ((binding.bind_input, inputs), (binding.bind_output, outputs)):
         for name, a in arrays.items():
-            bind(name, "cpu", 0, np.float32, a.shape, a.ctypes.data)
+            bind(name, "cpu", 0, a.dtype.type, a.shape, a.ctypes.data)
     binding.held = inputs, outputs  # the binding itself keeps no reference
     return binding
