@@ -8,6 +8,7 @@ magnitude. Layers stand in the order they run, so the first that is wrong is whe
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -66,7 +67,7 @@ def core_values(graph: g.Graph, sample: Sample) -> Arrays:
             g.Value(n, (g.BATCH, *((g.TIME,) if specs[n].time else ()), specs[n].features))
             for n in names[i : i + MAX_OUTPUTS]
         ]
-        opened = Model(format.dumps(g.Graph(graph.inputs, values, graph.layers)))
+        opened = Model(format.dumps(dataclasses.replace(graph, outputs=values)))
         found |= by_name(opened, opened.predict(sample.inputs, sample.lengths))
     return found
 

@@ -57,9 +57,9 @@ def recording(path: Path, model: Model) -> Recording:
     if any(CALL.fullmatch(n) for n in arrays):
         calls = _calls(arrays, path, inputs, outputs)
         return Recording(calls, _states(arrays, inputs) if model.graph.sequential else {})
-    _complete(path, arrays, {n: n for n in (*inputs, *outputs)})
-    sample = Sample(path.name, {n: arrays[n] for n in inputs}, arrays.get("lengths"))
-    return Recording([(sample, {n: arrays[n] for n in outputs})])
+    given, made = ({n: n for n in names} for names in (inputs, outputs))
+    x, y = _taken(path, arrays, given), _taken(path, arrays, made)
+    return Recording([(Sample(path.name, x, arrays.get("lengths")), y)])
 
 
 def given_samples(path: Path, model: Model) -> list[Sample]:
@@ -70,7 +70,8 @@ def given_samples(path: Path, model: Model) -> list[Sample]:
     found = read(path)
     if isinstance(found, dict) and any(CALL.fullmatch(n) for n in found):
         return [sample for sample, _ in _calls(found, path, list(model.inputs), [])]
-    return [Sample(path.name, read_inputs(path, model))]
+    arrays = read_inputs(path, model)
+    return [Sample(path.name, _taken(path, arrays, {n: n for n in arrays}))]
 
 
 def _numbers(arrays: Arrays) -> list[int]:
@@ -84,9 +85,8 @@ def _calls(
     for number in _numbers(arrays):
         given = {n: f"in{number}|{n}" for n in inputs}
         made = {n: f"out{number}|{n}" for n in outputs}
-        _complete(path, arrays, {**given, **made})
-        sample = Sample(f"{path.name}, call {number}", {n: arrays[k] for n, k in given.items()})
-        calls.append((sample, {n: arrays[k] for n, k in made.items()}))
+        sample = Sample(f"{path.name}, call {number}", _taken(path, arrays, given))
+        calls.append((sample, _taken(path, arrays, made)))
     return calls
 
 
@@ -116,8 +116,13 @@ def _states(arrays: Arrays, inputs: list[str]) -> dict[str, str]:
     return found if zero else {}  # a stream begins with zeros
 
 
-def _complete(path: Path, arrays: Arrays, keys: Mapping[str, str]) -> None:
-    missing = [k for k in keys.values() if k not in arrays]
-    if missing:
-        wanted = ", ".join(f"'{k}'" for k in keys.values())
-        raise FormatError(f"'{path}' has no array '{missing[0]}'; it needs {wanted}")
+def _taken(path: Path, arrays: Arrays, keys: Mapping[str, str]) -> Arrays:
+    """Arrays by the names that go with their keys in the file: there, of numbers, not empty."""
+    for key in keys.values():
+        if key not in arrays:
+            wanted = ", ".join(f"'{k}'" for k in keys.values())
+            raise FormatError(f"'{path}' has no array '{key}'; it needs {wanted}")
+        if arrays[key].dtype.kind not in "biuf" or not arrays[key].size:
+            kind = f"{arrays[key].dtype} {list(arrays[key].shape)}"
+            raise FormatError(f"'{path}': '{key}' is {kind}, expected numbers, at least one")
+    return {name: arrays[key] for name, key in keys.items()}

@@ -289,6 +289,30 @@ def test_given_inputs(checked, printed):
     assert status == 1 and "no array 'in0|h'" in err
 
 
+def test_hostile_recordings(printed):
+    """One line, whatever the arrays are."""
+    graph = converted(two_lstms())
+    good = calls(graph, 2)
+    y = graph.outputs[0].name
+    bad = {
+        f"out1|{y}": [np.array(["a"]), np.array([1j]), np.zeros((0, 2, 2), np.float32)],
+        "in1|x": [np.zeros((0, 2, 3)), np.zeros((2, 3)), np.array(["b"]), np.float32(1)],
+        "in0|h": [np.zeros((1, 9, 5)), np.zeros((1, 2, 6))],
+    }
+    for key, arrays in bad.items():
+        for a in arrays:
+            np.savez("bad.npz", **{**good, key: a})
+            for more in ((), ("--layers",)):
+                status, _, err = printed("net.lstmc", "--recorded", "bad.npz", *more)
+                assert status == 1 and "internal" not in err and err.count("\n") == 1, err
+                if key.startswith("in"):
+                    status, _, err = printed("net.lstmc", "--input", "bad.npz", *more)
+                    assert status == 1 and "internal" not in err and err.count("\n") == 1, err
+    np.savez("bad.npz", **{**good, f"out1|{y}": np.zeros((9, 9))})  # another shape: no match
+    status, out, _ = printed("net.lstmc", "--recorded", "bad.npz")
+    assert status == 1 and "inf" in out
+
+
 def test_a_given_input_that_fails_is_looked_into(checked):
     """A difference that random inputs don't reach: only steps above 9 see it."""
     net = Net(seed=5)
