@@ -174,6 +174,8 @@ typedef struct lstmc_layer_ops {
     void (*plan)(const lstmc_layer *layer, uint32_t batch, uint32_t time, lstmc_need *need);
     /* May not fail. */
     void (*run)(lstmc_node *node, const lstmc_call *call);
+    /* Whether a call fits whose values have these steps, by value id; NULL: always. */
+    int (*fits)(const lstmc_layer *layer, const uint32_t *steps);
     /* 1 if the layer needs the whole sequence in one call; NULL: never. */
     int (*whole)(const lstmc_layer *layer);
     /* The states users may read and write; NULL if none. */

@@ -497,6 +497,15 @@ static int set_steps(lstmc_session *s, const lstmc_array *inputs, uint32_t time)
         view->time_stride = v.has_time ? v.features : 0;
         view->batch_stride = v.features * (size_t)s->steps[id];
     }
+    for (uint32_t i = 0; i < m->layer_count; i++) {
+        lstmc_layer layer;
+        if (!s->nodes[i].ops->fits) continue;
+        lstmc_layer_get(m, i, &layer);
+        if (!s->nodes[i].ops->fits(&layer, s->steps)) {
+            s->steps[0] = 0;
+            return 0;
+        }
+    }
     return 1;
 }
 

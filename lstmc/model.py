@@ -105,11 +105,13 @@ class Model(_core.Predictor):
         self._inputs = [_Layout(v, specs[v.name].time, clocks) for v in self._graph.inputs]
         self._outputs = [_Layout(v, specs[v.name].time, clocks) for v in self._graph.outputs]
         self._widest = max(s.features for s in specs.values())
-        self._derived = [
-            (name, s.time)
-            for name, s in specs.items()
-            if s.time and s.time != g.Steps(s.time.clock)
-        ]
+        self._specs = specs
+        self._picky = [x for x in self._graph.layers if type(x).misfit is not g.Layer.misfit]
+        # Not every number of steps will do; the last one that did is remembered.
+        self._choosy = bool(self._picky) or any(
+            s.time and s.time != g.Steps(s.time.clock) for s in specs.values()
+        )
+        self._fitting: list[int] = []
         self._tables = index_inputs(self._graph)
         self._one_row = self._graph.one_row
         self._plain = len(self._inputs) == len(self._outputs) == 1 and not self._tables
@@ -271,7 +273,7 @@ class Model(_core.Predictor):
             if found is not None and not (self._one_row and found[0] > 1):
                 if self._tables:
                     self._check_indices([a])
-                if self._derived:
+                if self._choosy:
                     self._check_steps([found[1]])
                 return [a], found[0], [found[1]]
             x = a  # for the message below
@@ -318,16 +320,18 @@ class Model(_core.Predictor):
             for v, layout in zip(self._graph.outputs, self._outputs, strict=True):
                 if layout.steps(times):
                     raise ShapeError(f"zero time steps: there is no last step for '{v.name}'")
-        elif self._derived:
+        elif self._choosy:
             self._check_steps(times)
         return sizes[g.BATCH], times
 
     def _check_steps(self, times: list[int]) -> None:
-        """Every value inside the graph has at least one step."""
+        """The graph can run with these steps of its clocks."""
+        if times == self._fitting:
+            return
         sizes = dict(zip(self._graph.clocks, times, strict=False))
-        for name, steps in self._derived:
-            if steps.count(sizes) < 1:
-                raise ShapeError(f"{times[0]} time steps are too few: none is left for '{name}'")
+        if reason := self._graph.misfit(self._specs, sizes):
+            raise ShapeError(f"{' and '.join(map(str, times))} time steps don't fit: {reason}")
+        self._fitting = times.copy()
 
     def _check_indices(self, arrays: list[np.ndarray]) -> None:
         for v, a in zip(self._graph.inputs, arrays, strict=True):
@@ -340,7 +344,14 @@ class Model(_core.Predictor):
     def _take_lengths(self, lengths: ArrayLike, batch: int, times: list[int]) -> np.ndarray:
         if not self._clocks and any(v.spec.time for v in self._graph.inputs):
             raise ShapeError("lengths: the model takes a fixed number of steps in every row")
-        return row_lengths(lengths, batch, times[0])
+        limits = row_lengths(lengths, batch, times[0])
+        for n in np.unique(limits) if self._picky else ():
+            sizes = dict(zip(self._graph.clocks, [int(n), *times[1:]], strict=False))
+            for layer in self._picky:
+                specs = tuple(None if i is None else self._specs[i] for i in layer.inputs)
+                if reason := layer.misfit(specs, sizes):
+                    raise ShapeError(f"lengths: a row of {n} steps: layer '{layer.name}': {reason}")
+        return limits
 
     def _give(self, outputs: list[np.ndarray]) -> np.ndarray | dict[str, np.ndarray]:
         if len(outputs) == 1:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from . import graph as g
 from .errors import ConversionError
 
 MAX_STEPS = 1 << 16
+PICKY_STEPS = 1 << 12  # where each number is tried
 
 
 def random_inputs(
@@ -36,20 +39,22 @@ def random_inputs(
 
 
 def enough_steps(graph: g.Graph, wanted: int) -> int:
-    """``wanted`` steps, or as many more as leave at least one for every value."""
-    derived = [s.time for s in graph.infer().values() if s.time is not None]
-    time = wanted
-    while any(t.count(dict.fromkeys(graph.clocks, time)) < 1 for t in derived):
-        time *= 2
-        if time > MAX_STEPS:
-            raise ConversionError(f"the model needs more than {MAX_STEPS} time steps")
-    return time
+    """``wanted`` steps if the model takes them in a call, else more, or fewer if it must be."""
+    specs = graph.infer()
+    tries: Iterable[int] = (wanted << i for i in range(MAX_STEPS.bit_length()))
+    if any(isinstance(layer, g.Restep) for layer in graph.layers):
+        tries = (*range(wanted, PICKY_STEPS), *range(wanted - 1, 0, -1))
+    for time in tries:
+        if not graph.misfit(specs, dict.fromkeys(graph.clocks, time)):
+            return time
+    raise ConversionError("no number of time steps is found that the model takes")
 
 
 def index_inputs(graph: g.Graph) -> dict[str, int]:
     """The inputs that are indices into an embedding's table, and how many entries it has."""
     movers = (
         g.Select, g.Concat, g.Reverse, g.SliceTime, g.Flatten, g.Unflatten, g.LastStep, g.Repeat,
+        g.Restep,
     )  # fmt: skip
     entries: dict[str, int] = {}  # by value
     for layer in reversed(graph.layers):
@@ -59,7 +64,7 @@ def index_inputs(graph: g.Graph) -> dict[str, int]:
             found = [entries[n] for n in layer.outputs if n in entries]
         else:
             continue
-        for name in layer.inputs[: 1 if isinstance(layer, g.Repeat) else None]:
+        for name in layer.inputs[: 1 if isinstance(layer, g.Repeat | g.Restep) else None]:
             if found and name is not None:
                 entries[name] = min(*found, entries.get(name, found[0]))
     return {v.name: entries[v.name] for v in graph.inputs if v.name in entries}

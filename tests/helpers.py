@@ -197,6 +197,9 @@ def sequence_graph() -> g.Graph:
         net.simple(g.SliceTime, net.simple(g.PadTime, x, before=1, after=4), start=1, drop=2,
                    step=2),
         net.simple(g.PadTime, each, before=1, after=0, value=-2.5),
+        net.simple(g.PadTime, each, before=3, after=1, mode="reflect"),
+        net.simple(g.Restep, "constant", features=1, count=6),
+        net.simple(g.Restep, (x, each), features=3),
         net.simple(g.Repeat, (net.simple(g.Fill, x, value=net.weight(2)), conv)),
         net.simple(g.Repeat, last, count=3),
         net.simple(g.Unflatten, flat, count=2),
@@ -437,7 +440,8 @@ def add_fixed_repeat(a: Growth, x: str) -> Iterable[str]:
 def add_move(a: Growth, x: str) -> Iterable[str]:
     """Steps in another order, fewer or more: one at least, whatever the number was."""
     before, after, step = (int(a.net.rng.integers(4)) for _ in range(3))
-    padded = a.net.simple(g.PadTime, x, before=before, after=after, value=a.pick((0.0, 0.75)))
+    padding = {"mode": a.pick(("reflect", "edge"))} if a.chance(0.3) else {"value": 0.75}
+    padded = a.net.simple(g.PadTime, x, before=before, after=after, **padding)
     turned = a.net.simple(g.Reverse, padded)
     start = int(a.net.rng.integers(before + after + 1))
     drop = int(a.net.rng.integers(before + after + 1 - start))
@@ -460,9 +464,17 @@ def add_softmax_time(a: Growth, x: str) -> Iterable[str]:
 
 
 def add_flatten(a: Growth, x: str) -> Iterable[str]:
-    """Constant steps as features; others turned round, so that there is a layer in any case."""
-    steps = a.spec(x).time
-    return [a.net.simple(g.Reverse if steps is None or steps.clock else g.Flatten, x)]
+    """Constant steps as features, or cut anew; others turned round, or insisted on."""
+    steps, n = a.spec(x).time, a.spec(x).features
+    if steps is None or steps.clock:
+        if steps and a.chance(0.3):
+            return [a.net.simple(g.Restep, (x, x), features=n)]
+        return [a.net.simple(g.Reverse, x)]
+    if a.chance(0.5):
+        counts = [k for k in range(1, n * steps.add + 1) if n * steps.add % k == 0]
+        count = int(a.pick(counts))
+        return [a.net.simple(g.Restep, x, features=n * steps.add // count, count=count)]
+    return [a.net.simple(g.Flatten, x)]
 
 
 class Kind(NamedTuple):

@@ -34,6 +34,7 @@ extern const lstmc_layer_ops lstmc_layer_step_mask;
 extern const lstmc_layer_ops lstmc_layer_conv2d;
 extern const lstmc_layer_ops lstmc_layer_depthwise_conv2d;
 extern const lstmc_layer_ops lstmc_layer_pool_positions;
+extern const lstmc_layer_ops lstmc_layer_restep;
 
 /* What a layer hands on without computing goes through map with this: it is flushed. */
 static const lstmc_fn lstmc_linear = {LSTMC_FN_LINEAR, 0.0f, 0.0f};

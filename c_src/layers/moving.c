@@ -2,7 +2,8 @@
  *
  * Reverse: y[t] = x[n - 1 - t].
  * SliceTime: y[t] = x[start + t step]; params: start, drop, step.
- * PadTime: `before` steps of value, x, `after` more; params: before, after, value (0 if left out).
+ * PadTime: `before` steps, x, `after` more; params: before, after, value (0 if left out), mode: steps
+ *   of value, or (1) x as in mirrors at its first and last step, or (2) those steps again.
  * Repeat: y[t] = x, x without time, for each of count steps or of a second input; params: count.
  * StepMask: y[t] = 1 where t < n, else 0, n being the first input; a NaN is no number of steps. */
 #include "steps.h"
@@ -14,8 +15,11 @@ typedef struct moving {
     uint32_t features;
     uint32_t start, drop, step; /* SliceTime */
     uint32_t before, after;     /* PadTime */
+    uint32_t mode;
     float value;
 } moving;
+
+enum { PAD_CONSTANT, PAD_REFLECT, PAD_EDGE, PAD_COUNT };
 
 static void prepare(const lstmc_layer *l, void *prepared) {
     moving *p = (moving *)prepared;
@@ -117,10 +121,11 @@ const lstmc_layer_ops lstmc_layer_slice_time = {
 /* ----------------------------------------------------------------------------------- PadTime -- */
 
 static int check_pad(const lstmc_layer *l) {
-    if (l->param_count != 2 && l->param_count != 3) return LSTMC_E_INVALID;
+    if (l->param_count < 2 || l->param_count > 4) return LSTMC_E_INVALID;
     if (!lstmc_layer_counts(l, 1, 1, 0, l->param_count)) return LSTMC_E_INVALID;
     const uint32_t before = l->params[0], after = l->params[1];
     if (before > LSTMC_MAX_SIZE || after > LSTMC_MAX_SIZE) return LSTMC_E_INVALID;
+    if (lstmc_param(l, 3, PAD_CONSTANT) >= PAD_COUNT) return LSTMC_E_UNSUPPORTED;
     return good_output(
         l, lstmc_steps_then(lstmc_value_get(l->model, l->inputs[0]), (int64_t)before + after, 1));
 }
@@ -133,6 +138,20 @@ static void prepare_pad(const lstmc_layer *l, void *prepared) {
     p->after = l->params[1];
     memcpy(&p->value, &value, sizeof p->value);
     p->value = lstmc_flush(p->value);
+    p->mode = lstmc_param(l, 3, PAD_CONSTANT);
+    if (p->mode != PAD_CONSTANT) p->value = 0.0f; /* of a row without steps */
+}
+
+/* The step of n that stands at place t of a padded sequence, from which `before` are in front. A
+ * mirror shows another one behind it: to and fro, n - 1 steps each. */
+static uint32_t shown(const moving *p, uint32_t t, uint32_t n) {
+    const int64_t at = (int64_t)t - p->before;
+    if (p->mode == PAD_EDGE || n == 1) {
+        return at < 0 ? 0 : at < (int64_t)n ? (uint32_t)at : n - 1;
+    }
+    const uint64_t once = n - 1, away = at < 0 ? (uint64_t)-at : (uint64_t)at;
+    const uint64_t place = away % (2 * once);
+    return (uint32_t)(place <= once ? place : 2 * once - place);
 }
 
 static void run_pad(lstmc_node *node, const lstmc_call *call) {
@@ -146,8 +165,10 @@ static void run_pad(lstmc_node *node, const lstmc_call *call) {
         const uint32_t count = made < most ? (uint32_t)made : most;
         for (uint32_t t = 0; t < count; t++) {
             float *to = lstmc_at(y, b, t);
-            if (t >= p->before && t - p->before < n) {
-                node->full->map(&lstmc_linear, 1, lstmc_at(x, b, t - p->before), to, p->features);
+            const int inside = t >= p->before && t - p->before < n;
+            if (n && (inside || p->mode != PAD_CONSTANT)) {
+                const uint32_t at = inside ? t - p->before : shown(p, t, (uint32_t)n);
+                node->full->map(&lstmc_linear, 1, lstmc_at(x, b, at), to, p->features);
             } else {
                 for (uint32_t i = 0; i < p->features; i++) to[i] = p->value;
             }

@@ -33,6 +33,7 @@ static const lstmc_layer_ops *const all[] = {
     &lstmc_layer_conv2d,
     &lstmc_layer_depthwise_conv2d,
     &lstmc_layer_pool_positions,
+    &lstmc_layer_restep,
 };
 /* clang-format on */
 

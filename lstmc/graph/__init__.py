@@ -17,6 +17,7 @@ fields carry enough metadata for the file format to store it without knowing it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from ..errors import ConversionError
@@ -63,6 +64,7 @@ from .sequence import (
     Pool1D,
     ReduceTime,
     Repeat,
+    Restep,
     Reverse,
     SliceTime,
     SoftmaxTime,
@@ -78,7 +80,7 @@ LAYERS: dict[int, type[Layer]] = {
         LSTM, Dense, Activation, Softmax, LastStep, GRU, RNN, Embedding, Affine, LayerNorm, Combine,
         Concat, Select, Reduce, ReduceTime, Reverse, SliceTime, PadTime, Repeat, Flatten, Unflatten,
         Conv1D, DepthwiseConv1D, Pool1D, SoftmaxTime, Fill, StepMask, Conv2D, DepthwiseConv2D,
-        PoolPositions,
+        PoolPositions, Restep,
     )
 }  # fmt: skip
 
@@ -160,6 +162,18 @@ class Graph:
         found = (v.spec.time.clock for v in self.inputs if v.spec.time)
         return list(dict.fromkeys(c for c in found if c is not None))
 
+    def misfit(self, specs: Mapping[str, Spec], sizes: Mapping[str, int]) -> str:
+        """Why a call with these steps of the clocks is refused, "" if it isn't; specs as
+        :meth:`infer` gives them."""
+        for name, spec in specs.items():
+            if spec.time is not None and spec.time.count(sizes) < 1:
+                return f"they are too few: none is left for '{name}'"
+        for layer in self.layers:
+            given = tuple(None if n is None else specs[n] for n in layer.inputs)
+            if reason := layer.misfit(given, sizes):
+                return f"layer '{layer.name}': {reason}"
+        return ""
+
     def whole(self) -> str:
         """Why the graph can't go step by step, naming the layer or input; "" if it can.
 
@@ -185,6 +199,6 @@ __all__ = [
     "TIME", "Activation", "Affine", "Axis", "ClockConflict", "Combine", "Concat", "Conv1D",
     "Conv2D", "Dense", "DepthwiseConv1D", "DepthwiseConv2D", "Embedding", "Fill", "Flatten", "Fn",
     "Graph", "LastStep", "Layer", "LayerNorm", "OpenSteps", "PadTime", "Pool1D", "PoolPositions",
-    "Recurrent", "Reduce", "ReduceTime", "Repeat", "Reverse", "Select", "SliceTime", "Softmax",
+    "Recurrent", "Reduce", "ReduceTime", "Repeat", "Restep", "Reverse", "Select", "SliceTime", "Softmax",
     "SoftmaxTime", "Spec", "StepMask", "Steps", "Unflatten", "Value", "Window",
 ]  # fmt: skip

@@ -73,6 +73,11 @@ class Layer:
         """Why this layer can't go step by step: what it needs of the sequence; "" if it can."""
         return ""
 
+    def misfit(self, specs: tuple[Any, ...], sizes: Mapping[str, int]) -> str:
+        """Why a call is refused with these steps of the clocks, for inputs of these specs; "" if it
+        isn't. That a value is left without steps is not for a layer to say."""
+        return ""
+
     def multiply_adds(self, *specs: Any) -> int:
         """Multiply-adds for one row and one time step, elementwise work left out; ``specs`` are
         those of the inputs."""

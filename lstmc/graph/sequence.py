@@ -6,6 +6,7 @@ what it would make of that row alone, cut to its valid steps. Steps beyond are z
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from .values import Spec, Steps
 
 WHOLE = "it needs the whole sequence"
 SAME = ("", "upper", "lower")
+PADDING = ("constant", "reflect", "edge")
 
 
 @dataclass(kw_only=True)
@@ -92,12 +94,17 @@ class SliceTime(Layer):
 
 @dataclass(kw_only=True)
 class PadTime(Layer):
-    """``before`` steps of ``value`` in front of x, ``after`` behind."""
+    """``before`` steps in front of x, ``after`` behind: of ``value``, or as ``mode`` says.
+
+    "reflect": as in a mirror at x's first and last step, which stand once; "edge": those steps
+    themselves. A row without steps has none to repeat: its padding is zero.
+    """
 
     code: ClassVar[int] = 18
     before: int = param()
     after: int = param()
     value: float = option(0.0)
+    mode: str = option("constant", choices=PADDING)
 
     def infer(self, *specs: Any) -> tuple[Spec, ...]:
         (x,) = specs
@@ -160,6 +167,44 @@ class Unflatten(Layer):
 
     def whole(self, *specs: Any) -> str:
         return WHOLE
+
+
+@dataclass(kw_only=True)
+class Restep(Layer):
+    """The numbers of a sequence, step after step, as steps of ``features`` numbers each.
+
+    inputs (x, like): as many steps as ``like`` has, or ``count`` (0 with ``like``). A call in which
+    x has not just as many numbers is refused, for all rows at once. So this layer cuts steps (4
+    features are 2 steps of 2), joins them, or only insists on their number. A row that is shorter
+    (``lengths``) gives the steps that are filled as far as it goes, and zeros.
+    """
+
+    code: ClassVar[int] = 31
+    features: int = param()
+    count: int = param(0)
+
+    def infer(self, *specs: Any) -> tuple[Spec, ...]:
+        x, like = (*specs, None)[:2]
+        steps = self._timed(x)
+        if self.features < 1 or (like is None) == (self.count < 1):
+            raise self.error(f"makes {self.count} steps of {self.features}, like {like}")
+        made = Steps(None, self.count) if like is None else self._timed(like)
+        if steps.clock is None and made.clock is None and self._gap(x, made, {}):
+            raise self.error(self._gap(x, made, {}))
+        return (Spec(self.features, made),)
+
+    def misfit(self, specs: tuple[Any, ...], sizes: Mapping[str, int]) -> str:
+        x, like = (*specs, None)[:2]
+        return self._gap(x, Steps(None, self.count) if like is None else like.time, sizes)
+
+    def _gap(self, x: Spec, made: Steps, sizes: Mapping[str, int]) -> str:
+        have, want = (x.time or made).count(sizes), made.count(sizes)
+        if have * x.features == want * self.features:
+            return ""
+        return f"{have} steps of {x.features} are not {want} steps of {self.features}"
+
+    def whole(self, *specs: Any) -> str:
+        return "it takes a certain number of steps"
 
 
 @dataclass(kw_only=True)
@@ -330,5 +375,6 @@ class StepMask(Layer):
 
 __all__ = [
     "Conv1D", "DepthwiseConv1D", "Flatten", "LastStep", "PadTime", "Pool1D", "ReduceTime", "Repeat",
-    "Reverse", "SliceTime", "SoftmaxTime", "StepMask", "Unflatten", "Window", "constant_steps",
+    "Restep", "Reverse", "SliceTime", "SoftmaxTime", "StepMask", "Unflatten", "Window",
+    "constant_steps",
 ]  # fmt: skip

@@ -48,6 +48,7 @@ LAYERS: dict[type[g.Layer], Callable[..., tuple[Array, ...]]] = {
     g.Conv2D: positions.conv2d,
     g.DepthwiseConv2D: positions.depthwise_conv2d,
     g.PoolPositions: positions.pool_positions,
+    g.Restep: sequence.restep,
 }
 
 

@@ -17,7 +17,7 @@ from .functions import REDUCTIONS, Array, fn
 #: Their sequences are zero beyond a row's valid steps.
 CUT = (
     g.Reverse, g.SliceTime, g.PadTime, g.Repeat, g.Conv1D, g.DepthwiseConv1D, g.Pool1D,
-    g.SoftmaxTime, g.StepMask, g.Conv2D, g.DepthwiseConv2D,
+    g.SoftmaxTime, g.StepMask, g.Conv2D, g.DepthwiseConv2D, g.Restep,
 )  # fmt: skip
 
 
@@ -66,7 +66,12 @@ def pad_time(layer: g.PadTime, x: Array, *, lengths: Array) -> tuple[Array]:
 
     def one(row: Array) -> Array:
         edges = ((layer.before, layer.after), (0, 0))
-        return np.pad(row, edges, constant_values=value)
+        if layer.mode == "constant":
+            return np.pad(row, edges, constant_values=value)
+        if not len(row):
+            return np.zeros((layer.before + layer.after, row.shape[1]))
+        # reflect goes to and fro where the row is shorter
+        return np.pad(row, edges, mode=layer.mode)  # type: ignore[call-overload]
 
     return (rows(x, lengths, x.shape[1] + layer.before + layer.after, x.shape[2], one),)
 
@@ -82,6 +87,16 @@ def flatten(layer: g.Flatten, x: Array, *, lengths: Array) -> tuple[Array]:
 
 def unflatten(layer: g.Unflatten, x: Array, *, lengths: Array) -> tuple[Array]:
     return (x.reshape(len(x), layer.count, -1),)
+
+
+def restep(layer: g.Restep, x: Array, like: Array | None = None, *, lengths: Array) -> tuple[Array]:
+    steps = layer.count if like is None else like.shape[1]
+
+    def one(row: Array) -> Array:
+        whole = row.size // layer.features
+        return row.reshape(-1)[: whole * layer.features].reshape(whole, layer.features)
+
+    return (rows(x, lengths, steps, layer.features, one),)
 
 
 def windows(layer: g.Window, row: Array, padding: float) -> tuple[Array, Array]:
