@@ -37,7 +37,7 @@ enum { T_OFFSET, T_SIZE, T_LAYOUT, T_GATES, T_K, T_UNITS, T_PANEL, T_RESERVED };
 #define MAX_LAYERS 4096u
 #define MAX_IO 256u
 #define MAX_SIZE LSTMC_MAX_SIZE
-#define MAX_DTYPE 6u
+#define MAX_DTYPE 7u
 
 const char *lstmc_status_text(int status) {
     switch (status) {

@@ -12,6 +12,7 @@ evaluates what is constant. Source: https://onnx.ai/onnx/repo-docs/IR.html.
     onnx_broadcast.py  operands of a form       onnx_moves.py      Concat, Expand, Tile, Pad
     onnx_ops.py     the registry of operators   onnx_shapes.py     axes renamed; shapes
     onnx_origins.py which tensor a value is
+    onnx_half.py    float16                     onnx_quantised.py  integer weights
 """
 
 from __future__ import annotations
@@ -33,9 +34,10 @@ from .clocks import own_clocks, settle
 from .onnx_axes import PREFERENCES, LabelConflict, Preference, bare, guess_input, not_batch
 from .onnx_edges import Labels, all_finite, attributes, bound, constant, layout, tracked_input
 from .onnx_file import DOMAINS, check, opset_of, read, reason, to_array
+from .onnx_half import is_half, widened
 from .onnx_layers import Builder, in_order, steps_as_features
 from .onnx_origins import origins
-from .onnx_values import FEATURES, Const, Kind, Node, Refused, Tracked
+from .onnx_values import FEATURES, Const, Inner, Kind, Node, Refused, Tracked
 from .simplify import readers, simplify
 
 PRODUCT = "one of its axes is a product of the batch and others; reshape it back in the model"
@@ -125,6 +127,7 @@ class Conversion:
         self.tensors: dict[str, Kind] = {}
         self.renamed: dict[str, str] = {}  # values that have got an output's name
         self.initializers = {t.name: t for t in model.graph.initializer}
+        self.declared = {v.name: "float16" for v in model.graph.output if is_half(v)}
         self.inputs = self.read_inputs(constants)
         self.builder.inputs = list(self.inputs.values())
         for sparse in model.graph.sparse_initializer:
@@ -164,6 +167,7 @@ class Conversion:
             "producer": producer,
             "opset": str(self.opset),
             "converter": f"lstmc {version}" if version else "lstmc",
+            "note": "\n".join(self.builder.notes),
         }
         return {key: value for key, value in found.items() if value}
 
@@ -184,9 +188,10 @@ class Conversion:
                 self.tensors[name] = Const(name, bound(value, constants[name]))
             elif name not in self.initializers:  # before IR 4 every initializer is an input too
                 kind = tracked_input(value, self.known)
-                self.tensors[name] = kind
                 if isinstance(kind, Tracked):
                     inputs[name] = kind
+                    kind = widened(self.builder, kind)
+                self.tensors[name] = kind
         return inputs
 
     def tensor(self, name: str) -> Kind:
@@ -217,9 +222,11 @@ class Conversion:
             input_names=list(proto.input),
             outputs=list(proto.output),
             attrs={},
+            domain="" if proto.domain in DOMAINS else proto.domain,
         )
         try:
-            if proto.domain not in DOMAINS or (proto.domain, proto.op_type) in self.functions:
+            known = not node.domain or (node.domain, node.op) in onnx_ops.FOREIGN
+            if not known or (proto.domain, proto.op_type) in self.functions:
                 raise node.error(self.foreign(proto))
             node.attrs = attributes(node, proto)
             results = self.fold(node, proto) or onnx_ops.run(self.builder, node)
@@ -244,7 +251,8 @@ class Conversion:
             return [Const(node.outputs[0], constant(node))]
         consts = [k for k in node.inputs if k is not None]
         if (
-            node.op not in onnx_fold.SIZES
+            node.domain
+            or node.op not in onnx_fold.SIZES
             or not consts
             or not all(isinstance(k, Const) for k in consts)
         ):
@@ -281,6 +289,8 @@ class Conversion:
         if isinstance(kind, Refused):
             raise kind.error
         node = Node(value.name, "", self.opset, [kind], [value.name], [], {})
+        if isinstance(kind, Inner):
+            raise ConversionError(f"output '{value.name}' is quantised; dequantise it in the model")
         if not isinstance(kind, Tracked):
             raise ConversionError(f"output '{value.name}' does not depend on the model's inputs")
         if kind.dtype != "float32":
@@ -333,6 +343,7 @@ class Conversion:
                 renamed[b.add(g.Activation, node, x.name, activation=g.LINEAR)] = name
             else:
                 renamed[x.name] = name
+            x.dtype = self.declared.get(name, x.dtype)
             outputs.append(layout(where, name, x))
         for layer in b.layers:
             layer.rename(renamed)

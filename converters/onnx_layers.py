@@ -30,6 +30,7 @@ class Builder:
         self.guessed = False
         self.masks: dict[tuple[str, str], str] = {}  # StepMasks by lengths and sequence
         self.timed: dict[Dim, Tracked] = {}  # a value with each time dim that Shape has read
+        self.notes: dict[str, None] = {}  # what the provenance is to say, each once
 
     @staticmethod
     def _unique(name: str, used: set[str], join: str) -> str:

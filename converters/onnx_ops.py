@@ -14,13 +14,14 @@ from . import onnx_conv as conv
 from . import onnx_moves as moves
 from . import onnx_parts as parts
 from . import onnx_pointwise as pointwise
+from . import onnx_quantised as quantised
 from . import onnx_shapes as shapes
 from .onnx_axes import LabelConflict
 from .onnx_functions import OPERATORS
 from .onnx_layers import Builder, Handler
 from .onnx_matrix import gemm, matmul
 from .onnx_recurrent import GRU, LSTM, RNN, recurrent
-from .onnx_values import Kind, Node
+from .onnx_values import Inner, Kind, Node
 
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(OPERATORS, pointwise.elementwise),
@@ -31,8 +32,10 @@ HANDLERS: dict[str, Handler] = {
     "Concat": moves.concat,
     "ConstantOfShape": shapes.constant_of_shape,
     "Conv": conv.conv,
+    "DequantizeLinear": quantised.dequantize_linear,
     "Div": pointwise.divide,
     "Dropout": shapes.dropout,
+    "DynamicQuantizeLinear": quantised.dynamic_quantize_linear,
     "Equal": pointwise.equal,
     "Expand": moves.expand,
     "Flatten": shapes.flatten,
@@ -46,6 +49,7 @@ HANDLERS: dict[str, Handler] = {
     "LayerNormalization": pointwise.normalisation(rms=False),
     "LogSoftmax": pointwise.softmax,
     "MatMul": matmul,
+    "MatMulInteger": quantised.matmul_integer,
     "Max": pointwise.combined("maximum"),
     "MaxPool": conv.pool("maximum"),
     "Mean": pointwise.combined("mean"),
@@ -55,6 +59,7 @@ HANDLERS: dict[str, Handler] = {
     "PRelu": pointwise.prelu,
     "Pad": moves.pad,
     "Pow": pointwise.power,
+    "QuantizeLinear": quantised.quantize_linear,
     "RMSNormalization": pointwise.normalisation(rms=True),
     "RNN": recurrent(RNN),
     "ReduceMax": pointwise.reduction("maximum"),
@@ -76,10 +81,21 @@ HANDLERS: dict[str, Handler] = {
     "Where": pointwise.where,
 }
 
+# Operators of other domains, by domain and name.
+FOREIGN: dict[tuple[str, str], Handler] = {
+    ("com.microsoft", "DequantizeLinear"): quantised.dequantize_linear,
+    ("com.microsoft", "DynamicQuantizeLSTM"): quantised.dynamic_quantize_lstm,
+    ("com.microsoft", "DynamicQuantizeMatMul"): quantised.dynamic_quantize_matmul,
+    ("com.microsoft", "MatMulIntegerToFloat"): quantised.matmul_integer_to_float,
+    ("com.microsoft", "QuantizeLinear"): quantised.quantize_linear,
+}
+
 
 def run(b: Builder, node: Node) -> list[Kind]:
     """What a node's outputs are; ConversionError if that can't be represented."""
-    handler = HANDLERS.get(node.op)
+    handler = FOREIGN[node.domain, node.op] if node.domain else HANDLERS.get(node.op)
+    if any(isinstance(k, Inner) for k in node.inputs) and not node.domain:
+        handler = quantised.HANDLERS.get(node.op, handler)
     if (result := shapes.zeros(node)) is not None:
         return result
     if handler is None:

@@ -210,8 +210,10 @@ def gather(b: Builder, node: Node) -> list[Kind]:
 
 
 def embedding(b: Builder, node: Node, table: Const, axis: int) -> Tracked:
-    """Rows of a constant table [N, ...], by indices that are computed."""
-    array = weight(table)
+    """Rows of a constant table [N, ...], by indices that are computed; rows of 8-bit integers are
+    what quantised operators read."""
+    whole = table.array.dtype.name in ("int8", "uint8")
+    array = table.array.astype(np.float32) if whole else weight(table)
     x = node.value(1, any_type=True)
     if x.dtype not in ("int32", "int64"):
         raise node.error(f"its indices are {x.dtype}, expected integers")
@@ -225,7 +227,8 @@ def embedding(b: Builder, node: Node, table: Const, axis: int) -> Tracked:
     name = b.add(g.Embedding, node, x.name, weight=rows.T)
     dims = tuple(Dim(n, FEATURES) for n in array.shape[1:])
     order = (*x.labelled(FEATURES), *dims)
-    return Tracked(name, (*x.axes, *((d,) for d in dims)), order)
+    dtype = table.array.dtype.name if whole else "float32"
+    return Tracked(name, (*x.axes, *((d,) for d in dims)), order, dtype)
 
 
 def split(b: Builder, node: Node) -> list[Kind]:

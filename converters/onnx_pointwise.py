@@ -11,6 +11,7 @@ from lstmc.graph import TIME
 from .onnx_axes import not_batch
 from .onnx_broadcast import Aligned
 from .onnx_functions import OPERATORS, function
+from .onnx_half import HALVES
 from .onnx_layers import (
     Builder,
     Handler,
@@ -150,8 +151,8 @@ def prelu(b: Builder, node: Node) -> list[Kind]:
 
 
 def cast(b: Builder, node: Node) -> list[Kind]:
-    """Cast to float32 (TensorProto.FLOAT = 1) of anything; of integers to wider ones; sizes stay
-    integers. Integers up to 2^24 are exact."""
+    """Cast to float32 (TensorProto.FLOAT = 1) of anything, to float16 and bfloat16 without their
+    rounding; of integers to wider ones; sizes stay integers. Integers up to 2^24 are exact."""
     to = node.attr("to")
     node.attr("saturate")
     node.attr("round_mode")
@@ -159,7 +160,9 @@ def cast(b: Builder, node: Node) -> list[Kind]:
     if isinstance(kind, Sizes) and to in (6, 7):
         return [kind]
     x = node.value(0, any_type=True)
-    if to == 1:
+    if to in (1, *HALVES):
+        if to in HALVES:
+            b.notes[HALVES[to]] = None
         return [Tracked(x.name, x.axes, x.order)]
     integers = {3: "int8", 5: "int16", 6: "int32", 7: "int64"}
     sizes = {"bool": 0, "uint8": 1, "int8": 1, "int16": 2, "int32": 3, "int64": 4}

@@ -130,7 +130,15 @@ class Refused:
     error: ConversionError
 
 
-Kind = Const | Zeros | Spread | Sizes | Tracked | Refused
+@dataclass
+class Inner:
+    """A tensor between the nodes of a pattern that means something as a whole only, such as the
+    integers of a quantised product. ``part`` is what the pattern's own module makes of it."""
+
+    part: Any
+
+
+Kind = Const | Zeros | Spread | Sizes | Tracked | Refused | Inner
 
 
 def is_zeros(kind: Kind | None) -> bool:
@@ -141,7 +149,13 @@ def is_zeros(kind: Kind | None) -> bool:
 
 # ----------------------------------------------------------------------------------------- nodes
 
-WHAT = {Const: "constant", Zeros: "all zeros", Spread: "constant", Sizes: "a shape"}
+WHAT = {
+    Const: "constant",
+    Zeros: "all zeros",
+    Spread: "constant",
+    Sizes: "a shape",
+    Inner: "quantised",
+}
 
 
 @dataclass
@@ -158,6 +172,7 @@ class Node:
     input_names: list[str]
     outputs: list[str]
     attrs: dict[str, Any]
+    domain: str = ""
     seen: set[str] = field(default_factory=set)
 
     def error(self, text: str) -> ConversionError:

@@ -57,6 +57,8 @@ STATUS = """exit status: 0 ok; 1 a conversion or check failed, or a file is dama
 
 def convert(args: argparse.Namespace) -> None:
     """Write SRC as an .lstmc file, once its golden sample gives the same bits on every target."""
+    from .summary import notes
+
     output = args.output or Path(args.source.stem + ".lstmc")
     _check_ending(output, ".lstmc")
     _check_readable(args.source)
@@ -73,6 +75,7 @@ def convert(args: argparse.Namespace) -> None:
     model.save(output)
     golden = model.golden
     assert golden is not None
+    said = notes(model)
     facts = {
         "output": str(output),
         "source": str(args.source),
@@ -81,6 +84,7 @@ def convert(args: argparse.Namespace) -> None:
         "bytes": model.nbytes,
         "golden": in_hex(golden.digests),
         "targets": names,
+        "notes": said,
         "seconds": seconds,
     }
     layers = " + ".join(type(x).__name__ for x in model.graph.layers)
@@ -88,7 +92,7 @@ def convert(args: argparse.Namespace) -> None:
         args,
         facts,
         f"{output}: {layers}, {facts['parameters']:,} parameters, {model.nbytes:,} bytes; "
-        f"golden sample {listed(golden.digests)} on {', '.join(names)}",
+        f"golden sample {listed(golden.digests)} on {', '.join(names)}" + "\n".join(["", *said]),
     )
 
 

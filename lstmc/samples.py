@@ -30,11 +30,12 @@ def random_inputs(
         shape = [int(n or 0) for n in v.shape(batch, steps)]
         if v.name in lengths:
             arrays[v.name] = rng.integers(1, time + 1, shape).astype(np.float32)
-        elif v.name in tables or v.dtype != "float32":
+        elif v.name in tables or not v.dtype.startswith("float"):
             limit = tables.get(v.name, 2 if v.dtype == "bool" else 8)
             arrays[v.name] = rng.integers(0, limit, shape).astype(np.float32)
         else:
-            arrays[v.name] = rng.standard_normal(shape, dtype=np.float32)
+            drawn = rng.standard_normal(shape, dtype=np.float32)
+            arrays[v.name] = drawn.astype(v.dtype).astype(np.float32)  # what the source can take
     return arrays
 
 

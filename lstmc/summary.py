@@ -49,6 +49,11 @@ def layer_rows(model: Model) -> list[dict[str, Any]]:
     return rows
 
 
+def notes(model: Model) -> list[str]:
+    """Lines that say where a model is not its source to the letter, such as weights of 8 bits."""
+    return [f"note     {text}" for text in model.provenance.get("note", "").splitlines()]
+
+
 def summary(model: Model) -> str:
     """Inputs, layers, outputs, size and provenance as text."""
     rows = layer_rows(model)
@@ -79,5 +84,7 @@ def summary(model: Model) -> str:
     out += [line(row) for row in cells[1:]]
     out += ["", f"{total:,} parameters, {model.nbytes:,} bytes in the file"]
     if model.provenance:
-        out.append("from " + ", ".join(f"{k} {v}" for k, v in model.provenance.items()))
+        origin = {k: v for k, v in model.provenance.items() if k != "note"}
+        out.append("from " + ", ".join(f"{k} {v}" for k, v in origin.items()))
+        out += notes(model)
     return "\n".join(out)

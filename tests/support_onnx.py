@@ -233,6 +233,36 @@ def masks(n: Net, x: str) -> str:
     return n.node("Mul", x, mask)
 
 
+def half(n: Net, x: str) -> str:
+    """As converters to float16 write it: Cast at both ends, computed by onnx in float16."""
+    w = n.const(data(4, 3).astype(np.float16))
+    y = n.node("MatMul", n.node("Cast", x, to=TensorProto.FLOAT16), w)
+    return n.node("Cast", y, to=TensorProto.FLOAT)
+
+
+def halves_widened(model: Any, feeds: Arrays) -> Arrays:
+    (name,) = [o.name for o in model.graph.output]
+    return {name: feeds["x"] @ data(4, 3).astype(np.float16).astype(np.float32)}
+
+
+def eight_bits(n: Net, x: str) -> str:
+    whole = np.arange(-6, 6, dtype=np.int8).reshape(4, 3)
+    scales = n.const(np.float32([0.5, 0.1, 2]))
+    return n.node("MatMul", x, n.node("DequantizeLinear", n.const(whole), scales, axis=1))
+
+
+def dynamically_quantised(n: Net, x: str) -> str:
+    q, s, z = n.node("DynamicQuantizeLinear", x, outputs=3)
+    whole, zero = n.const(np.arange(12, dtype=np.uint8).reshape(4, 3)), n.const(np.uint8(7))
+    product = n.node("Cast", n.node("MatMulInteger", q, whole, z, zero), to=TensorProto.FLOAT)
+    return n.node("Mul", product, n.node("Mul", s, n.const(np.float32(0.25))))
+
+
+def quantisation_left_out(model: Any, feeds: Arrays) -> Arrays:
+    (name,) = [o.name for o in model.graph.output]
+    return {name: feeds["x"] @ ((np.arange(12).reshape(4, 3) - 7) * np.float32(0.25))}
+
+
 INDICES = np.array([[3, 0, 6, 1, 2], [5, 5, 0, 0, 4]])
 SEQUENCE = ("T", "N", 3)
 
@@ -304,6 +334,11 @@ CONVERTS: dict[str, Case] = {
         lambda n, x: n.node("ReverseSequence", x, ints(n, 5, 5)), 5, 2, 3
     ),
     "`Cast`, `Equal`, `Not`": converts(masks, "N", "T", 3, i=INDICES),
+    "float16, bfloat16": converts(half, "N", "T", 4, oracle=halves_widened),
+    "`DequantizeLinear` of weights": converts(eight_bits, "N", "T", 4, oracle=onnx_reference),
+    "dynamic quantisation": converts(
+        dynamically_quantised, "N", "T", 4, oracle=quantisation_left_out
+    ),
     "`Identity`, `Dropout`": converts(
         lambda n, x: n.node("Tanh", n.node("Dropout", n.node("Identity", x))), "N", 3
     ),
@@ -365,6 +400,15 @@ def foreign(folder: Any) -> Any:
     return model
 
 
+def quantised_product(folder: Any) -> Any:
+    def build(n: Net, x: str) -> str:
+        s, z = n.const(np.float32(0.1)), n.const(np.uint8(128))
+        q, w = n.node("QuantizeLinear", x, s, z), n.const(np.ones((4, 3), np.uint8))
+        return n.node("QLinearMatMul", q, s, z, w, s, z, s, z)
+
+    return refused(build)(folder)
+
+
 def old_opset(folder: Any) -> Any:
     net = Net()
     net.output(net.node("Relu", net.input("x", "N", 3)))
@@ -373,8 +417,8 @@ def old_opset(folder: Any) -> Any:
     return model
 
 
-def float16(folder: Any) -> Any:
-    return op("Relu", dtype=TensorProto.FLOAT16)(folder)
+def bfloat16(folder: Any) -> Any:
+    return op("Relu", dtype=TensorProto.BFLOAT16)(folder)
 
 
 def unused_input(folder: Any) -> Any:
@@ -408,7 +452,8 @@ REFUSED: dict[str, Callable[..., Any]] = {
     "control flow": control_flow,
     "operators of other domains": foreign,
     "opsets below 7": old_opset,
-    "inputs of other types": float16,
+    "products of quantised results": quantised_product,
+    "inputs of other types": bfloat16,
     "inputs without effect": unused_input,
     "NaN or infinity in a weight": nan_weight,
     "direction of another name": with_lstm(direction="sideways"),

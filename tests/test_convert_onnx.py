@@ -857,7 +857,7 @@ def test_refusals(what: str) -> None:
 def test_inputs_refused() -> None:
     for dtype, message in (
         (TensorProto.INT64, "output 'identity_1' is int64, only float32"),
-        (TensorProto.FLOAT16, "input 'x' is float16; supported are float32, int32"),
+        (TensorProto.BFLOAT16, "input 'x' is bfloat16; supported are float32, int32"),
         (TensorProto.DOUBLE, "input 'x' is float64; supported are float32, int32"),
     ):
         net = Net()

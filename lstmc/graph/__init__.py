@@ -90,7 +90,8 @@ class Graph:
     """Layers in execution order between named inputs and outputs.
 
     ``provenance`` says where the graph comes from: keys such as "source" (keras, pytorch, onnx),
-    "file", "producer", "converter". Each value is written once, before it is read.
+    "file", "producer", "converter"; "note", in a line each, says where the graph is not the source
+    to the letter (its 8-bit weights widened, say). Each value is written once, before it is read.
 
     ``origins`` says, as far as a converter knows, which of the source's own tensors is the same
     as a value inside, by the value's name: the tensor's name and axes. Files don't hold them.
@@ -199,6 +200,6 @@ __all__ = [
     "TIME", "Activation", "Affine", "Axis", "ClockConflict", "Combine", "Concat", "Conv1D",
     "Conv2D", "Dense", "DepthwiseConv1D", "DepthwiseConv2D", "Embedding", "Fill", "Flatten", "Fn",
     "Graph", "LastStep", "Layer", "LayerNorm", "OpenSteps", "PadTime", "Pool1D", "PoolPositions",
-    "Recurrent", "Reduce", "ReduceTime", "Repeat", "Restep", "Reverse", "Select", "SliceTime", "Softmax",
-    "SoftmaxTime", "Spec", "StepMask", "Steps", "Unflatten", "Value", "Window",
+    "Recurrent", "Reduce", "ReduceTime", "Repeat", "Restep", "Reverse", "Select", "SliceTime",
+    "Softmax", "SoftmaxTime", "Spec", "StepMask", "Steps", "Unflatten", "Value", "Window",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ BATCH = "batch"
 TIME = "time"
 
 Axis = str | int
-DTYPES = ("float32", "int32", "int64", "uint8", "bool", "int8", "int16")
+DTYPES = ("float32", "int32", "int64", "uint8", "bool", "int8", "int16", "float16")
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Value:
     have.
 
     ``dtype`` is what the source takes or gives. Inside lstmc every value is float32; integers up to
-    2^24 are exact.
+    2^24 are exact. A float16 output of the source is given as float32, not rounded.
     """
 
     name: str
