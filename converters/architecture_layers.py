@@ -6,13 +6,7 @@ attributes that the torch module would have.
 
 from __future__ import annotations
 
-import itertools
-import math
-import re
-from collections.abc import Callable, Mapping
 from typing import Any
-
-import numpy as np
 
 from lstmc import graph as g
 from lstmc.errors import ConversionError
@@ -21,102 +15,9 @@ from lstmc.graph import TIME
 from . import torch_reshape as reshape
 from . import torch_shapes as shapes
 from . import weights as w
+from .architecture_build import Builder, Described, function, positioned
+from .architecture_joins import JOINS, MOVES, Handler, Keys, pad
 from .torch_modules import MODULES
-from .torch_values import Context, Sym
-
-Tensors = Mapping[str, w.StoredTensor | None]
-
-
-def listing(tensors: Tensors, limit: int = 12) -> str:
-    """Keys with shapes, the first ones, for a message."""
-    shown = [
-        f"{w.printable(k)} {list(t.shape) if t else '(no tensor)'}"
-        for k, t in itertools.islice(tensors.items(), limit)
-    ]
-    more = len(tensors) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
-
-
-class Described:
-    """What an entry says about a module: its options, and its weights by the names of attributes.
-
-    The handlers of :mod:`torch_modules` take it for the torch module itself.
-    """
-
-    def __init__(self, b: Builder, prefix: str, **options: Any) -> None:
-        self.__dict__.update(options)
-        self.state_key: str = prefix
-        self._builder = b
-
-    def __getattr__(self, leaf: str) -> np.ndarray | None:
-        if leaf.startswith("_") or leaf in ("functions", "cell_keys"):
-            raise AttributeError(leaf)
-        return self._builder.get(w.join(self.state_key, leaf))
-
-
-class Builder:
-    """Adds layers one after the other; remembers which keys of the state_dict were used."""
-
-    def __init__(self, tensors: Tensors, ctx: Context, x: Sym) -> None:
-        self.tensors, self.used = tensors, set[str]()
-        self.ctx, self.x = ctx, x  # what the layer before gives, [batch, (time,) features]
-
-    def get(self, key: str) -> np.ndarray | None:
-        tensor = self.tensors.get(key)
-        if tensor is None:
-            return None
-        self.used.add(key)
-        return tensor.array()
-
-    def shape(self, key: str) -> tuple[int, ...]:
-        tensor = self.tensors.get(key)
-        return () if tensor is None else tensor.shape
-
-    def prefix(self, entry: dict[str, Any], *keys: str) -> str:
-        """The prefix of an entry's weights, if one of ``keys`` is there."""
-        prefix = str(entry.get("weights", ""))
-        if not any(self.tensors.get(w.join(prefix, k)) is not None for k in keys):
-            raise ConversionError(
-                f"architecture, layer {entry['type']}: the state_dict has no tensor "
-                f"'{w.join(prefix, keys[0])}'; it holds {listing(self.tensors)}"
-            )
-        return prefix
-
-    def handle(self, module: str, m: Described, channels_first: bool = False) -> None:
-        """One of torch's modules on what the layer before gives."""
-        x = self.x
-        turned = channels_first and TIME in x.axes
-        if turned:
-            x = shapes.transpose(self.ctx, x, 1, 2)
-        y = MODULES[module](self.ctx, m, x)
-        y = y[0] if isinstance(y, tuple) else y
-        if turned:
-            y = shapes.transpose(self.ctx, y, 1, 2)
-        if turned and TIME not in y.axes:
-            y = shapes.squeeze(self.ctx, y, 1)  # what is left of time
-        self.x = y
-
-
-def function(name: Any) -> g.Fn:
-    """An activation by name, with alpha and beta in parentheses if they're not the usual ones."""
-    match = re.fullmatch(r"(\w+)\(\s*([-+.\de]+)\s*(?:,\s*([-+.\de]+)\s*)?\)", str(name))
-    kind, *numbers = match.groups() if match else (name,)
-    if kind not in w.ACTIVATIONS:
-        known = ", ".join(w.ACTIVATIONS)
-        raise ConversionError(f"architecture: activation '{name}' is not supported; known: {known}")
-    own, *usual = w.ACTIVATIONS[kind]
-    try:
-        given = [float(n) for n in numbers if n is not None]
-    except ValueError:
-        given = [math.nan]
-    # So many numbers as torch's function has parameters; hard_sigmoid's slope is fixed there.
-    count = {"hard_sigmoid": 2, "leaky_relu": 1, "elu": 1, "celu": 1, "soft_shrink": 1,
-             "hard_shrink": 1, "silu": 1}.get(kind, 0)  # fmt: skip
-    if match and len(given) != count:
-        raise ConversionError(f"architecture: activation '{name}': {kind} takes {count} numbers")
-    if not all(math.isfinite(n) for n in given):
-        raise ConversionError(f"architecture: activation '{name}' has a bad number")
-    return w.function(own, *(*given, *usual[len(given) :]))
 
 
 def _activate(b: Builder, entry: dict[str, Any]) -> None:
@@ -126,7 +27,7 @@ def _activate(b: Builder, entry: dict[str, Any]) -> None:
         b.ctx.path += "_softmax" if "weights" in entry else ""
         b.handle("Softmax", Described(b, "", dim=-1))
     elif kind != "linear" or entry["type"].lower() == "activation":
-        b.x = b.ctx.add(g.Activation, b.x, b.x.axes, activation=function(kind))
+        b.x = b.ctx.add(g.Activation, b.x, b.x.axes, activation=function(kind, b.keras))
 
 
 def _recurrent(b: Builder, entry: dict[str, Any]) -> None:
@@ -145,7 +46,7 @@ def _recurrent(b: Builder, entry: dict[str, Any]) -> None:
     for key, value in found.items():
         if entry.get(key, value) != value:
             raise ConversionError(
-                f"{kind} '{prefix}': {key} = {entry[key]}, but the state_dict has {value}"
+                f"{kind} '{prefix}': {key} = {entry[key]}, but {b.source} has {value}"
             )
     shape = b.shape(w.join(prefix, first))
     if len(shape) != 2 or not shape[0] or shape[0] % gates:
@@ -155,12 +56,14 @@ def _recurrent(b: Builder, entry: dict[str, Any]) -> None:
         )
     if found["proj_size"] and kind != "LSTM":
         raise ConversionError(f"{kind} '{prefix}': proj_size is for an LSTM only")
-    activation = function(entry.get("activation", "tanh"))
-    gate = function(entry.get("recurrent_activation", "sigmoid"))
-    functions: dict[str, g.Fn] = {"activation": activation}
+    activation = function(entry.get("activation", "tanh"), b.keras)
+    gate = function(entry.get("recurrent_activation", "sigmoid"), b.keras)
+    functions: dict[str, Any] = {"activation": activation}
     if kind != "RNN":
         functions = {"gate": gate, "candidate": activation}
         functions |= {"output": activation} if kind == "LSTM" else {}
+    if kind == "GRU":
+        functions |= _reset_after(b, prefix, entry)
     m = Described(
         b, prefix, **found, cell_keys=cell, functions=functions, batch_first=True,
         input_size=shape[1], hidden_size=shape[0] // gates,
@@ -178,7 +81,13 @@ def _recurrent(b: Builder, entry: dict[str, Any]) -> None:
             )
         take = "last_step"
     base = b.ctx.path
-    sequence, states = MODULES[kind](b.ctx, m, b.x)
+    x, one_step = b.x, TIME not in b.x.axes and not positioned(b.x)
+    if one_step:
+        x = shapes.unsqueeze(b.ctx, x, 1)
+    sequence, states = MODULES[kind](b.ctx, m, x, _initial(b, kind, m, entry))
+    if one_step:
+        sequence = shapes.squeeze(b.ctx, sequence, 1)
+    _final(b, kind, m, entry, states)
     b.ctx.path = f"{base}_last"
     b.x = sequence
     if take == "last_step":
@@ -187,6 +96,49 @@ def _recurrent(b: Builder, entry: dict[str, Any]) -> None:
         h_n = states[0] if isinstance(states, tuple) else states
         ends = (-2, -1) if found["bidirectional"] else (-1,)
         b.x = reshape.cat(b.ctx, tuple(shapes.getitem(b.ctx, h_n, k) for k in ends), -1)
+
+
+def _reset_after(b: Builder, prefix: str, entry: dict[str, Any]) -> dict[str, Any]:
+    """What a GRU's cell is told if it multiplies by r before the recurrent product."""
+    known = True if b.groups is None else b.groups.reset_after.get(prefix)
+    given = entry.get("reset_after", known)
+    if given is None:
+        raise ConversionError(
+            f"GRU '{prefix}': it has no bias that would tell reset_after, so say it: Keras's usual "
+            "value is true from TensorFlow 2 on, false before"
+        )
+    if known is not None and given != known:
+        raise ConversionError(f"GRU '{prefix}': reset_after = {given}, but {b.source} has {known}")
+    return {} if given else {"reset_after": False, "recurrent_bias": None}
+
+
+def _single(kind: str, m: Described, entry: dict[str, Any], key: str) -> list[Any]:
+    """The names of a layer's states, h or h and c, in an option."""
+    names: list[Any] = entry[key]
+    count = 2 if kind == "LSTM" else 1
+    if m.num_layers != 1 or m.bidirectional or len(names) != count:
+        raise ConversionError(
+            f"{kind} '{m.state_key}': {key} takes the names of {count} states (h"
+            f"{', c' if count == 2 else ''}) of a layer that has one direction and is not stacked"
+        )
+    return names
+
+
+def _initial(b: Builder, kind: str, m: Described, entry: dict[str, Any]) -> Any:
+    """The values that a layer's states begin with, as torch takes them; None if zero."""
+    if "initial" not in entry:
+        return None
+    given = [b.ctx.sym(b.value(name)) for name in _single(kind, m, entry, "initial")]
+    states = tuple(shapes.unsqueeze(b.ctx, s, 0) for s in given)
+    return states if kind == "LSTM" else states[0]
+
+
+def _final(b: Builder, kind: str, m: Described, entry: dict[str, Any], states: Any) -> None:
+    """Names for the states after the last step."""
+    if "final" in entry:
+        both = states if isinstance(states, tuple) else (states,)
+        for name, s in zip(_single(kind, m, entry, "final"), both, strict=True):
+            b.define(name, shapes.getitem(b.ctx, s, 0))
 
 
 def _dense(b: Builder, entry: dict[str, Any]) -> None:
@@ -202,7 +154,7 @@ def _embedding(b: Builder, entry: dict[str, Any]) -> None:
 def _norm(module: str) -> Handler:
     def handler(b: Builder, entry: dict[str, Any]) -> None:
         prefix = b.prefix(entry, "running_mean" if module == "BatchNorm1d" else "weight")
-        eps = entry.get("eps", None if module == "RMSNorm" else 1e-5)
+        eps = b.exact(entry, "eps", None if module == "RMSNorm" else 1e-5)
         shape = b.shape(w.join(prefix, "weight"))
         b.used.add(w.join(prefix, "num_batches_tracked"))
         m = Described(b, prefix, eps=eps, normalized_shape=shape)
@@ -214,9 +166,20 @@ def _norm(module: str) -> Handler:
 def _conv1d(b: Builder, entry: dict[str, Any]) -> None:
     usual = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
     options = {k: entry.get(k, v) for k, v in usual.items()}
-    if isinstance(options["padding"], str) and options["padding"] not in ("same", "valid"):
-        raise ConversionError(f"architecture: padding = '{options['padding']}'; known: same, valid")
-    m = Described(b, b.prefix(entry, "weight"), padding_mode="zeros", **options)
+    padding = options["padding"]
+    if isinstance(padding, str) and padding not in ("same", "valid", "causal"):
+        raise ConversionError(f"architecture: padding = '{padding}'; known: same, valid, causal")
+    if padding == "same" and options["stride"] != 1:
+        raise ConversionError(
+            "architecture: padding = 'same' with a stride means different things in different "
+            "frameworks: give the number of steps"
+        )
+    prefix = b.prefix(entry, "weight")
+    if padding == "causal":
+        taps = (b.shape(w.join(prefix, "weight")) or (1,))[-1]
+        pad(b, (taps - 1) * options["dilation"], 0)
+        options["padding"] = "valid"
+    m = Described(b, prefix, padding_mode="zeros", **options)
     b.handle("Conv1d", m, channels_first=True)
     _activate(b, entry)
 
@@ -238,24 +201,29 @@ def _prelu(b: Builder, entry: dict[str, Any]) -> None:
     b.handle("PReLU", Described(b, b.prefix(entry, "weight")), channels_first=True)
 
 
+def _leaky_relu(b: Builder, entry: dict[str, Any]) -> None:
+    slope = b.exact(entry, "negative_slope", 0.01)
+    b.handle("LeakyReLU", Described(b, "", negative_slope=slope))
+
+
 def _last_step(b: Builder, entry: dict[str, Any]) -> None:
     b.x = shapes.getitem(b.ctx, b.x, (slice(None), -1))
 
 
 def _flatten(b: Builder, entry: dict[str, Any]) -> None:
-    b.x = reshape.flatten(b.ctx, b.x, 1, -1)
+    """Positions and channels, where there are any, else all steps."""
+    b.x = reshape.flatten(b.ctx, b.x, len(b.x.axes) - 2 if positioned(b.x) else 1, -1)
 
 
 def _nothing(b: Builder, entry: dict[str, Any]) -> None:
     """Does nothing when a model is used."""
 
 
-Handler = Callable[[Builder, dict[str, Any]], None]
-Keys = dict[str, Any]
 _NUMBER = (int, float)
 _RECURRENT: Keys = {
     "weights": str, "num_layers": int, "bidirectional": bool, "proj_size": int, "activation": str,
     "recurrent_activation": str, "return_sequences": bool, "take": str,
+    "initial": list, "final": list,
 }  # fmt: skip
 _DENSE: Keys = {"weights": str, "activation": str}
 _POOL: Keys = {"kernel_size": int, "stride": int, "padding": int, "ceil_mode": bool}
@@ -263,7 +231,7 @@ _POOL: Keys = {"kernel_size": int, "stride": int, "padding": int, "ceil_mode": b
 # Type in lower case -> (what builds it, the keys it takes besides type and name).
 LAYERS: dict[str, tuple[Handler, Keys]] = {
     "lstm": (_recurrent, _RECURRENT),
-    "gru": (_recurrent, _RECURRENT),
+    "gru": (_recurrent, {**_RECURRENT, "reset_after": bool}),
     "rnn": (_recurrent, {k: v for k, v in _RECURRENT.items() if k != "recurrent_activation"}),
     "dense": (_dense, _DENSE),
     "linear": (_dense, _DENSE),
@@ -295,7 +263,7 @@ LAYERS: dict[str, tuple[Handler, Keys]] = {
     "relu": (_plain("ReLU"), {}),
     "sigmoid": (_plain("Sigmoid"), {}),
     "tanh": (_plain("Tanh"), {}),
-    "leakyrelu": (_plain("LeakyReLU", negative_slope=0.01), {"negative_slope": _NUMBER}),
+    "leakyrelu": (_leaky_relu, {"negative_slope": _NUMBER}),
     "elu": (_plain("ELU", alpha=1.0), {"alpha": _NUMBER}),
     "celu": (_plain("CELU", alpha=1.0), {"alpha": _NUMBER}),
     "hardtanh": (
@@ -319,6 +287,8 @@ LAYERS: dict[str, tuple[Handler, Keys]] = {
     "flatten": (_flatten, {}),
     "dropout": (_nothing, {"rate": _NUMBER, "p": _NUMBER}),
     "identity": (_nothing, {}),
+    **JOINS,
+    **MOVES,
 }  # fmt: skip
 #: Those that need a time axis.
 TIMED = {

@@ -49,7 +49,10 @@ def _parse_toml(text: str, where: str) -> dict[str, Any]:
         raise ConversionError(f"{where} is not valid TOML: {e}") from e
 
 
-_TEXT = ("weights", "name", "activation", "recurrent_activation", "take", "approximate")
+_TEXT = (
+    "weights", "name", "activation", "recurrent_activation", "take", "approximate", "input", "mode",
+)  # fmt: skip
+_LISTS = ("inputs", "initial", "final", "shape")  # written a,b,c
 
 
 def _typed(value: str) -> Any:
@@ -61,8 +64,16 @@ def _typed(value: str) -> Any:
     return {"true": True, "false": False}.get(value.lower(), value)
 
 
+def _value(key: str, value: str) -> Any:
+    if key in _LISTS:
+        parts = value.split(",")
+        return [_typed(v) for v in parts] if key == "shape" else parts
+    return value if key in _TEXT else _typed(value)
+
+
 def _parse_line(text: str) -> dict[str, Any]:
     model: dict[str, Any] = {}
+    inputs: list[tuple[Any, list[str | int]]] = []
     layers: list[dict[str, Any]] = []
     for clause in text.split(";"):
         words = re.sub(r",\s+", ",", clause).split()
@@ -77,11 +88,13 @@ def _parse_line(text: str) -> dict[str, Any]:
         for word in rest:
             key, equals, value = word.partition("=")
             if equals:
-                entry[key] = value if key in _TEXT else _typed(value)
+                entry[key] = _value(key, value)
             elif head == "input" and (
                 word in (g.BATCH, g.TIME) or re.fullmatch("[0-9]{1,9}", word)
             ):
                 axes.append(word if word in (g.BATCH, g.TIME) else int(word))
+            elif head == "output":
+                model.setdefault("outputs", []).append(word)
             elif word == "last":
                 entry["return_sequences"] = False
             else:
@@ -91,10 +104,18 @@ def _parse_line(text: str) -> dict[str, Any]:
                 raise ConversionError(f"architecture: '{clause.strip()}' takes name= only")
             if "time" in entry:
                 model["time"] = entry["time"]
-            if "name" in entry:
-                model[f"{head}_name"] = entry["name"]
             if head == "input":
-                model["input"] = axes
+                inputs.append((entry.get("name"), axes))
+            elif "name" in entry:
+                model["output_name"] = entry["name"]
         else:
             layers.append({"type": words[0], **entry})
+    names = [name for name, _ in inputs]
+    if len(inputs) > 1:
+        if None in names or len(set(names)) < len(names):
+            raise ConversionError("architecture: each of several inputs needs a name= of its own")
+        model["inputs"] = dict(inputs)
+    elif inputs:
+        model["input"] = inputs[0][1]
+        model |= {} if names == [None] else {"input_name": names[0]}
     return {"model": model, "layer": layers}

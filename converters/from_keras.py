@@ -13,17 +13,28 @@ To add a layer of Keras: a handler, and a row in the table of its module: :mod:`
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 from lstmc import graph as g
-from lstmc.errors import ConversionError
+from lstmc.errors import ConversionError, FormatError
 
-from . import keras_layers, keras_merge, keras_recurrent, keras_steps
+from . import (
+    architecture,
+    architecture_missing,
+    keras_layers,
+    keras_merge,
+    keras_recurrent,
+    keras_steps,
+)
+from .architecture_text import Arch
 from .keras_build import Builder
 from .keras_config import Parser
-from .keras_file import Source, open_source
+from .keras_file import Source, WeightsOnly, open_source
+from .keras_groups import Groups
 from .keras_ops import OPERATIONS
 from .keras_tree import Kind
+from .naming import name_outputs
 from .simplify import simplify
 
 # In the provenance of graphs; to be raised when the same source begins to give another graph.
@@ -37,8 +48,10 @@ LAYERS: dict[str, Kind] = {
 }
 
 
-def convert(source: Any, **options: Any) -> g.Graph:
+def convert(source: Any, *, arch: Arch | None = None, **options: Any) -> g.Graph:
     """Convert a path (`.keras`, `.h5`) or a live keras.Sequential or functional keras.Model.
+
+    arch: of a file that holds weights only: its architecture, see :mod:`architecture`.
 
     The graph keeps Keras's names of inputs (of the InputLayers) and outputs (of the layers that
     make them, as in model.output_names), or the keys where the model takes or gives dicts.
@@ -48,9 +61,34 @@ def convert(source: Any, **options: Any) -> g.Graph:
         raise ConversionError(f"the Keras converter has no option '{min(options)}'")
     try:
         with open_source(source) as opened:
+            if isinstance(opened, WeightsOnly):
+                return _described(opened, Path(source), arch)
+            if arch is not None:
+                raise ConversionError(
+                    "option arch is for files of weights only; this model has its own architecture"
+                )
             return _convert(opened)
     except RecursionError as e:
         raise ConversionError("the model is nested too deeply to be converted") from e
+
+
+def _described(source: WeightsOnly, path: Path, arch: Arch | None) -> g.Graph:
+    """A file of weights, with the architecture that the user gives."""
+    groups = Groups(source)
+    if not list(groups):
+        raise FormatError(f"'{path.name}' holds no weights")
+    if arch is None and path.with_suffix(".toml").is_file():
+        arch = path.with_suffix(".toml")
+    if arch is None:
+        raise architecture_missing.missing_of_groups(path.name, groups)
+    graph = simplify(name_outputs(*architecture.build(arch, {}, groups)))
+    graph.provenance = {
+        "source": "keras",
+        "file": path.name,
+        **({"producer": f"keras {source.version}"} if source.version else {}),
+        "converter": CONVERTER,
+    }
+    return graph
 
 
 def _convert(source: Source) -> g.Graph:

@@ -24,10 +24,10 @@ import lstmc
 from lstmc import graph as g
 from lstmc.errors import ConversionError, FormatError
 
-from . import architecture, safetensors_file, torch_file
+from . import architecture, architecture_missing, safetensors_file, torch_file
 from .architecture_text import Arch
+from .naming import name_outputs
 from .simplify import simplify
-from .torch_values import input_value
 
 
 def convert(
@@ -75,8 +75,8 @@ def _convert_file(path: Path, arch: Arch | None) -> g.Graph:
     if arch is None and path.with_suffix(".toml").is_file():
         arch = path.with_suffix(".toml")
     if arch is None:
-        raise architecture.missing(path.name, tensors)
-    graph = _name_outputs(*architecture.build(arch, tensors))
+        raise architecture_missing.missing(path.name, tensors)
+    graph = name_outputs(*architecture.build(arch, tensors))
     graph.provenance["file"] = path.name
     return graph
 
@@ -93,53 +93,10 @@ def _convert_module(module: Any, example: Any, outputs: Sequence[str] | None) ->
     for result in results.values():
         if isinstance(result, ConversionError):
             raise result
-    graph = _name_outputs(inputs, results, layers)
+    graph = name_outputs(inputs, results, layers)
     read = {n for layer in simplify(graph).layers for n in layer.inputs}
     for v in inputs:
         if v.name not in read:
             raise ConversionError(f"input '{v.name}' has no effect on the outputs")
     graph.provenance["producer"] = f"torch {sys.modules['torch'].__version__}"
     return graph
-
-
-def _name_outputs(
-    inputs: list[g.Value],
-    results: dict[str, tuple[str, tuple[g.Axis, ...]]],
-    layers: list[g.Layer],
-) -> g.Graph:
-    """The graph whose outputs have the names they should, other values moving out of their way."""
-    names = {input_value(v.name): v.name for v in inputs}
-    taken = {*names.values(), *results}
-    copies: list[tuple[str, str]] = []
-    targets: list[g.Value] = []
-    for wanted, (value, axes) in results.items():
-        name, n = wanted, 1
-        while name in names.values():
-            name, n = f"{wanted}_{n}", n + 1
-        if value in names:  # an input, or a value that is an output already
-            copies.append((value, name))
-            names[f"copy {name}"] = name
-        else:
-            names[value] = name
-        taken.add(name)
-        targets.append(g.Value(name, axes))
-    for layer in layers:
-        for own in layer.outputs:
-            if own is not None and own not in names:
-                name, n = own, 1
-                while name in taken:
-                    name, n = f"{own}_{n}", n + 1
-                taken.add(name)
-                names[own] = name
-    for layer in layers:
-        layer.rename(names)
-    layer_names = {layer.name for layer in layers}
-    for value, name in copies:
-        own, n = name, 1
-        while own in layer_names:
-            own, n = f"{name}_{n}", n + 1
-        layer_names.add(own)
-        layers.append(
-            g.Activation(name=own, inputs=(names[value],), outputs=(name,), activation=g.LINEAR)
-        )
-    return g.Graph(inputs, targets, layers)

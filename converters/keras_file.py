@@ -75,7 +75,7 @@ def open_source(source: Any) -> Iterator[Source]:
     path = Path(source)
     file = path.name
     with ExitStack() as stack:
-        with _readable(file):
+        with readable(file):
             stream = stack.enter_context(path.open("rb"))
             head = stream.read(HDF5_OFFSETS[-1] + len(HDF5_MAGIC))
             stream.seek(0)
@@ -91,7 +91,7 @@ def open_source(source: Any) -> Iterator[Source]:
 
 
 @contextmanager
-def _readable(file: str) -> Iterator[None]:
+def readable(file: str) -> Iterator[None]:
     """What zipfile, h5py and the operating system raise on a bad file becomes FormatError."""
     try:
         yield
@@ -167,7 +167,7 @@ def _check_heaps(data: bytes | mmap.mmap) -> None:
             place += need
 
 
-def _child(group: Any, path: str) -> Any:
+def child(group: Any, path: str) -> Any:
     """group[path], or None if it doesn't exist. Only hard links are followed.
 
     A soft or external link could lead to any other place or file of this machine.
@@ -185,16 +185,16 @@ def _child(group: Any, path: str) -> Any:
     return group
 
 
-def _group(parent: Any, path: str) -> Any:
-    found = _child(parent, path)
+def group_at(parent: Any, path: str) -> Any:
+    found = child(parent, path)
     return found if isinstance(found, _h5py().Group) else None
 
 
-class _Stored:
+class Stored:
     """A data set whose size has been looked at, but which has not been read yet."""
 
     def __init__(self, dataset: Any, file: str, name: str) -> None:
-        with _readable(file):
+        with readable(file):
             if not isinstance(dataset, _h5py().Dataset):
                 raise FormatError(f"'{file}': the weight '{name}' is missing")
             if dataset.external or dataset.is_virtual:
@@ -209,7 +209,7 @@ class _Stored:
         self._dataset, self._file = dataset, file
 
     def __getitem__(self, index: Any) -> np.ndarray:
-        with _readable(self._file):
+        with readable(self._file):
             return np.asarray(self._dataset[index])
 
 
@@ -230,12 +230,12 @@ def _attribute(owner: Any, name: str) -> list[str] | None:
     return [v.decode() if isinstance(v, bytes) else str(v) for v in values]
 
 
-def _text(owner: Any, name: str) -> str | None:
+def text_in(owner: Any, name: str) -> str | None:
     values = _attribute(owner, name)
     return values[0] if values else None
 
 
-def _names(group: Any, name: str) -> list[str]:
+def names_in(group: Any, name: str) -> list[str]:
     """A list of names kept in attributes, split up where it was too long for a single one."""
     names = _attribute(group, name)
     if names is not None:
@@ -257,9 +257,7 @@ class H5Source(Source):
 
     partitioned = True
 
-    def __init__(
-        self, root: Any, version: str, file: str, layers: dict[str, list[_Stored]]
-    ) -> None:
+    def __init__(self, root: Any, version: str, file: str, layers: dict[str, list[Stored]]) -> None:
         super().__init__(root, version, file)
         self._layers = layers
 
@@ -288,32 +286,37 @@ class H5Source(Source):
         return [n for n, s in self._layers.items() if s and n not in model.children]
 
 
+class WeightsOnly(Source):
+    """Weights in HDF5 without a config: ``h5`` is the open file, :mod:`keras_groups` reads it."""
+
+    def __init__(self, version: str, file: str, h5: Any) -> None:
+        super().__init__(None, version, file)
+        self.h5 = h5
+
+
 def _open_h5(stream: BinaryIO, file: str, stack: ExitStack) -> Source:
-    with _readable(file):
+    with readable(file):
         f = _open_hdf5(stream, stack)
-        config = _text(f, "model_config")
-        version = _text(f, "keras_version")
+        config = text_in(f, "model_config")
+        version = text_in(f, "keras_version")
         if config is None:
             if "layer_names" in f.attrs or "layer_names0" in f.attrs or "layers" in f:
-                raise ConversionError(
-                    f"'{file}' holds weights only, no architecture: save the whole model with "
-                    "model.save('model.keras'), or load the weights into a model and convert that"
-                )
+                return WeightsOnly(version or "", file, f)
             raise FormatError(f"'{file}' is an HDF5 file, but not a Keras model")
-        group = _group(f, "model_weights")
+        group = group_at(f, "model_weights")
         if group is None:
             raise FormatError(f"'{file}' has no model_weights")
-        version = version or _text(group, "keras_version")
+        version = version or text_in(group, "keras_version")
     root = _json(config, f"'{file}': model_config")
-    with _readable(file):
-        layers: dict[str, list[_Stored]] = {}
-        for name in [*_names(group, "layer_names"), "top_level_model_weights"]:
-            g = _group(group, name)
+    with readable(file):
+        layers: dict[str, list[Stored]] = {}
+        for name in [*names_in(group, "layer_names"), "top_level_model_weights"]:
+            g = group_at(group, name)
             if g is None:
                 if name != "top_level_model_weights":  # Keras 2.6 and later only
                     raise FormatError(f"'{file}' has no weights of layer '{name}'")
                 continue
-            layers[name] = [_Stored(_child(g, w), file, w) for w in _names(g, "weight_names")]
+            layers[name] = [Stored(child(g, w), file, w) for w in names_in(g, "weight_names")]
     return H5Source(root, _version(version, file), file, layers)
 
 
@@ -329,40 +332,40 @@ class ArchiveSource(Source):
 
     def weights(self, leaf: Leaf) -> Sequence[Any]:
         assert self.file is not None
-        with _readable(self.file):
-            own = _group(self._h5, f"{leaf.owner}/vars")
-            name = None if own is None else _text(own, "name")  # later Keras 3
+        with readable(self.file):
+            own = group_at(self._h5, f"{leaf.owner}/vars")
+            name = None if own is None else text_in(own, "name")  # later Keras 3
             if name is not None and name != leaf.owner_name:
                 raise ConversionError(
                     f"layer '{leaf.label}': the file keeps weights of '{name}' in its place"
                 )
             path = f"{leaf.group}/vars"
-            group = _group(self._h5, path)
+            group = group_at(self._h5, path)
             if group is None:
                 return []
             keys = sorted(group, key=lambda k: (len(k), k))
             if keys != [str(i) for i in range(len(keys))]:
                 raise FormatError(f"'{self.file}': {path} holds {keys[:8]}, not 0, 1, 2 ...")
-            return [_Stored(_child(group, k), self.file, f"{path}/{k}") for k in keys]
+            return [Stored(child(group, k), self.file, f"{path}/{k}") for k in keys]
 
     def unused(self, model: Model) -> list[str]:
         assert self.file is not None
         found = []
-        with _readable(self.file):
+        with readable(self.file):
             for group, known in model.groups():
-                found += [f"{group}/{k}" for k in _group(self._h5, group) or () if k not in known]
+                found += [f"{group}/{k}" for k in group_at(self._h5, group) or () if k not in known]
         return found
 
 
 def _open_archive(stream: BinaryIO, file: str, stack: ExitStack) -> Source:
-    with _readable(file):
+    with readable(file):
         archive = stack.enter_context(zipfile.ZipFile(stream))
         members = archive.namelist()
         if len(set(members)) != len(members):
             raise FormatError(f"'{file}' holds two members of the same name")
 
     def read(name: str, limit: int) -> bytes:
-        with _readable(file):
+        with readable(file):
             info = archive.getinfo(name)
             size, stored = info.file_size, info.compress_size
             if size > limit or size > max(SMALL, RATIO * stored):
@@ -387,7 +390,7 @@ def _open_archive(stream: BinaryIO, file: str, stack: ExitStack) -> Source:
         raise FormatError(f"'{file}' holds no weights: no model.weights.h5 in it")
     _h5py()  # before much is read
     data = read("model.weights.h5", MAX_MEMBER)
-    with _readable(file):
+    with readable(file):
         h5 = _open_hdf5(io.BytesIO(data), stack)
         if "layers" not in h5 and "_layer_checkpoint_dependencies" in h5:
             raise ConversionError(

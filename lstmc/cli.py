@@ -327,8 +327,8 @@ def _parser() -> argparse.ArgumentParser:
         p.add_argument(
             "--arch",
             metavar="ARCH",
-            help="what a PyTorch state_dict doesn't say: a .toml file, or one line such as "
-            "'input batch time 10; lstm weights=lstm last; dense weights=fc'",
+            help="what a file of weights alone (PyTorch, Keras) doesn't say: a .toml file, or one "
+            "line such as 'input batch time 10; lstm weights=lstm last; dense weights=fc'",
         )
         p.add_argument(
             "--constant",

@@ -78,10 +78,10 @@ def random_inputs(graph, seed=1, batch=3, time=5):
     return made
 
 
-def check(model, inputs=None, source=None, tolerance=TOLERANCE):
+def check(model, inputs=None, source=None, tolerance=TOLERANCE, **options):
     """Convert (from ``source``, a file of the model's, if given); the graph must give what Keras
     gives. Returns the graph."""
-    graph = convert(model if source is None else source)
+    graph = convert(model if source is None else source, **options)
     inputs = random_inputs(graph) if inputs is None else inputs
     if not isinstance(inputs, dict):
         inputs = {graph.inputs[0].name: inputs}
@@ -92,7 +92,7 @@ def check(model, inputs=None, source=None, tolerance=TOLERANCE):
         error = difference(got[v.name], y)
         assert error <= tolerance, f"oracle, {v.name}: {error}"
     try:
-        core = lstmc.convert(model if source is None else source)
+        core = lstmc.convert(model if source is None else source, **options)
         made = core.predict(inputs)
     except lstmc.Error:
         if STRICT:

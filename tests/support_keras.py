@@ -45,6 +45,15 @@ def _file(name):
     return make
 
 
+def _weights_described(folder):
+    """The description beside it is found by itself."""
+    model, x, y = _row(lambda x: L.LSTM(3, name="r")(x))(folder)
+    model.save_weights(folder / "m.weights.h5")
+    toml = '[model]\ninput = ["batch", "time", 3]\n[[layer]]\ntype = "LSTM"\nweights = "r"\n'
+    (folder / "m.weights.toml").write_text(toml + "return_sequences = false\n")
+    return folder / "m.weights.h5", x["x0"], y
+
+
 def _keras2(folder):
     """hard_sigmoid of Keras 2 is not that of Keras 3."""
 
@@ -90,6 +99,7 @@ CONVERTS = {
     "`.keras` files": _file("model.keras"),
     "`.h5` files of Keras 3": _file("model.h5"),
     "`.h5` files of Keras 2": _keras2,
+    "`.weights.h5` and `.h5` files of weights only": _weights_described,
     "nested and shared models": _row(_nested),
     "several inputs, each with its own number of steps": _row(_states, (7, 3), (None, 2)),
     "`LSTM`": _row(lambda x: L.LSTM(3)(x)),
@@ -200,7 +210,7 @@ _MASKED = keras2_layer("Masking", "m", mask_value=0.0, **_SHAPE)
 REFUSED = {
     "a class of one's own": _one(lambda: Custom(name="c")),
     "a subclassed model": lambda folder: type("Mine", (keras.Model,), {})(),
-    "a file with weights only": _weights_only,
+    "a file with weights only and no description": _weights_only,
     "`Lambda`": _one(lambda: L.Lambda(lambda x: x * 2, name="l")),
     "`Dot`": _refused(lambda x: L.Dot(1, name="d")([x, x])),
     "`MultiHeadAttention`": _refused(lambda x: L.MultiHeadAttention(2, 2, name="a")(x, x)),
