@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .errors import FormatError
+from .errors import FormatError, ShapeError
+from .terminal import UsageError
 
 if TYPE_CHECKING:
     from .model import Model
@@ -30,6 +31,22 @@ def read(path: Path) -> np.ndarray | Arrays:
         raise
     except Exception as e:  # zipfile, zlib, struct, tokenize, ...: a damaged file raises them all
         raise FormatError(f"'{path}' is not a sound {path.suffix} file of numbers") from e
+
+
+def read_inputs(path: Path, model: Model) -> Arrays:
+    """The arrays of a file by input name; UsageError or ShapeError if they aren't the model's."""
+    found = read(path)
+    names = list(model.inputs)
+    if isinstance(found, np.ndarray):
+        if len(names) > 1:
+            wanted = ", ".join(f"'{n}'" for n in names)
+            raise UsageError(f"the model has several inputs ({wanted}): give --input a .npz file")
+        return {names[0]: found}
+    if len(names) == 1 and list(found) == ["arr_0"]:  # as numpy.savez(path, x) names it
+        return {names[0]: found["arr_0"]}
+    if set(found) != set(names):
+        raise ShapeError(f"'{path}' holds {sorted(found)}, the model's inputs are {sorted(names)}")
+    return found
 
 
 def by_name(model: Model, y: np.ndarray | dict[str, np.ndarray]) -> Arrays:

@@ -113,7 +113,7 @@ def _clocks(model: Model, rows: Mapping[str, Ragged | np.ndarray], count: int) -
             found[layout.clock] = f"'{v.name}'", steps
     clocks = [found[i][1] for i in range(len(found))]
     for row in np.unique(clocks[0], return_index=True)[1] if len(clocks) == 1 else []:
-        if clocks[0][row] and model._derived:
+        if clocks[0][row] and model._choosy:
             try:
                 model._check_steps([int(clocks[0][row])])
             except ShapeError as e:

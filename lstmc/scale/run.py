@@ -7,10 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ..arrays import read
-from ..errors import ShapeError
+from ..arrays import read_inputs
 from ..terminal import UsageError
 from .arrayfile import Source, open_npy
 from .blocks import Result, predict_to_file
@@ -49,7 +46,7 @@ def run_arrays(
                 )
             inputs: Mapping[str, Source] = {first: open_npy(files["input"])}
         else:
-            inputs = _named(source, model)
+            inputs = read_inputs(source, model)
         valid = None
         if lengths is not None:
             files["lengths"] = stack.enter_context(lengths.open("rb", buffering=0))
@@ -91,16 +88,3 @@ def run_files(model: Model, source: Path, output: Path, *, resume: bool, **optio
         run_arrays(model, path, target, resume=resume, quiet=True, **options)
 
     return run_folder(model, names, source, output, one, resume)
-
-
-def _named(path: Path, model: Model) -> dict[str, np.ndarray]:
-    """The arrays of a .npz file, in memory, by input name."""
-    found = read(path)
-    if isinstance(found, np.ndarray):  # a .npy with the wrong ending
-        found = {"arr_0": found}
-    names = list(model.inputs)
-    if len(names) == 1 and list(found) == ["arr_0"]:  # as numpy.savez(path, x) names it
-        return {names[0]: found["arr_0"]}
-    if set(found) != set(names):
-        raise ShapeError(f"'{path}' holds {sorted(found)}, the model's inputs are {sorted(names)}")
-    return found
