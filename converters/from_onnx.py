@@ -13,6 +13,7 @@ evaluates what is constant. Source: https://onnx.ai/onnx/repo-docs/IR.html.
     onnx_ops.py     the registry of operators   onnx_shapes.py     axes renamed; shapes
     onnx_origins.py which tensor a value is
     onnx_half.py    float16                     onnx_quantised.py  integer weights
+    onnx_windows.py axes and fields of windows
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ MEANINGS = {BATCH: "the batch", TIME: "time", FEATURES: "the features"}
 # next one is tried where a model can't be converted with the one before.
 Preference = tuple[int | None, int | None]
 PREFERENCES: tuple[Preference, ...] = (
-    (None, None), (0, 1), (1, 0), (0, 2), (1, 2), (2, 0), (2, 1), (1, None), (2, None),
+    (None, None), (0, 1), (1, 0), (0, 2), (0, 3), (1, 2), (2, 0), (2, 1), (1, None), (2, None),
 )  # fmt: skip
 
 # Names that models give to sizes.
@@ -74,14 +74,17 @@ def bare(axis: Axis) -> Axis:
     return others or axis[:1]
 
 
-def as_batch(node: Node, axis: Axis) -> None:
-    """Make a whole axis the batch; one of size 1 that no input has is the only row there is."""
+def as_batch(node: Node, axis: Axis, guess: bool = False) -> None:
+    """Make a whole axis the batch; one of size 1 that no input has is the only row there is.
+
+    ``guess``: it may be time as well, if something later says so.
+    """
     axis = bare(axis)
     if all(d.is_one() and d.label == FEATURES for d in axis):
         return
     if len(axis) != 1:
         raise node.error(f"the axis it reads as the batch is made of several; {NEXT}")
-    bind(node, axis[0], BATCH)
+    bind(node, axis[0], BATCH, guess)
 
 
 def guess_input(dims: tuple[Dim, ...], preference: Preference) -> None:

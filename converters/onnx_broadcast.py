@@ -68,17 +68,21 @@ class Aligned:
         self.axes = self._distinct(axes)
         inner = [[d for d in axis if d.label == FEATURES] for axis in self.axes]
         where = [i for i, dims in enumerate(inner) if dims]
-        self.order: Axis = tuple(d for dims in inner for d in dims)
+        in_axes: Axis = tuple(d for dims in inner for d in dims)
+        self.order = self._own_order(list(values.values()), in_axes)
         sizes = [product(node, inner[i]) for i in where]
-        self.features = product(node, list(self.order))
+        self.features = product(node, list(in_axes))
         self.like = next(iter(values.values()))
+        # Where each feature of the result is, counted in the order of the axes.
+        index = np.arange(self.features).reshape([d.size or 1 for d in in_axes])
+        self.index = index.transpose([in_axes.index(d) for d in self.order]).reshape(-1)
         self.parts: list[str | np.ndarray] = []
         for i in range(len(operands)):
             if i in values:
-                self.parts.append(self._spread(values[i], where, sizes))
+                self.parts.append(self._spread(values[i], where, sizes, in_axes))
             else:
                 some = arrays[i].reshape([arrays[i].shape[j] for j in where])
-                self.parts.append(np.broadcast_to(some, sizes).reshape(-1).copy())
+                self.parts.append(np.broadcast_to(some, sizes).reshape(-1)[self.index])
 
     def _read(
         self, rank: int, values: dict[int, Tracked], arrays: dict[int, np.ndarray]
@@ -155,15 +159,30 @@ class Aligned:
                 bind(self.node, dim, FEATURES)
         return last_step(self.b, self.node, x, time[0], axes) if time else x.moved(axes)
 
-    def _spread(self, x: Tracked, where: list[int], sizes: list[int]) -> str:
+    def _order(self, x: Tracked, in_axes: Axis) -> Axis | None:
+        """The dims of the result in the order in which x has them; None if x hasn't all."""
+        own = x.labelled(FEATURES)
+        if [d.size for d in own] != [d.size for d in in_axes] or not set(own) <= set(x.order):
+            return None
+        return tuple(in_axes[own.index(d)] for d in x.order if d in own)
+
+    def _own_order(self, values: list[Tracked], in_axes: Axis) -> Axis:
+        """The order of the result's features: that which the values have already, if it is one,
+        else that of the axes."""
+        found = {self._order(x, in_axes) for x in values} - {None}
+        return (found.pop() if len(found) == 1 else None) or in_axes
+
+    def _spread(self, x: Tracked, where: list[int], sizes: list[int], in_axes: Axis) -> str:
         """x's value with the result's features, or with one."""
+        if self._order(x, in_axes) == self.order and self.features > 1:
+            return x.name
         x = in_order(self.b, self.node, x)
         own = [product(self.node, [d for d in x.axes[i] if d.label == FEATURES]) for i in where]
         places = np.arange(math.prod(own)).reshape(own)
         if places.size == 1:
             self.alone = True
             return x.name
-        index = np.broadcast_to(places, sizes)
+        index = np.broadcast_to(places, sizes).reshape(-1)[self.index]
         return self.b.select(self.node, x.name, index, places.size)
 
     def names(self) -> list[str]:

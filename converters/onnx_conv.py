@@ -1,116 +1,96 @@
-"""ONNX's convolution and pooling of sequences [batch, channels, time]."""
+"""ONNX's convolution and pooling over time, over positions, or both: see :mod:`.onnx_windows`."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 
 from lstmc import graph as g
 from lstmc.graph import TIME
 
-from .onnx_axes import as_batch
-from .onnx_layers import Builder, Handler, as_time, features, take_features, weight
-from .onnx_values import FEATURES, NEXT, Dim, Kind, Node, Tracked, axis_size
-
-SAME = {"NOTSET": "", "VALID": "", "SAME_UPPER": "upper", "SAME_LOWER": "lower"}
-
-
-def sequence(b: Builder, node: Node, x: Tracked) -> Tracked:
-    """x [batch, channels, time], its axes read as such."""
-    if len(x.axes) != 3:
-        raise node.error(
-            f"its input has {len(x.axes) - 2} spatial axes; only one, time, is supported: "
-            "[batch, channels, time]"
-        )
-    as_batch(node, x.axes[0])
-    x = as_time(b, node, x, 2)
-    return take_features(b, node, x, [1])
-
-
-def window(node: Node, taps: int) -> dict[str, Any]:
-    """The fields of a Window, from the attributes that convolution and pooling share."""
-    given = node.attr("kernel_shape")
-    if given is not None and list(given) != [taps]:
-        raise node.error(f"attribute kernel_shape={list(given)}, its weights have {taps} taps")
-    strides, dilations = list(node.attr("strides", [1])), list(node.attr("dilations", [1]))
-    pads, auto = list(node.attr("pads", [0, 0])), node.attr("auto_pad", "NOTSET")
-    if len(strides) != 1 or len(dilations) != 1 or len(pads) != 2:
-        raise node.error(f"strides {strides}, dilations {dilations} and pads {pads} are for 1 axis")
-    if auto not in SAME:
-        raise node.error(f"attribute auto_pad={auto} is unknown")
-    if min(taps, *strides, *dilations) < 1 or min(pads) < 0:
-        raise node.error(f"has taps {taps}, strides {strides}, dilations {dilations}, pads {pads}")
-    before, after = pads if auto == "NOTSET" else (0, 0)
-    return {
-        "taps": taps,
-        "stride": strides[0],
-        "dilation": dilations[0],
-        "before": before,
-        "after": after,
-        "same": SAME[auto],
-    }
-
-
-def windows(b: Builder, x: Tracked, name: str, channels: Dim) -> Tracked:
-    """What a layer with windows has made of x: a new time."""
-    layer = b.makers[name]
-    assert isinstance(layer, g.Window)
-    (old,) = x.axes[2]
-    size = None
-    if old.size is not None:
-        size = layer.steps(g.Spec(1, g.Steps(None, old.size))).count({})
-    time = old if layer.stride == 1 and size == old.size and size is not None else Dim(size, TIME)
-    return Tracked(name, (x.axes[0], (channels,), (time,)), (channels,))
+from .onnx_axes import bind
+from .onnx_layers import Builder, Handler, arranged, features, product, take_features, weight
+from .onnx_values import FEATURES, NEXT, Axis, Dim, Kind, Node, Tracked, axis_size
+from .onnx_windows import ONE, POSITIONS, Fields, Roles, made, roles, window_fields
 
 
 def conv(b: Builder, node: Node) -> list[Kind]:
-    """Conv-1, -11, -22 with one spatial axis; W [M, C / group, k]."""
+    """Conv-1, -11, -22 with one or two spatial axes; W [M, C / group, k1, k2]."""
     w = weight(node.const(1, "weight W"))
-    if w.ndim != 3 or 0 in w.shape:
-        raise node.error(f"weight W has shape {list(w.shape)}; only one spatial axis is supported")
-    out, each, taps = w.shape
+    if w.ndim not in (3, 4) or 0 in w.shape:
+        raise node.error(
+            f"weight W has shape {list(w.shape)}; only one or two spatial axes are supported"
+        )
+    out = w.shape[0]
     group = node.attr("group", 1)
-    fields = window(node, taps)
-    x = sequence(b, node, node.value(0))
+    fields = window_fields(node, list(w.shape[2:]))
     if group < 1 or out % group:
         raise node.error(f"weight W {list(w.shape)} doesn't divide into {group} groups")
-    channels = each * group
-    x = features(b, node, x, 1, channels)
     bias = None
     if node.has(2):
         bias = weight(node.const(2, "bias B"))
         if bias.shape != (out,):
             raise node.error(f"bias B has shape {list(bias.shape)}, expected [{out}]")
-    if group > 1 and each == 1:  # channel by channel, each perhaps several times
-        index = np.repeat(np.arange(channels), out // channels)
-        source = b.select(node, x.name, index, channels)
-        name = b.add(g.DepthwiseConv1D, node, source, weight=w[:, 0], bias=bias, **fields)
+    x, r = roles(b, node, node.value(0), fields)
+    return [convolved(b, node, x, r, w, bias, group)]
+
+
+def convolved(
+    b: Builder, node: Node, x: Tracked, r: Roles, w: np.ndarray, bias: np.ndarray | None, group: int
+) -> Tracked:
+    """W [M, C / group, ...] over what :func:`.roles` has found, the kernel's axes as x has them."""
+    out, each = w.shape[:2]
+    x, size = grid(b, node, x, r, each * group)
+    shape = [r.over_positions["taps"], r.over_time["taps"]]
+    if r.time is not None and r.positions is not None and r.time < r.positions:
+        kernel = w.reshape(out, each, *shape[::-1]).swapaxes(2, 3)
     else:
-        parts = []
+        kernel = w.reshape(out, each, *shape)
+    fields = dict(r.over_time)
+    if r.positions is not None:
+        fields |= {f"position_{k}": v for k, v in r.over_positions.items()}
+    index = np.arange(size * each * group).reshape(size, each * group)
+    if group > 1 and each == 1:  # channel by channel, each perhaps several times
+        chosen = index[:, np.repeat(np.arange(group), out // group)]
+        source = b.select(node, x.name, chosen, index.size)
+        each_kind = g.DepthwiseConv1D if r.positions is None else g.DepthwiseConv2D
+        filters = kernel.reshape(out, -1)
+        name = b.add(each_kind, node, source, weight=filters, bias=bias, **fields)
+        parts = 1
+    else:
+        kind = g.Conv1D if r.positions is None else g.Conv2D
+        parts, names = group, []
         for i in range(group):
-            source = b.select(node, x.name, np.arange(i * each, (i + 1) * each), channels)
+            source = b.select(node, x.name, index[:, i * each : (i + 1) * each], index.size)
             rows = slice(i * out // group, (i + 1) * out // group)
-            parts.append(
-                b.add(
-                    g.Conv1D,
-                    node,
-                    source,
-                    weight=w[rows].transpose(0, 2, 1).reshape(out // group, taps * each),
-                    bias=None if bias is None else bias[rows],
-                    **fields,
-                )
-            )
-        name = parts[0]
-        made = windows(b, x, name, Dim(out, FEATURES))
-        if group > 1:
-            name = b.add(g.Concat, node, *parts)
-        return [Tracked(name, made.axes, made.order)]
-    return [windows(b, x, name, Dim(out, FEATURES))]
+            own = kernel[rows].transpose(0, 2, 3, 1).reshape(out // group, -1)
+            some = None if bias is None else bias[rows]
+            names.append(b.add(kind, node, source, weight=own, bias=some, **fields))
+        name = b.add(g.Concat, node, *names) if group > 1 else names[0]
+    channels: Axis = tuple(
+        Dim(n, FEATURES) for n in ((parts, out // parts) if parts > 1 else (out,))
+    )
+    order = (*channels[:-1], POSITIONS, channels[-1])
+    return made(node, x, r, name, channels, order)
+
+
+def grid(b: Builder, node: Node, x: Tracked, r: Roles, channels: int) -> tuple[Tracked, int]:
+    """x with features [positions][channels], and how many positions there are."""
+    if r.positions is None:
+        return features(b, node, x, 1, channels), 1
+    x = take_features(b, node, x, [r.positions, 1])
+    if len(x.axes[1]) == 1 and x.axes[1][0].size is None:
+        x.axes[1][0].size = channels
+    if axis_size(x.axes[1]) != channels:
+        raise node.error(f"gets {axis_size(x.axes[1])} channels, its weights take {channels}")
+    return x, product(node, list(x.axes[r.positions]))
 
 
 def pool(op: str) -> Handler:
-    """MaxPool-1 to -22, AveragePool-1 to -22 with one spatial axis."""
+    """MaxPool-1 to -22, AveragePool-1 to -22 with one or two spatial axes.
+
+    Windows are rectangles, so a maximum of maxima and a mean of means over the two axes are those
+    of the whole.
+    """
 
     def handler(b: Builder, node: Node) -> list[Kind]:
         node.only_outputs(1)
@@ -118,28 +98,47 @@ def pool(op: str) -> Handler:
         shape = list(node.attr("kernel_shape", []))
         ceil = node.flag("ceil_mode")
         counted = node.flag("count_include_pad")
-        if len(shape) != 1:
-            raise node.error(f"attribute kernel_shape={shape}; only one axis, time, is supported")
-        fields = window(node, shape[0])
-        x = sequence(b, node, node.value(0))
-        if ceil and not fields["same"]:
-            fields["after"] += last_window(node, fields, x.axes[2][0].size, counted)
-        if op == "mean":
-            fields["count_padding"] = counted
-        extent = (fields["taps"] - 1) * fields["dilation"] + 1
-        if counted and fields["same"]:
-            raise node.error(f"attributes auto_pad and count_include_pad together; {NEXT}")
-        if not fields["same"] and max(fields["before"], fields["after"]) >= extent:
-            raise node.error("its padding is as wide as its window")
-        (channels,) = x.axes[1] if len(x.axes[1]) == 1 else (Dim(axis_size(x.axes[1]), FEATURES),)
-        name = b.add(g.Pool1D, node, x.name, op=op, **fields)
-        return [windows(b, x, name, channels)]
+        if not shape:
+            raise node.error("attribute kernel_shape is missing")
+        fields = window_fields(node, shape)
+        x, r = roles(b, node, node.value(0), fields)
+        for axis, own in ((r.positions, r.over_positions), (r.time, r.over_time)):
+            if axis is None or own == ONE:
+                continue
+            if ceil and not own["same"]:
+                own["after"] += last_window(node, own, axis_size(x.axes[axis]), counted)
+            extent = (own["taps"] - 1) * own["dilation"] + 1
+            if counted and own["same"]:
+                raise node.error(f"attributes auto_pad and count_include_pad together; {NEXT}")
+            if not own["same"] and max(own["before"], own["after"]) >= extent:
+                raise node.error("its padding is as wide as its window")
+        padding = {"count_padding": counted} if op == "mean" else {}
+        where = [i for i in (1, r.positions) if i is not None]
+        for dim in (d for i in where for d in x.axes[i]):
+            if dim.label != TIME or r.time is not None:
+                bind(node, dim, FEATURES)
+        b.decide(x)
+        name = x.name
+        order = tuple(d for d in x.order if d.label == FEATURES)
+        if r.positions is not None and r.over_positions != ONE:
+            rest = tuple(d for d in order if d not in x.axes[r.positions])
+            source = arranged(b, node, x, [*x.axes[r.positions], *rest])
+            name = b.add(
+                g.PoolPositions, node, source.name, op=op, channels=product(node, list(rest)),
+                **r.over_positions, **padding,
+            )  # fmt: skip
+            order = (POSITIONS, *rest)
+        else:
+            r.positions = None
+        if r.time is not None and r.over_time != ONE:
+            name = b.add(g.Pool1D, node, name, op=op, **r.over_time, **padding)
+        return [made(node, x, r, name, x.axes[1], order)]
 
     return handler
 
 
-def last_window(node: Node, fields: dict[str, Any], time: int | None, counted: bool) -> int:
-    """Steps of padding that make room for one more window where the last steps don't fill one.
+def last_window(node: Node, fields: Fields, time: int | None, counted: bool) -> int:
+    """Places of padding that make room for one more window where the last steps don't fill one.
 
     Such a window must begin before the padding at the end does.
     """

@@ -26,8 +26,6 @@ from .onnx_matrix import add
 from .onnx_values import FEATURES, NEXT, Const, Kind, Node, Sizes, Tracked
 from .weights import float32
 
-MOST = 256  # elements of an axis that are reduced one by one, as features of their own
-
 
 def elementwise(b: Builder, node: Node) -> list[Kind]:
     """One function on each element; the table is :data:`.onnx_functions.OPERATORS`."""
@@ -244,18 +242,16 @@ def reduced(b: Builder, node: Node, x: Tracked, axes: list[int], op: str, keep: 
     not_batch(node, inner, "reduces over the batch, which lstmc keeps row by row")
     rest = [d for i, axis in enumerate(x.axes) if i not in axes for d in axis]
     gone = [d for d in inner if d.label == FEATURES and not d.is_one()]
-    left = [d for d in rest if d.label == FEATURES and not d.is_one()]
+    left = [d for d in x.order if d in rest and d.label == FEATURES and not d.is_one()]
     name = x.name
     if gone and not left:
         name = b.add(g.Reduce, node, name, op=op)
     elif gone:
+        # what is reduced as positions, what is left as their channels
         n, m = product(node, gone), product(node, left)
-        if n > MOST:
-            raise node.error(f"reduces {n} parts of the features; supported are up to {MOST}")
-        x = arranged(b, node, x, [*gone, *left])
-        parts = [b.select(node, x.name, np.arange(i * m, (i + 1) * m), n * m) for i in range(n)]
-        combine = {"sum": "add"}.get(op, op)
-        name = b.add(g.Combine, node, *parts, op=combine)
+        source = arranged(b, node, x, [*gone, *left])
+        name = b.add(g.PoolPositions, node, source.name, op=op, taps=n, channels=m)
+        x = Tracked(name, x.axes, tuple(left), x.dtype)
     if any(d.label == TIME for d in inner):
         name = b.add(g.ReduceTime, node, name, op=op)
     kept = [() if i in axes else axis for i, axis in enumerate(x.axes) if keep or i not in axes]

@@ -187,6 +187,39 @@ def pools(n: Net, x: str) -> list[str]:
     ]
 
 
+def convolutions_2d(n: Net, x: str) -> list[str]:
+    y = n.node("Conv", x, n.weight(6, 4, 3, 2), n.weight(6), pads=[1, 0, 1, 1])
+    same = {"strides": [1, 2], "auto_pad": "SAME_UPPER", "kernel_shape": [2, 3]}
+    by_channel = n.node("Conv", y, n.weight(6, 1, 2, 3), group=6, **same)
+    by_group = n.node("Conv", y, n.weight(4, 3, 2, 3), group=2, dilations=[2, 1], pads=[2, 1, 0, 1])
+    return [y, by_channel, n.node("Transpose", by_group, perm=[2, 0, 3, 1])]
+
+
+def convolution_in_a_step(n: Net, x: str) -> str:
+    """[T, N, 8] from an LSTM, whose features are convolved at each step."""
+    y = n.axes_op("Squeeze", n.lstm(x, 3, 8)[0], [1])
+    outer = n.slice(n.node("Shape", y), 0, 2, 0)
+    y = n.node("Reshape", y, ints(n, -1, 2, 4))  # [T N, channels, positions]
+    y = n.node("Conv", y, n.weight(3, 2, 3))
+    return n.node("Reshape", y, n.node("Concat", outer, ints(n, 6), axis=0))
+
+
+def image_in_a_step(n: Net, x: str) -> str:
+    y = n.node("Reshape", n.lstm(x, 3, 18)[0], ints(n, -1, 2, 3, 3))
+    return n.node("Conv", y, n.weight(4, 2, 2, 2))
+
+
+def pools_2d(n: Net, x: str) -> list[str]:
+    shape = {"kernel_shape": [2, 3], "strides": [2, 1]}
+    return [
+        n.node("MaxPool", x, **shape),
+        n.node("AveragePool", x, pads=[1, 0, 1, 1], **shape),
+        n.node("AveragePool", x, pads=[1, 0, 1, 1], count_include_pad=1, **shape),
+        n.node("GlobalAveragePool", x),
+        n.node("GlobalMaxPool", x),
+    ]
+
+
 def feature_moves(n: Net, x: str) -> list[str]:
     parts = n.node("Split", x, ints(n, 1, 3), outputs=2, axis=2)
     cut = n.node("Slice", x, ints(n, 3), ints(n, -9), ints(n, 2), ints(n, -2))
@@ -323,7 +356,10 @@ CONVERTS: dict[str, Case] = {
     ),
     "`BatchNormalization`": converts(batch_norm, "N", 3, "T"),
     "`Conv`": converts(convolutions, "N", 4, "T"),
+    "`Conv` over time and frequency": converts(convolutions_2d, "N", 4, "T", 6),
+    "`Conv` within a step": converts(convolution_in_a_step, *SEQUENCE),
     "`MaxPool`, `AveragePool`, `GlobalMaxPool`, `GlobalAveragePool`": converts(pools, "N", 4, "T"),
+    "the same over time and frequency": converts(pools_2d, "N", 4, 6, "T"),
     "`Concat`, `Split`, `Slice`, `Gather` of features": converts(feature_moves, "N", "T", 4),
     "`Slice`, `Gather` of time": converts(time_moves, "N", "T", 4),
     "`Pad`": converts(paddings, "N", "T", 3),
@@ -493,8 +529,12 @@ REFUSED: dict[str, Callable[..., Any]] = {
         )[0],
         "N", 4,
     ),
-    "convolution or pooling of images": refused(
+    "images of open sizes": refused(
         lambda n, x: n.node("Conv", x, n.weight(2, 4, 3, 3)), "N", 4, "H", "W"
+    ),
+    "images at each step": refused(image_in_a_step, *SEQUENCE),
+    "convolution in three dimensions": refused(
+        lambda n, x: n.node("Conv", x, n.weight(2, 4, 3, 3, 3)), "N", 4, "T", 5, 5
     ),
     "`MaxPool` with indices": refused(
         lambda n, x: n.node("MaxPool", x, outputs=2, kernel_shape=[2])[0], "N", 4, "T"

@@ -843,7 +843,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "two axes to pool": (
         lambda n, y, x: n.node("MaxPool", y, kernel_shape=[2, 2]),
-        "(MaxPool): attribute kernel_shape=[2, 2]; only one axis, time, is supported",
+        "(MaxPool): has windows over two axes at each step of a sequence; only one of its spatial "
+        "axes can lie within a step",
     ),
 }
 

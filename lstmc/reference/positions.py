@@ -35,9 +35,9 @@ def convolution(
     def one(row: Array) -> Array:
         over_time, _ = windows(layer, row, 0.0)  # [steps, taps, features]
         n, places = len(over_time), layer.positions(row.shape[1])
-        columns = over_time.reshape(n, layer.taps, places, layer.channels)
-        rows = columns.transpose(2, 0, 1, 3).reshape(places, -1)  # one for each position
-        both, _ = windows(layer.across, rows, 0.0)
+        grid = over_time.reshape(n, layer.taps, places, layer.channels)
+        columns = grid.transpose(2, 0, 1, 3).reshape(places, -1)  # a row for each position
+        both, _ = windows(layer.across, columns, 0.0)
         both = both.reshape(*both.shape[:2], n, layer.taps, layer.channels)
         made = fn(layer.activation, products(both.transpose(2, 0, 1, 3, 4)) + bias)
         return made.reshape(n, layer.across.count(places) * len(layer.weight))
