@@ -96,10 +96,13 @@ def best(model: Any, constants: Mapping[str, Any]) -> g.Graph:
             except LabelConflict as e:
                 guessed = True
                 others = [label for (name, _), label in known.items() if name == e.source[0]]
-                if e.source in known or (e.label != FEATURES and e.label in others):
+                label = e.label
+                if label == TIME and label in others:
+                    label = FEATURES  # not the batch, and time is another axis
+                if e.source in known or (label != FEATURES and label in others):
                     first = first or e
                     break
-                known[e.source] = e.label
+                known[e.source] = label
             except ConversionError as e:
                 first = first or e
                 break

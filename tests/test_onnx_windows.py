@@ -239,10 +239,13 @@ def test_within_the_steps_of_a_sequence(what: str) -> None:
         assert not {"Unflatten", "Conv1D", "Pool1D"} & set(kinds(g))
 
 
-def test_a_sequence_of_frames_without_a_batch() -> None:
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_sequence_of_frames_without_a_batch(mirrored: bool) -> None:
     """[T, 40], each step convolved, then an LSTM over the steps: no axis is moved, it streams."""
     n = Net()
     x = n.input("x", "T", 40)
+    if mirrored:
+        x = n.node("Gather", x, n.const(np.pad(np.arange(40), (4, 4), mode="reflect")), axis=1)
     y = n.node("Conv", n.axes_op("Unsqueeze", x, [1]), n.weight(6, 1, 8), strides=[4])
     y = n.node("Conv", n.node("Relu", y), n.weight(4, 6, 3), n.weight(4), pads=[1, 1], strides=[2])
     y = n.node("ReduceMean", y, n.const(np.array([-1])), keepdims=0)
