@@ -14,6 +14,8 @@ evaluates what is constant. Source: https://onnx.ai/onnx/repo-docs/IR.html.
     onnx_origins.py which tensor a value is
     onnx_half.py    float16                     onnx_quantised.py  integer weights
     onnx_windows.py axes and fields of windows
+    onnx_scopes.py  graphs within graphs        onnx_branches.py   If
+                                                onnx_sizes.py      what computes with sizes
 """
 
 from __future__ import annotations
@@ -23,22 +25,32 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import lstmc
 from lstmc import graph as g
 from lstmc.errors import ConversionError, FormatError
 from lstmc.graph import TIME
 
-from . import onnx_fold, onnx_ops, onnx_shapes
+from . import onnx_branches, onnx_ops, onnx_scopes, onnx_shapes
 from .clocks import own_clocks, settle
 from .onnx_axes import PREFERENCES, LabelConflict, Preference, bare, guess_input, not_batch
-from .onnx_edges import Labels, all_finite, attributes, bound, constant, layout, tracked_input
-from .onnx_file import DOMAINS, check, opset_of, read, reason, to_array
+from .onnx_branches import VALUE, Again, Branches, Decisions
+from .onnx_edges import Labels, attributes, bound, layout, tracked_input
+from .onnx_file import DOMAINS, check, opset_of, read
+from .onnx_fold import Folder
 from .onnx_half import is_half, widened
 from .onnx_layers import Builder, in_order, steps_as_features
 from .onnx_origins import origins
-from .onnx_values import FEATURES, Const, Inner, Kind, Node, Refused, Tracked
+from .onnx_scopes import Scopes
+from .onnx_values import (
+    FEATURES,
+    Const,
+    Inner,
+    Kind,
+    Node,
+    Refused,
+    Sizes,
+    Tracked,
+)
 from .simplify import readers, simplify
 
 PRODUCT = "one of its axes is a product of the batch and others; reshape it back in the model"
@@ -85,14 +97,17 @@ def best(model: Any, constants: Mapping[str, Any]) -> g.Graph:
     """
     first: ConversionError | None = None
     guessed = False
+    decisions = Decisions()
     for preference in PREFERENCES:
         known: Labels = {}
         while True:
-            conversion = Conversion(model, constants, known, preference)
+            conversion = Conversion(model, constants, known, preference, decisions)
             try:
                 graph = conversion.graph()
                 settle(graph)
                 return graph
+            except Again:
+                continue
             except LabelConflict as e:
                 guessed = True
                 others = [label for (name, _), label in known.items() if name == e.source[0]]
@@ -104,7 +119,7 @@ def best(model: Any, constants: Mapping[str, Any]) -> g.Graph:
                     break
                 known[e.source] = label
             except ConversionError as e:
-                first = first or e
+                first = first or decisions.failed(e)
                 break
         if not guessed and not conversion.builder.guessed:
             break
@@ -119,7 +134,12 @@ class Conversion:
     """One model on its way: tensors by name, layers in a builder."""
 
     def __init__(
-        self, model: Any, constants: Mapping[str, Any], known: Labels, preference: Preference
+        self,
+        model: Any,
+        constants: Mapping[str, Any],
+        known: Labels,
+        preference: Preference,
+        decisions: Decisions,
     ) -> None:
         self.model = model
         self.known = known
@@ -127,26 +147,21 @@ class Conversion:
         self.functions = {(f.domain, f.name) for f in model.functions}
         visible = {v.name for v in (*model.graph.input, *model.graph.output)}
         self.builder = Builder(visible, preference)
-        self.folded = 0
-        self.tensors: dict[str, Kind] = {}
+        self.builder.assumed = decisions.assumed
+        self.decisions = decisions
+        self.folder = Folder(self.opset)
+        self.tensors = Scopes(model.graph)
+        self.branches = Branches(self)
         self.renamed: dict[str, str] = {}  # values that have got an output's name
-        self.initializers = {t.name: t for t in model.graph.initializer}
         self.declared = {v.name: "float16" for v in model.graph.output if is_half(v)}
         self.inputs = self.read_inputs(constants)
         self.builder.inputs = list(self.inputs.values())
-        for sparse in model.graph.sparse_initializer:
-            name = sparse.values.name
-            text = f"initializer '{name}' is sparse, which is not supported; store it dense"
-            self.tensors[name] = Refused(ConversionError(text))
 
     def graph(self) -> g.Graph:
-        needed = self.needed()
-        for proto in self.model.graph.node:
-            if any(n in needed for n in proto.output if n):
-                self.visit(proto)
+        self.visit_all(self.model.graph)
         results = [(v.name, self.result(v)) for v in self.model.graph.output]
         for v in self.model.graph.input:
-            if isinstance(kind := self.tensor(v.name), Refused):
+            if isinstance(kind := self.tensors[v.name], Refused):
                 raise kind.error  # unused, but predict would have to take it
         inputs = [self.input_value(name, value) for name, value in self.inputs.items()]
         outputs = self.name_outputs(results)
@@ -158,9 +173,10 @@ class Conversion:
             if not used[v.name]:
                 raise ConversionError(
                     f"input '{v.name}' has no effect on the outputs; remove it from the model, or "
-                    "give it as constants={name: array}"
+                    f"{onnx_branches.fix(v.name)}"
                 )
-        graph.origins = origins(graph, self.tensors, self.renamed)
+        self.branches.check(graph)
+        graph.origins = origins(graph, self.tensors.tensors[0], self.renamed)
         return graph
 
     def provenance(self) -> dict[str, str]:
@@ -190,34 +206,30 @@ class Conversion:
         for name, value in declared.items():
             if name in constants:
                 self.tensors[name] = Const(name, bound(value, constants[name]))
-            elif name not in self.initializers:  # before IR 4 every initializer is an input too
+            elif name not in self.tensors.initializers[0]:  # before IR 4 all are inputs too
                 kind = tracked_input(value, self.known)
+                self.branches.origins[name] = frozenset({(name, VALUE)})
                 if isinstance(kind, Tracked):
                     inputs[name] = kind
                     kind = widened(self.builder, kind)
                 self.tensors[name] = kind
         return inputs
 
-    def tensor(self, name: str) -> Kind:
-        if name not in self.tensors and name in self.initializers:
-            self.tensors[name] = Const(name, to_array(self.initializers[name], name))
-        if name not in self.tensors:
-            raise FormatError(f"not a valid ONNX model: tensor '{name}' is used but never made")
-        return self.tensors[name]
-
-    def needed(self) -> set[str]:
-        """Names of tensors that the outputs depend on."""
-        found = {v.name for v in self.model.graph.output}
-        for node in reversed(self.model.graph.node):
-            if any(n in found for n in node.output if n):
-                found.update(n for n in node.input if n)
-        return found
+    def visit_all(self, graph: Any) -> None:
+        """Visit the nodes of a graph that its outputs depend on."""
+        decisions = self.decisions
+        needed = onnx_scopes.needed(graph, decisions.taken, self.branches.path)
+        for proto in graph.node:
+            if any(n in needed for n in proto.output if n):
+                self.visit(proto)
+        if onnx_scopes.needed(graph, decisions.taken, self.branches.path) != needed:
+            decisions.again()  # without what only branches read that aren't taken
 
     def visit(self, proto: Any) -> None:
         """Say what a node's outputs are. What can't be is an error once something needs it."""
         if any(isinstance(n, bytes) for n in (*proto.input, *proto.output, proto.name)):
             raise FormatError("not a valid ONNX model: a name is not UTF-8")
-        inputs = [self.tensor(n) if n else None for n in proto.input]
+        inputs = [self.tensors[n] if n else None for n in proto.input]
         node = Node(
             name=proto.name or next(n for n in proto.output if n),
             op=proto.op_type,
@@ -233,10 +245,28 @@ class Conversion:
             if not known or (proto.domain, proto.op_type) in self.functions:
                 raise node.error(self.foreign(proto))
             node.attrs = attributes(node, proto)
-            results = self.fold(node, proto) or onnx_ops.run(self.builder, node)
+            results = self.made(node, proto)
         except ConversionError as e:
             results = [Refused(e)] * len(node.outputs)
-        self.tensors.update({n: k for n, k in zip(node.outputs, results, strict=False) if n})
+        self.branches.trace(proto)
+        for name, kind in zip(node.outputs, results, strict=False):
+            if name:
+                self.tensors[name] = kind
+        while self.builder.pins:
+            self.branches.pin(*self.builder.pins.pop())
+
+    def made(self, node: Node, proto: Any) -> list[Kind]:
+        """The outputs of a node."""
+        if node.op == "If":
+            return self.branches.taken(node, proto)
+        if not any(isinstance(k, Sizes) for k in node.inputs):
+            return self.folder.fold(node, proto) or onnx_ops.run(self.builder, node)
+        try:
+            return onnx_ops.run(self.builder, node)
+        except ConversionError:
+            if (found := self.folder.fold(node, proto)) is None:
+                raise
+            return found
 
     def foreign(self, proto: Any) -> str:
         if (proto.domain, proto.op_type) in self.functions:
@@ -249,47 +279,11 @@ class Conversion:
             "standard ONNX operators only"
         )
 
-    def fold(self, node: Node, proto: Any) -> list[Kind] | None:
-        """The outputs of a constant expression, None if it isn't one we may evaluate."""
-        if node.op == "Constant":
-            return [Const(node.outputs[0], constant(node))]
-        consts = [k for k in node.inputs if k is not None]
-        if (
-            node.domain
-            or node.op not in onnx_fold.SIZES
-            or not consts
-            or not all(isinstance(k, Const) for k in consts)
-        ):
-            return None
-        arrays = [k.array for k in consts if isinstance(k, Const)]
-        try:
-            with np.errstate(all="ignore"):
-                size = onnx_fold.SIZES[node.op](arrays, node.attrs)
-                if size < 0 or self.folded + size > onnx_fold.LIMIT:
-                    if node.op == "ConstantOfShape" or onnx_shapes.zeros(node) is not None:
-                        return None  # an initial state, perhaps: zeros need not be made
-                    raise node.error(
-                        f"constant expressions make over {onnx_fold.LIMIT} elements; simplify "
-                        "the model first (onnxslim, onnxsim)"
-                    )
-                results = onnx_fold.evaluate(proto, self.opset, arrays)
-        except ConversionError:
-            raise
-        except Exception as e:  # whatever numpy and onnx say about operands that don't fit
-            raise node.error(f"this constant expression can't be evaluated: {reason(e)}") from e
-        self.folded += size
-        # messages about bad values should name the initializer they come from
-        bad = (k.name for k in consts if isinstance(k, Const) and not all_finite(k.array))
-        origin = next(bad, None)
-        return [
-            Const(origin or n, np.asarray(a)) for n, a in zip(node.outputs, results, strict=True)
-        ]
-
     # ------------------------------------------------------------------------ inputs, outputs
 
     def result(self, value: Any) -> Tracked:
         """An output's tensor."""
-        kind = self.tensor(value.name)
+        kind = self.tensors[value.name]
         if isinstance(kind, Refused):
             raise kind.error
         node = Node(value.name, "", self.opset, [kind], [value.name], [], {})

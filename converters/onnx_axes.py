@@ -107,7 +107,9 @@ def guess_input(dims: tuple[Dim, ...], preference: Preference) -> None:
             give(called[0], label)
     if lacks(BATCH):
         outer = [d for d in free() if d.outer or d.size is None]
-        at = dims[:1] if dims[0].label is None else outer or tuple(free())
+        # The first axis, unless the model fixes it to more than the one row of a sample.
+        first = dims[0].size in (None, 1) or dims[0].outer or not any(d.size is None for d in outer)
+        at = dims[:1] if first and dims[0].label is None else outer or tuple(free())
         for dim in at[:1]:
             give(dim, BATCH)
     if lacks(TIME):

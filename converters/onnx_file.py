@@ -43,11 +43,24 @@ def read(path: Path) -> Any:
     return model
 
 
+def bodies(node: Any) -> list[Any]:
+    """The graphs that a node holds."""
+    found = []
+    for a in node.attribute:
+        found += ([a.g] if a.HasField("g") else []) + list(a.graphs)
+    return found
+
+
 def external(model: Any) -> list[Any]:
-    """The tensors of the main graph that are stored in other files."""
-    tensors = list(model.graph.initializer)
-    for node in model.graph.node:
-        tensors += [a.t for a in node.attribute if a.HasField("t")]
+    """The tensors of a model that are stored in other files."""
+    tensors = []
+    graphs = [model.graph]
+    while graphs:
+        graph = graphs.pop()
+        tensors += list(graph.initializer)
+        for node in graph.node:
+            tensors += [a.t for a in node.attribute if a.HasField("t")]
+            graphs += bodies(node)
     return [t for t in tensors if t.data_location == t.EXTERNAL]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from lstmc import graph as g
 from lstmc.graph import BATCH, TIME
+from lstmc.graph.sequence import PADDING
 
 from .onnx_axes import MEANINGS, bind, not_batch, same_axis, unify
 from .onnx_layers import (
@@ -249,10 +250,11 @@ def spread(node: Node, kind: Const, items: list[Any]) -> Kind:
 
 
 def pad(b: Builder, node: Node) -> list[Kind]:
-    """Pad-2 (attributes), -11 on (inputs): with a constant, on time or features."""
+    """Pad-2 (attributes), -11 on (inputs): time or features, with a constant, or reflected, or the
+    edges repeated."""
     mode = node.attr("mode", "constant")
-    if mode != "constant":
-        raise node.error(f"attribute mode={mode}; {NEXT}, constant is")
+    if mode not in PADDING:
+        raise node.error(f"attribute mode={mode}; {NEXT}, {', '.join(PADDING)} are")
     x = node.value(0)
     rank = len(x.axes)
     pads = node.ints(1, "pads") or []
@@ -267,17 +269,33 @@ def pad(b: Builder, node: Node) -> list[Kind]:
         if before < 0 or after < 0:
             raise node.error(f"pads {before} and {after}, which takes away; {NEXT}, Slice is")
         if before or after:
-            x = padded(b, node, x, node.axis(axis, rank), before, after, value)
+            x = padded(b, node, x, node.axis(axis, rank), before, after, value, mode)
     return [x]
 
 
 def padded(
-    b: Builder, node: Node, x: Tracked, axis: int, before: int, after: int, value: float
+    b: Builder,
+    node: Node,
+    x: Tracked,
+    axis: int,
+    before: int,
+    after: int,
+    value: float,
+    mode: str = "constant",
 ) -> Tracked:
     x, what = meaning(b, node, x, axis)
+    size = axis_size(x.axes[axis])
+    if mode == "reflect" and size is not None and max(before, after) >= size:
+        raise node.error(f"reflects {size} places to {before} before and {after} behind them")
+    if mode != "constant" and what == FEATURES:
+        n = product(node, list(x.axes[axis]))
+        new = Dim(product(node, [Dim(before + n + after)]), FEATURES)
+        index = np.pad(np.arange(n), (before, after), mode=mode)  # type: ignore[call-overload]
+        return picked(b, node, x, axis, index, ((new,),))
     if what == TIME:
         (time,) = x.axes[axis]
-        name = b.add(g.PadTime, node, x.name, before=before, after=after, value=value)
+        padding = {"value": value} if mode == "constant" else {"mode": mode}
+        name = b.add(g.PadTime, node, x.name, before=before, after=after, **padding)
         new = Dim(None if time.size is None else time.size + before + after, TIME)
         axes = (*x.axes[:axis], (new,), *x.axes[axis + 1 :])
         return Tracked(name, axes, tuple(new if d is time else d for d in x.order))

@@ -16,6 +16,7 @@ from . import onnx_parts as parts
 from . import onnx_pointwise as pointwise
 from . import onnx_quantised as quantised
 from . import onnx_shapes as shapes
+from . import onnx_sizes as sizes
 from .onnx_axes import LabelConflict
 from .onnx_functions import OPERATORS
 from .onnx_layers import Builder, Handler
@@ -68,7 +69,8 @@ HANDLERS: dict[str, Handler] = {
     "ReduceSum": pointwise.reduction("sum"),
     "Reshape": shapes.reshape,
     "ReverseSequence": moves.reverse_sequence,
-    "Shape": shapes.shape,
+    "Shape": sizes.shape,
+    "Size": sizes.size,
     "Slice": parts.slice_,
     "Softmax": pointwise.softmax,
     "Split": parts.split,
@@ -78,7 +80,7 @@ HANDLERS: dict[str, Handler] = {
     "Tile": moves.tile,
     "Transpose": shapes.transpose,
     "Unsqueeze": shapes.unsqueeze,
-    "Where": pointwise.where,
+    "Where": sizes.where,
 }
 
 # Operators of other domains, by domain and name.

@@ -23,6 +23,7 @@ from .onnx_layers import (
     weight,
 )
 from .onnx_matrix import add
+from .onnx_sizes import arithmetic, sizes_equal
 from .onnx_values import FEATURES, NEXT, Const, Kind, Node, Sizes, Tracked
 from .weights import float32
 
@@ -65,6 +66,8 @@ def sum_(b: Builder, node: Node) -> list[Kind]:
     """Add-7, -13, -14; Sum-8, -13."""
     if len(node.inputs) == 1:
         return [node.value(0)]
+    if len(node.inputs) == 2 and (sizes := arithmetic(b, node)) is not None:
+        return sizes
     return [add(b, node, operands(node))]
 
 
@@ -81,6 +84,8 @@ def combined(op: str) -> Handler:
 
 def subtract(b: Builder, node: Node) -> list[Kind]:
     """Sub-7, -13, -14: x - c is x + (-c), c - x is -x + c, rounded once."""
+    if (sizes := arithmetic(b, node)) is not None:
+        return sizes
     first, second = operands(node)
     if isinstance(second, Const):
         return [add(b, node, [first, Const(second.name, -weight(second))])]
@@ -93,6 +98,8 @@ def subtract(b: Builder, node: Node) -> list[Kind]:
 
 def multiply(b: Builder, node: Node) -> list[Kind]:
     """Mul-7, -13, -14."""
+    if (sizes := arithmetic(b, node)) is not None:
+        return sizes
     a = Aligned(b, node, operands(node))
     arrays = [p for p in a.parts if isinstance(p, np.ndarray)]
     return [a.affine(arrays[0], None) if arrays else a.combine("multiply")]
@@ -100,6 +107,8 @@ def multiply(b: Builder, node: Node) -> list[Kind]:
 
 def divide(b: Builder, node: Node) -> list[Kind]:
     """Div-7, -13, -14; a product where the divisors are powers of two."""
+    if (sizes := arithmetic(b, node)) is not None:
+        return sizes
     a = Aligned(b, node, operands(node))
     divisor = a.parts[1]
     if isinstance(divisor, np.ndarray):
@@ -176,7 +185,7 @@ def equal(b: Builder, node: Node) -> list[Kind]:
     """Equal-7 on: of sizes, or of a value and one constant number."""
     kinds = [node.input(0), node.input(1)]
     if isinstance(kinds[0], Sizes) or isinstance(kinds[1], Sizes):
-        return [sizes_equal(node, kinds)]
+        return [sizes_equal(b, node, kinds)]
     side = 0 if isinstance(kinds[0], Const) else 1
     number = node.scalar(side, "number to compare with")
     x = node.value(1 - side, any_type=True)
@@ -185,43 +194,6 @@ def equal(b: Builder, node: Node) -> list[Kind]:
     other = activated(b, node, x, function(node, "not_equal", number))
     same = apply(b, node, other, -1.0, 1.0)
     return [Tracked(same.name, same.axes, same.order, "bool")]
-
-
-def sizes_equal(node: Node, kinds: list[Kind]) -> Kind:
-    """Which sizes are -1: how exporters write Expand."""
-    items = [
-        k.items if isinstance(k, Sizes) else tuple(k.array.reshape(-1).tolist())
-        for k in kinds
-        if isinstance(k, Sizes | Const)
-    ]
-    if len(items) != 2 or len(items[0]) != len(items[1]):
-        raise node.error(f"compares a shape; {NEXT}")
-    found = []
-    for a, c in zip(*items, strict=True):
-        if not isinstance(a, int) and not isinstance(c, int):
-            raise node.error(f"compares sizes left open; {NEXT}")
-        if isinstance(a, int) and isinstance(c, int):
-            found.append(a == c)
-        elif (c if isinstance(c, int) else a) == -1:
-            found.append(False)  # no size is
-        else:
-            raise node.error(f"compares sizes left open; {NEXT}")
-    return Const(node.name, np.array(found))
-
-
-def where(b: Builder, node: Node) -> list[Kind]:
-    """Where-9, -16: of sizes only."""
-    chosen, kinds = node.input(0), [node.input(1), node.input(2)]
-    if not isinstance(chosen, Const) or not all(isinstance(k, Const | Sizes) for k in kinds):
-        raise node.error(f"chooses among computed values; {NEXT}")
-    items = [
-        k.items if isinstance(k, Sizes) else tuple(k.array.reshape(-1).tolist())  # type: ignore[union-attr]
-        for k in kinds
-    ]
-    flags = chosen.array.reshape(-1).tolist()
-    if {len(items[0]), len(items[1])} != {len(flags)}:
-        raise node.error(f"chooses among sizes of different number; {NEXT}")
-    return [Sizes(tuple(a if f else c for f, a, c in zip(flags, *items, strict=True)))]
 
 
 def not_(b: Builder, node: Node) -> list[Kind]:

@@ -175,25 +175,6 @@ def flatten(b: Builder, node: Node) -> list[Kind]:
     return [settle(b, node, x.moved(tuple(tuple(d for a in p for d in a) for p in parts)))]
 
 
-def shape(b: Builder, node: Node) -> list[Kind]:
-    """Shape-1 to -25; start and end from 15 on."""
-    start, end = node.attr("start", 0), node.attr("end")
-    kind = node.input(0)
-    if isinstance(kind, Sizes):
-        sizes = Sizes(() if kind.scalar else (len(kind.items),))
-    else:
-        x = node.value(0, any_type=True)
-        for dim in x.dims:
-            b.timed.setdefault(dim.root(), x)
-        sizes = Sizes(tuple(x.axes))
-    # features and axes of size 1 are the same whatever the input
-    fixed = (
-        axis_size(a) if not isinstance(a, int) and all(d.label == FEATURES for d in a) else a
-        for a in sizes.items[start:end]
-    )
-    return [Sizes(tuple(1 if a is None else a for a in fixed))]
-
-
 def constant_of_shape(b: Builder, node: Node) -> list[Kind]:
     """ConstantOfShape-9 on: zero (the default) of any shape."""
     value = node.attr("value")

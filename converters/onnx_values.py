@@ -123,6 +123,17 @@ class Tracked:
         return [d for d in self.dims if d.label == label]
 
 
+class OpenSize(ConversionError):
+    """Something depends on the size of an axis that the model leaves open.
+
+    ``question`` is the tensor that asks whether it is a certain number.
+    """
+
+    def __init__(self, message: str, question: str) -> None:
+        super().__init__(message)
+        self.question = question
+
+
 @dataclass
 class Refused:
     """A tensor that can't be represented: an error only if something needs it."""

@@ -104,8 +104,8 @@ def verify(args: argparse.Namespace) -> None:
     for path in (args.model, args.against, args.recorded, *args.input):
         if path is not None:
             _check_readable(path)
-    if args.against is None and (args.arch or args.constant):
-        raise UsageError("--arch and --constant describe the source: give it with --against")
+    if args.against is None and (args.arch or args.set):
+        raise UsageError("--arch and --set describe the source: give it with --against")
     model = load(args.model)
     checks = [finding("file", True, f"format {format.VERSION}, CRC and records are sound")]
     checks.append(check_golden(model, _chosen_targets(args)))
@@ -205,10 +205,10 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         if args.arch.lower().endswith(".toml"):
             _check_readable(Path(args.arch))
         options["arch"] = args.arch
-    for item in args.constant:
+    for item in args.set:
         name, equals, text = item.partition("=")
         if not name or not equals:
-            raise UsageError(f"--constant takes NAME=VALUE, got '{item}'")
+            raise UsageError(f"--set takes NAME=VALUE, got '{item}'")
         options.setdefault("constants", {})[name] = _constant(text)
     return options
 
@@ -225,7 +225,7 @@ def _constant(text: str) -> np.ndarray:
             raise ValueError
     except (ValueError, RecursionError):
         raise UsageError(
-            f"--constant: '{text}' is neither a number, a JSON list of numbers nor a .npy file"
+            f"--set: '{text}' is neither a number, a JSON list of numbers nor a .npy file"
         ) from None
     return array
 
@@ -331,6 +331,7 @@ def _parser() -> argparse.ArgumentParser:
             "line such as 'input batch time 10; lstm weights=lstm last; dense weights=fc'",
         )
         p.add_argument(
+            "--set",
             "--constant",
             metavar="NAME=VALUE",
             action="append",

@@ -29,7 +29,6 @@ from onnx.backend.test.runner import BackendIsNotSupposedToImplementIt
 from onnx.defs import onnx_opset_version
 
 from .converters.onnx_file import DOMAINS
-from .converters.onnx_fold import SIZES
 from .converters.onnx_ops import HANDLERS
 from .errors import ConversionError, Error, RangeError
 from .model import Model, convert
@@ -38,7 +37,7 @@ __all__ = [
     "Backend", "Prepared", "is_compatible", "prepare", "run_model", "run_node", "supports_device",
 ]  # fmt: skip
 
-OPERATORS = {*HANDLERS, *SIZES, "Constant"}
+OPERATORS = {*HANDLERS, "Constant", "If"}
 
 
 def refused(error: Exception) -> BackendIsNotSupposedToImplementIt:

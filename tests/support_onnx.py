@@ -241,6 +241,36 @@ def paddings(n: Net, x: str) -> list[str]:
     return [n.node("Pad", y, ints(n, 0, 2, 0, 0, 0, 1), half)]
 
 
+def mirrors(n: Net, x: str) -> list[str]:
+    """Of time, whatever its length, and of features."""
+    y = n.lstm(n.node("Transpose", x, perm=[1, 0, 2]), 3, 4)[0]
+    modes = ("reflect", "edge")
+    return [n.node("Pad", y, ints(n, 2, 0, 0, 1, 1, 0, 0, 2), mode=m) for m in modes]
+
+
+def one_node(op: str) -> Any:
+    return helper.make_graph(
+        [helper.make_node(op, ["x"], ["z"])],
+        "branch", [], [helper.make_tensor_value_info("z", 1, None)],
+    )  # fmt: skip
+
+
+def choice(n: Net, x: str) -> str:
+    """A rank and sizes decide: Not(Size(Shape(x)) == 2), then 3 features."""
+    rank = n.node("Equal", n.node("Size", n.node("Shape", x)), n.const(np.int64(2)))
+    last = n.node("Gather", n.node("Shape", x), n.const(np.int64(2)), axis=0)
+    both = n.node("And", n.node("Not", rank), n.node("Less", last, n.const(np.int64(4))))
+    y = n.node("If", both, then_branch=one_node("Tanh"), else_branch=one_node("Sin"))
+    return n.node("Neg", y)
+
+
+def assembled(n: Net, x: str) -> str:
+    """Weights made by arithmetic."""
+    w = n.node("Transpose", n.node("Sin", n.node("Pow", n.weight(4, 3), n.const(np.float32(3)))))
+    norm = n.node("ReduceL2", w, n.const(np.array([0])))
+    return n.node("MatMul", x, n.node("Div", w, norm))
+
+
 def fixed_steps(n: Net, x: str) -> list[str]:
     y = n.lstm(n.node("Transpose", x, perm=[1, 0, 2]), 3, 4)[0]
     y = n.node("Transpose", n.axes_op("Squeeze", y, [1]), perm=[1, 0, 2])
@@ -363,6 +393,9 @@ CONVERTS: dict[str, Case] = {
     "`Concat`, `Split`, `Slice`, `Gather` of features": converts(feature_moves, "N", "T", 4),
     "`Slice`, `Gather` of time": converts(time_moves, "N", "T", 4),
     "`Pad`": converts(paddings, "N", "T", 3),
+    "`Pad` reflect, edge": converts(mirrors, "N", "T", 3),
+    "`If` on a condition that is known": converts(choice, "N", "T", 3),
+    "weights assembled in the graph": converts(assembled, "N", "T", 3),
     "`Flatten`, `Reshape` across time": converts(fixed_steps, "N", 5, 3),
     "`Transpose`, `Reshape`, `Squeeze`, `Unsqueeze`": converts(layouts, "N", "T", 4),
     "`Expand`, `Tile`": converts(repeats, *SEQUENCE),
@@ -415,16 +448,31 @@ def with_lstm(extra: Any = (), **attrs: Any) -> Any:
 
 def control_flow(folder: Any) -> Any:
     net = Net()
-    net.input("x", "N", 3)
-    flag = net.const(np.array([True]))
-    branch = helper.make_graph(
-        [helper.make_node("Relu", ["x"], ["z"])],
-        "branch", [], [helper.make_tensor_value_info("z", 1, None)],
-    )  # fmt: skip
-    y = net.node("If", flag, then_branch=branch, else_branch=branch)
+    x = net.input("x", "N", 3)
+    total = net.node("ReduceSum", x, keepdims=0)
+    flag = net.node("Greater", total, net.const(np.float32(0)))
+    y = net.node("If", flag, then_branch=one_node("Tanh"), else_branch=one_node("Relu"))
     net.nodes[-1].name = "if"
+    net.initializers[net.fresh("unused")] = np.float32([0])
     net.nodes.append(helper.make_node("Add", ["x", y], ["sum"], name="add"))
     return net.output("sum").model()
+
+
+def loop(folder: Any) -> Any:
+    net = Net()
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Tanh", ["h"], ["z"])],
+        "body",
+        [helper.make_tensor_value_info("i", INT64, []),
+         helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+         helper.make_tensor_value_info("h", 1, None)],
+        [helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+         helper.make_tensor_value_info("z", 1, None)],
+    )  # fmt: skip
+    times, go = net.const(np.array(3)), net.const(np.array(True))
+    net.output(net.node("Loop", times, go, net.input("x", "N", 3), body=body))
+    net.nodes[-1].name = "loop"
+    return net.model()
 
 
 def foreign(folder: Any) -> Any:
@@ -485,7 +533,8 @@ def flattened(n: Net, x: str) -> str:
 DIFFERENT = np.int32([2, 3])
 REFUSED: dict[str, Callable[..., Any]] = {
     "any other operator": op("Sin"),
-    "control flow": control_flow,
+    "`If` on the data": control_flow,
+    "`Loop`, `Scan`": loop,
     "operators of other domains": foreign,
     "opsets below 7": old_opset,
     "products of quantised results": quantised_product,
@@ -554,7 +603,7 @@ REFUSED: dict[str, Callable[..., Any]] = {
     "`Slice` to a fixed step of an open time": refused(
         lambda n, x: n.slice(n.lstm(x, 3, 4)[0], 0, 2, 0), *SEQUENCE
     ),
-    "`Pad` that mirrors or repeats": op("Pad", np.array([0, 1, 0, 0, 1, 0]), mode="reflect"),
+    "`Pad` around a circle": op("Pad", np.array([0, 1, 0, 0, 1, 0]), mode="wrap"),
     "`ReverseSequence` of a part": refused(
         lambda n, x: n.node("ReverseSequence", x, ints(n, 5, 3)), 5, 2, 3
     ),

@@ -144,13 +144,15 @@ def test_convert_passes_constants_of_onnx(lstmc_run):
     )  # fmt: skip
     onnx.save(helper.make_model(graph), "net.onnx")
     np.save("k.npy", np.float32([1, 1, 1]))
-    for value in ("k=[1, 1, 1]", "k=k.npy"):
-        status, _, err = lstmc_run("convert", "net.onnx", "--constant", value)
-        # Today's layers may refuse the product; what matters here is that the constant arrives.
-        assert status == 0 or "constants" not in err
-    assert "'z' is not an input" in lstmc_run("convert", "net.onnx", "--constant", "z=1")[2]
-    assert lstmc_run("convert", "net.onnx", "--constant", "k=red")[0] == 2
-    assert lstmc_run("convert", "net.onnx", "--constant", "k")[0] == 2
+    for option in ("--set", "--constant"):
+        for value in ("k=[1, 1, 1]", "k=k.npy"):
+            assert lstmc_run("convert", "net.onnx", option, value)[0] == 0
+            assert lstmc_run("verify", "net.lstmc", "--against", "net.onnx", option, value)[0] == 0
+        assert "'z' is not an input" in lstmc_run("convert", "net.onnx", option, "z=1")[2]
+        for wrong in ("k=red", "k"):
+            status, _, err = lstmc_run("convert", "net.onnx", option, wrong)
+            assert status == 2 and "--set" in err
+    assert lstmc_run("verify", "net.lstmc", "--set", "k=1")[0] == 2
 
 
 def test_convert_refuses_to_overwrite_its_source(lstmc_run, forecaster):

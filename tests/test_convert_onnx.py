@@ -805,7 +805,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "constant input": (
         lambda n, y, x: n.node("Relu", n.weight(2, 3)),
-        "(Relu): its input 0 ('w_",
+        "does not depend on the model's inputs",
     ),
     "part of the features": (
         lambda n, y, x: n.node(
