@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from lstmc import graph as g
 from lstmc.errors import ConversionError
 from lstmc.graph import BATCH, TIME
 
-from .onnx_axes import LabelConflict, bind, regroup
+from .onnx_axes import LabelConflict, bind, regroup, same_axis
 from .onnx_layers import (
     Builder,
     fixed_time,
@@ -127,6 +128,8 @@ def reshape(b: Builder, node: Node) -> list[Kind]:
     except LabelConflict:
         raise
     except ConversionError:
+        if (made := restepped(b, node, x, items)) is not None:
+            return [made]
         if len(x.labelled(FEATURES)) + len(x.labelled(TIME)) < 2:
             raise
     x = merged(b, node, x)
@@ -137,6 +140,44 @@ def reshape(b: Builder, node: Node) -> list[Kind]:
         if not steps:
             raise
     return [regroup(node, merged(b, node, steps_as_features(b, node, x)), items)]
+
+
+def restepped(b: Builder, node: Node, x: Tracked, items: list[int | Axis]) -> Tracked | None:
+    """[batch, time, features] as [batch, n, others], n being the open size of another time: steps
+    are cut or joined, and a call is refused in which the numbers of a row aren't those of n steps.
+
+    None if this is something else.
+    """
+    x = in_order(b, node, x)
+    dims = [d for d in x.dims if d.label != FEATURES or not d.is_one()]
+    if [d.label for d in dims[:2]] != [BATCH, TIME] or any(d.label == TIME for d in dims[2:]):
+        return None
+    batch, own = dims[:2]
+    at = [
+        i
+        for i, item in enumerate(items)
+        if isinstance(item, tuple)
+        and [d.size for d in item] == [None]
+        and item[0].label in (None, TIME)
+        and item[0].root() is not own.root()
+    ]
+    if len(at) != 1:
+        return None
+    (time,) = items[at[0]]  # type: ignore[misc]
+    before, after = items[: at[0]], items[at[0] + 1 :]
+    sizes = [n if isinstance(n, int) else axis_size(n) for n in after]
+    rows = [n for n in before if n not in (1, ())]
+    whole = len(rows) == 1 and (
+        rows[0] in (-1, batch.size) or (isinstance(rows[0], tuple) and same_axis(rows[0], (batch,)))
+    )
+    like = b.timed.get(time.root())
+    if not whole or like is None or own.size is not None or any(n is None or n < 1 for n in sizes):
+        return None
+    bind(node, time, TIME)
+    made = [Dim(n, FEATURES) for n in sizes]
+    name = b.add(g.Restep, node, x.name, like.name, features=product(node, made))
+    axes = [() if n in (1, ()) else (batch,) for n in before]
+    return Tracked(name, (*axes, (time,), *((d,) for d in made)), tuple(made), x.dtype)
 
 
 def merged(b: Builder, node: Node, x: Tracked) -> Tracked:
