@@ -134,20 +134,26 @@ class Keras(Framework):
         return {name: self.keras.ops.convert_to_numpy(a) for name, a in y.items()}
 
     def inner(self, tensors: Sequence[str], x: Arrays) -> Arrays:
+        made = {x.name: x for x in getattr(self.model, "operations", self.model.layers)}
         found = {}
         for tensor in tensors:
             layer, _, place = tensor.rpartition(":")
             try:
-                outputs = self.keras.tree.flatten(self.model.get_layer(layer).output)
-                found[tensor] = outputs[int(place)]
-            except (ValueError, AttributeError, IndexError):  # a layer called more than once
+                found[tensor] = self.keras.tree.flatten(made[layer].output)[int(place)]
+            except (KeyError, ValueError, AttributeError, IndexError):  # a layer called twice
                 continue
+        if not found:
+            return {}
         part = self.keras.Model(self.model.inputs, list(found.values()))
         values = self.keras.tree.flatten(self._call(part, x))
         arrays = [self.keras.ops.convert_to_numpy(a) for a in values]
         return dict(zip(found, arrays, strict=True))
 
     def _call(self, model: Any, x: Arrays) -> Any:
+        """From zero state, as predict."""
+        for layer in self.model._flatten_layers():
+            if getattr(layer, "stateful", False) and hasattr(layer, "reset_state"):
+                layer.reset_state()
         inputs = zip(self.model.inputs, self.graph.inputs, strict=True)
         given = [x[t.name] if t.name in x else x[v.name] for t, v in inputs]
         with warnings.catch_warnings():

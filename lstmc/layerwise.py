@@ -18,6 +18,7 @@ import numpy as np
 from . import format
 from . import graph as g
 from .arrays import Arrays
+from .terminal import line
 
 if TYPE_CHECKING:
     from .frameworks import Framework
@@ -124,8 +125,9 @@ class Layerwise:
     def _seen(self) -> str:
         n = sum(r["framework"] is not None for r in self.rows)
         if self.label:
-            return f"{n} of {len(self.rows)} layers seen in {self.label}"
-        return f"{len(self.rows)} layers" + (f"; {self.problem}" if self.problem else "")
+            text = f"{n} of {len(self.rows)} layers seen in {self.label}"
+            return text + (f"; {self.problem}" if self.problem else "")
+        return f"{len(self.rows)} layers"
 
     def table(self, whole: bool) -> list[str]:
         """Lines: all layers, or those around where it begins."""
@@ -170,12 +172,15 @@ def compare(
         peers = {"core": reference.values(graph, sample.inputs, sample.lengths)}
         if source is not None:
             peers["source"] = reference.values(source, sample.inputs, sample.lengths)
-        if framework is not None and origins and sample.lengths is None:
+        if framework is not None and sample.lengths is None:
+            found.label = framework.label
+            peers["framework"] = theirs = {}
             try:
-                peers["framework"] = _theirs(framework, origins, sample)
-                found.label = framework.label
+                y = framework.run(sample.inputs)
+                theirs.update({v.name: reference.to_internal(v, y[v.name]) for v in graph.outputs})
+                theirs.update(_inner(framework, origins or {}, sample))
             except Exception as e:  # whatever a framework raises
-                found.problem = f"{framework.label} gives no inner values: {e}"
+                found.problem = f"of inner values it says: {line(e)}"
         for layer, column, off in _errors(graph, ours, peers):
             worst[layer][column] = max(off, worst[layer].get(column, 0.0))
         outputs = by_name(model, model.predict(sample.inputs, sample.lengths))
@@ -195,7 +200,7 @@ def compare(
     return found
 
 
-def _theirs(framework: Framework, origins: Mapping[str, g.Value], sample: Sample) -> Arrays:
+def _inner(framework: Framework, origins: Mapping[str, g.Value], sample: Sample) -> Arrays:
     """The framework's tensors by the graph's names, laid out as values are inside."""
     from . import reference
 

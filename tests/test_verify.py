@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 
 import lstmc.converters.gates as gates
 import numpy as np
 import pytest
+from lstmc.converters import convert as convert_graph
 
 import lstmc
-from lstmc import cli, layerwise, reference
+from lstmc import cli, frameworks, layerwise, reference
 from lstmc import graph as g
 from lstmc.model import from_graph
 
@@ -329,6 +331,41 @@ def test_a_given_input_that_fails_is_looked_into(checked):
     assert checks["layers"]["begins"] == {"layer": graph.layers[0].name, "against": "source"}
 
 
+# ------------------------------------------------------------------------- what has which origin
+
+
+def supported(source):
+    """The rows of docs/SUPPORT.md that are models of a framework."""
+    return list(importlib.import_module(f"support_{source}").CONVERTS)
+
+
+@pytest.mark.parametrize(
+    ("source", "what"), [(s, what) for s in ("onnx", "keras") for what in supported(s)]
+)
+def test_origins_are_the_same_values(source, what, tmp_path):
+    """Every tensor that a converter calls a value's origin is that in the framework: a table of a
+    model that is well has no difference."""
+    model, x, _ = importlib.import_module(f"support_{source}").CONVERTS[what](tmp_path)
+    path = model if isinstance(model, str | Path) else tmp_path / f"net.{source}"
+    if path is not model:
+        onnx.save(model, path) if source == "onnx" else model.save(path)
+    graph = convert_graph(path)
+    model = from_graph(graph)
+    if what in ("layout 1", "`.h5` files of Keras 2"):
+        with pytest.raises(Exception, match=r"layout|pop"):  # what they no longer, or not yet, do
+            frameworks.of_source(Path(path), graph, {})
+        return
+    framework = frameworks.of_source(Path(path), graph, {})
+    sample = layerwise.Sample("", x if isinstance(x, dict) else {graph.inputs[0].name: x})
+    made = layerwise.compare(model, [sample], 1e-5, None, framework, graph.origins)
+    assert made.begins is None and not made.problem and not made.overlap, made.text()
+    outputs = {v.name for v in graph.outputs}
+    for layer, row in zip(graph.layers, made.rows, strict=True):
+        assert row["framework"] is not None or not outputs & set(layer.outputs)
+    if what in ("stacked layers", "`TimeDistributed` around any of these"):
+        assert all(r["framework"] is not None for r in made.rows)
+
+
 # ------------------------------------------------------------------------------ other frameworks
 
 
@@ -366,6 +403,19 @@ def test_a_wrong_conversion_from_keras_is_found(checked, monkeypatch):
     _, checks = checked("net.lstmc", "--against", "net.keras")
     assert checks["weights"]["ok"] and checks["oracle"]["ok"]
     assert checks["layers"]["begins"] == {"layer": "two", "against": "framework"}
+
+
+def test_stateful_keras(checked):
+    """Each comparison from zero state, though Keras would go on."""
+    keras = pytest.importorskip("keras")
+    pytest.importorskip("h5py")
+    L = keras.layers
+    ends = L.Input(batch_shape=(1, None, 3)), L.LSTM(4, return_sequences=True, stateful=True)
+    inner = keras.Sequential([L.Input(batch_shape=(1, None, 4)), L.GRU(3, stateful=True)])
+    keras.Sequential([*ends, inner]).save("net.keras")
+    converted("net.keras")
+    status, checks = checked("net.lstmc", "--against", "net.keras", "--layers")
+    assert status == 0 and checks["framework"]["inputs"] >= 2
 
 
 def test_what_keras_no_longer_loads(checked, tmp_path):
