@@ -37,7 +37,9 @@ core = Extension(
 )
 
 setup(
-    packages=["lstmc", "lstmc.converters", "lstmc.graph", "lstmc.reference", "lstmc.scale"],
+    packages=[
+        "lstmc", "lstmc.converters", "lstmc.graph", "lstmc.reference", "lstmc.report", "lstmc.scale",
+    ],  # fmt: skip
     package_dir={"lstmc": "lstmc", "lstmc.converters": "converters"},
     package_data={"lstmc": ["*.pyi", "py.typed"]},
     ext_modules=cythonize([core], build_dir="build/cython"),

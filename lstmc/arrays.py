@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +48,14 @@ def read_inputs(path: Path, model: Model) -> Arrays:
     if set(found) != set(names):
         raise ShapeError(f"'{path}' holds {sorted(found)}, the model's inputs are {sorted(names)}")
     return found
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """A file, whole or not at all."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".lstmc-") as directory:
+        temporary = Path(directory) / "output"
+        temporary.write_bytes(data)
+        temporary.replace(path)
 
 
 def by_name(model: Model, y: np.ndarray | dict[str, np.ndarray]) -> Arrays:

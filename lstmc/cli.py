@@ -1,4 +1,4 @@
-"""The command ``lstmc``: convert, verify, info, run, targets.
+"""The command ``lstmc``: convert, verify, info, plot, report, run, targets.
 
 Errors are one line on stderr, ``lstmc: error: ...``. The exit status is 0 when all is well, 1 when
 a conversion or a check failed or a file is damaged, 2 for bad use (an unknown option, a file that
@@ -8,6 +8,7 @@ is missing or can't be opened, a wrong ending), 130 after an interrupt.
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import os
 import stat
@@ -31,7 +32,7 @@ from . import (
 from . import convert as convert_model
 from . import runtime as _runtime
 from . import threads as _threads
-from .arrays import read
+from .arrays import read, read_inputs, write_bytes
 from .errors import Error, FormatError, RangeError, TargetError
 from .recordings import given_samples
 from .terminal import CheckError, UsageError, line, printable
@@ -46,6 +47,7 @@ from .verify import (
 )
 
 if TYPE_CHECKING:
+    from .inspect import Trace
     from .model import Model
 
 STATUS = """exit status: 0 ok; 1 a conversion or check failed, or a file is damaged;
@@ -145,6 +147,105 @@ def info(args: argparse.Namespace) -> None:
     found = facts(load(args.model), args.batch, args.time)
     columns = shutil.get_terminal_size((100, 24)).columns
     _report(args, {"file": str(args.model), **found}, text(found, columns))
+
+
+def _traced(
+    args: argparse.Namespace, *, needed: bool = True
+) -> tuple[Model, Trace | None, int, str]:
+    """The model of a command, its trace, the row to show, and what that is a row of. There is no
+    trace, unless it is needed, of a file without a golden sample."""
+    from .inspect import rows, trace
+
+    if args.row < 0:
+        raise UsageError("--row must be at least 0")
+    model = load(args.model)
+    if args.input is not None:
+        x = rows(model, read_inputs(args.input, model), args.row)
+        return model, trace(model, x), 0, f"row {args.row} of {args.input.name}"
+    if model.golden is None:
+        if not needed:
+            return model, None, 0, ""
+        raise UsageError(f"'{args.model}' has no golden sample: give --input")
+    if args.row >= model.golden.batch:
+        raise UsageError(f"the golden sample has {model.golden.batch} rows, there is no {args.row}")
+    return model, trace(model), args.row, f"row {args.row} of the golden sample"
+
+
+def _check_picture(args: argparse.Namespace, *endings: str) -> Path:
+    """Where plot and report write: UsageError if that can't be."""
+    output: Path = args.output or Path(args.model.stem + endings[0])
+    _check_ending(output, *endings)
+    given = [p for p in (args.model, args.input) if p is not None]
+    for path in given:
+        _check_readable(path)
+    if args.input is not None:
+        _check_ending(args.input, ".npy", ".npz")
+    _check_writable(output)
+    if any(output.exists() and output.samefile(p) for p in given):
+        raise UsageError(f"'{output}' is also an input")
+    return output
+
+
+def plot(args: argparse.Namespace) -> None:
+    """Draw gates, cell and hidden states of recurrent layers over time as heat maps.
+
+    Input and output are drawn too. h is what the core computes; gates and cell states are
+    computed from the layer's inputs by the float64 oracle. What goes beyond a colour scale has
+    its own, darkest colours. Needs matplotlib: pip install 'lstmc[plot]'.
+    """
+    from . import plot as figures
+
+    output = _check_picture(args, ".png", ".svg", ".pdf")
+    figures.require()
+    _, found, row, label = _traced(args)
+    assert found is not None
+    layers = args.layer or list(found.recurrent)
+    if not found.recurrent:
+        raise UsageError(f"'{args.model}' has no recurrent layer")
+    for name in layers:
+        if name not in found.recurrent:
+            known = ", ".join(f"'{n}'" for n in found.recurrent)
+            raise UsageError(f"there is no recurrent layer '{name}', only {known}")
+    figure = figures.draw(found, layers, row, f"{args.model.name}, {label}")
+    write_bytes(output, figures.render(figure, output.suffix.lower()[1:]))
+    errors = {n: found.recurrent[n].error for n in layers}
+    _report(
+        args,
+        {"output": str(output), "layers": errors, "bytes": output.stat().st_size},
+        f"{output}: {', '.join(layers)}; {label}; oracle and core differ by "
+        f"{max(errors.values()):.2g} of the largest h at most",
+    )
+
+
+def report(args: argparse.Namespace) -> None:
+    """Write one self-contained page: graph, layers, memory, checks, gates and states over time.
+
+    No script in it and nothing to fetch. With --against, errors against the source are in it,
+    as `lstmc verify` finds them; a check that fails is exit status 1, the page is written.
+    """
+    from .report import page
+
+    output = _check_picture(args, ".html", ".htm")
+    if args.against is not None:
+        _check_readable(args.against)
+        if output.exists() and output.samefile(args.against):
+            raise UsageError(f"'{output}' is the source itself; give another name with -o")
+    elif args.arch or args.constant:
+        raise UsageError("--arch and --constant describe the source: give it with --against")
+    model, found, row, label = _traced(args, needed=False)
+    checks = [check_golden(model, _chosen_targets(args))]
+    if args.against is not None:
+        checks += check_against(model, args.against, _options(args))
+    source = args.against.name if args.against else ""
+    made = page(
+        model, args.model.name, checks=checks, against=source, trace=found, row=row, sample=label
+    )
+    write_bytes(output, made.encode())
+    failed = [c["name"] for c in checks if c["ok"] is False]
+    facts = {"output": str(output), "bytes": output.stat().st_size, "checks": checks}
+    _report(args, facts, f"{output}: {facts['bytes']:,} bytes; {len(failed)} checks failed")
+    if failed:
+        raise CheckError(f"'{args.model}' failed: {', '.join(failed)}")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -307,10 +408,11 @@ def _parser() -> argparse.ArgumentParser:
     def command(
         name: str, call: Callable[[argparse.Namespace], None], example: str
     ) -> argparse.ArgumentParser:
-        text = (call.__doc__ or "").strip()
+        text = inspect.cleandoc(call.__doc__ or "")
+        first = text.partition("\n")[0]
         p = commands.add_parser(
             name,
-            help=text[0].lower() + text[1:].rstrip("."),
+            help=first[0].lower() + first[1:].rstrip("."),
             description=text,
             epilog=f"example:\n  {example}\n\n{STATUS}",
             formatter_class=plain,
@@ -392,6 +494,33 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("model", metavar="MODEL", type=Path, help=any_model)
     p.add_argument("--batch", metavar="N", type=int, default=1, help="rows of the arena's sizes")
     p.add_argument("--time", metavar="N", type=int, default=1, help="steps a call, likewise")
+
+    def picture_options(p: argparse.ArgumentParser, endings: str) -> None:
+        p.add_argument("model", metavar="MODEL", type=Path, help=any_model)
+        p.add_argument(
+            "--input",
+            metavar="FILE",
+            type=Path,
+            help=".npy, or .npz by input name; default: the golden sample stored in the file",
+        )
+        p.add_argument("--row", metavar="N", type=int, default=0, help="of the batch, from 0 on")
+        p.add_argument(
+            "-o", "--output", metavar="OUT", type=Path, help=f"{endings}; default: MODEL's name"
+        )
+
+    p = command("plot", plot, "lstmc plot forecaster.lstmc --input x.npy -o gates.png")
+    picture_options(p, ".png, .svg or .pdf")
+    p.add_argument(
+        "--layer",
+        metavar="NAME",
+        action="append",
+        help="only this recurrent layer; may be repeated",
+    )
+
+    p = command("report", report, "lstmc report forecaster.lstmc --against forecaster.keras")
+    picture_options(p, ".html")
+    p.add_argument("--against", metavar="SRC", type=Path, help="compare with it, as verify does")
+    source_options(p)
 
     p = command("run", run, "lstmc run forecaster.lstmc --input x.npy --output y.npy")
     p.add_argument("model", metavar="OUT", type=Path, help=any_model)

@@ -22,7 +22,7 @@ def _options(layer: g.Layer) -> Iterator[str]:
         yield f"{f.name}={value}"
 
 
-def _size(spec: g.Spec) -> str:
+def size_of(spec: g.Spec) -> str:
     """Steps times features, T being the steps of the first input."""
     return (
         f"{spec.time} x {spec.features}".replace(g.TIME, "T") if spec.time else f"{spec.features}"
@@ -41,7 +41,7 @@ def layer_rows(model: Model) -> list[dict[str, Any]]:
                 "name": layer.name,
                 "type": type(layer).__name__,
                 "options": ", ".join(_options(layer)),
-                "output": " ".join(map(_size, outputs)),
+                "output": " ".join(map(size_of, outputs)),
                 "parameters": sum(a.size for _, _, a in layer.tensors() if a is not None),
                 "multiply_adds": layer.multiply_adds(*inputs),
             }

@@ -670,7 +670,7 @@ def test_bad_use(lstmc_run, forecaster, argv):
 def test_help(lstmc_run):
     status, out, _ = lstmc_run("--help")
     assert status == 0 and "exit status" in out
-    for name in ("convert", "verify", "info", "run", "targets"):
+    for name in ("convert", "verify", "info", "plot", "report", "run", "targets"):
         assert name in out
         status, text, _ = lstmc_run(name, "--help")
         assert status == 0 and "example:" in text and f"  lstmc {name}" in text
