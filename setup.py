@@ -38,8 +38,13 @@ core = Extension(
 
 setup(
     packages=[
-        "lstmc", "lstmc.converters", "lstmc.graph", "lstmc.reference", "lstmc.report", "lstmc.scale",
-    ],  # fmt: skip
+        "lstmc",
+        "lstmc.converters",
+        "lstmc.graph",
+        "lstmc.reference",
+        "lstmc.report",
+        "lstmc.scale",
+    ],
     package_dir={"lstmc": "lstmc", "lstmc.converters": "converters"},
     package_data={"lstmc": ["*.pyi", "py.typed"]},
     ext_modules=cythonize([core], build_dir="build/cython"),

@@ -230,12 +230,12 @@ def report(args: argparse.Namespace) -> None:
         _check_readable(args.against)
         if output.exists() and output.samefile(args.against):
             raise UsageError(f"'{output}' is the source itself; give another name with -o")
-    elif args.arch or args.constant:
-        raise UsageError("--arch and --constant describe the source: give it with --against")
+    elif args.arch or args.set:
+        raise UsageError("--arch and --set describe the source: give it with --against")
     model, found, row, label = _traced(args, needed=False)
     checks = [check_golden(model, _chosen_targets(args))]
     if args.against is not None:
-        checks += check_against(model, args.against, _options(args))
+        checks += check(model, args.against, _options(args))
     source = args.against.name if args.against else ""
     made = page(
         model, args.model.name, checks=checks, against=source, trace=found, row=row, sample=label

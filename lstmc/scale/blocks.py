@@ -97,11 +97,10 @@ def predict_to_file(
         stored = [_without(s, v, one_row) for s, v in zip(plan.shapes, plan.outs, strict=True)]
         names = [f"{i}.npy" for i in range(len(stored))]
         if not all(work.path(n).is_file() for n in names):
-            work.progress = {}  # killed between the last rename and tidying up
+            work.start_over()  # killed between the last rename and tidying up
         resumed = work.told if work.progress else ""
         if not work.progress:
             for name, shape, short in zip(names, plan.shapes, stored, strict=True):
-                work.path(name).unlink(missing_ok=True)
                 create_npy(work.path(name), shape, short)
         opened = [work.open(n) for n in names]
         sinks = [

@@ -52,6 +52,11 @@ class Work:
     def path(self, name: str) -> Path:
         return self.folder / name
 
+    def start_over(self) -> None:
+        """What an earlier run left is of no use."""
+        _empty(self.folder)
+        self.progress, self.told = {}, ""
+
     def open(self, name: str) -> BinaryIO:
         """A file to write data to, without a buffer; synced by checkpoints, closed at the end."""
         file = self.path(name).open("r+b", buffering=0)
@@ -124,7 +129,7 @@ def working(output: Path, identity: Identity, resume: bool) -> Iterator[Work]:
         if resume:
             work._resume()
         if not work.progress:
-            _empty(work.folder)
+            work.start_over()
         try:
             yield work
         except BaseException as e:
@@ -186,8 +191,10 @@ def locked(folder: Path, output: Path) -> Iterator[None]:
 
 
 def _empty(folder: Path) -> None:
-    """All but the lock goes, the journal first: without it the rest means nothing."""
-    (folder / "journal").unlink(missing_ok=True)
+    """All but the lock goes, the journal first: it must never vouch for data that come after."""
+    with contextlib.suppress(FileNotFoundError):
+        (folder / "journal").unlink()
+        sync_folder(folder)
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
