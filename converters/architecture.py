@@ -77,6 +77,7 @@ from lstmc import graph as g
 from lstmc.errors import ConversionError
 from lstmc.graph import BATCH, TIME
 
+from . import weights as w
 from .architecture_build import Builder, Tensors, positioned
 from .architecture_joins import Keys
 from .architecture_layers import LAYERS, TIMED
@@ -137,9 +138,10 @@ def build(arch: Arch, tensors: Tensors, groups: Groups | None = None) -> Result:
     results = _outputs(b, model, sources)
     unread -= {value for value, _ in results.values()}
     if unread:
+        name = min(unread).strip("<>")
         raise ConversionError(
-            f"architecture: nothing reads what layer '{min(unread)}' gives; name it in outputs of "
-            "[model], or leave it out"
+            f"architecture: nothing reads '{w.printable(name)}'; name it in outputs of [model], or "
+            "leave it out"
         )
     unused = b.unused([str(p) for p in model.get("ignore", [])])
     if unused:
@@ -190,7 +192,7 @@ def _inputs(model: dict[str, Any]) -> list[g.Value]:
 
 def _layers(b: Builder, entries: list[Any]) -> set[str]:
     """All layers, in their order. The values that no layer has read."""
-    unread: set[str] = set()
+    unread = {x.value for x in b.values.values()}
     for n, entry in enumerate(entries):
         kind = str(entry.get("type", "")) if isinstance(entry, Mapping) else ""
         if kind.lower() not in LAYERS:

@@ -150,14 +150,16 @@ class Builder:
         """One of torch's modules on what the layer before gives."""
         x = self.x
         at = len(x.axes) - 2
-        turned = channels_first and (TIME in x.axes or positioned(x))
+        turned = channels_first and TIME in x.axes
+        if channels_first and positioned(x):
+            self.ctx.refuse(f"works on steps, it gets positions: {shapes.show(x)}")
         if turned:
             x = shapes.transpose(self.ctx, x, at, at + 1)
         y = MODULES[module](self.ctx, m, x)
         y = y[0] if isinstance(y, tuple) else y
         if turned:
             y = shapes.transpose(self.ctx, y, at, at + 1)
-        if turned and (module.startswith("Adaptive") or (TIME in x.axes and TIME not in y.axes)):
+        if turned and TIME not in y.axes:
             y = shapes.squeeze(self.ctx, y, at)  # what is left of time
         self.x = y
 

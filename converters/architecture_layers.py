@@ -6,18 +6,24 @@ attributes that the torch module would have.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+import numpy as np
 
 from lstmc import graph as g
 from lstmc.errors import ConversionError
 from lstmc.graph import TIME
 
+from . import architecture_positions as along
 from . import torch_reshape as reshape
 from . import torch_shapes as shapes
 from . import weights as w
 from .architecture_build import Builder, Described, function, positioned
-from .architecture_joins import JOINS, MOVES, Handler, Keys, pad
-from .torch_modules import MODULES
+from .architecture_joins import JOINS, MOVES, Handler, Keys
+from .torch_modules import MODULES, needed, weight
 
 
 def _activate(b: Builder, entry: dict[str, Any]) -> None:
@@ -142,13 +148,34 @@ def _final(b: Builder, kind: str, m: Described, entry: dict[str, Any], states: A
 
 
 def _dense(b: Builder, entry: dict[str, Any]) -> None:
-    b.handle("Linear", Described(b, b.prefix(entry, "weight")))
+    m = Described(b, b.prefix(entry, "weight"))
+    if positioned(b.x):  # at each position: a convolution of one tap
+        kernel, bias = needed(b.ctx, m, "weight"), weight(b.ctx, m, "bias")
+        options = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+        along.convolution(b, kernel[..., None], bias, options)
+    else:
+        b.handle("Linear", m)
     _activate(b, entry)
 
 
 def _embedding(b: Builder, entry: dict[str, Any]) -> None:
     b.handle("Embedding", Described(b, b.prefix(entry, "weight"), max_norm=None))
     b.x = reshape.flatten(b.ctx, b.x, len(b.x.axes) - 2, -1)
+
+
+@contextmanager
+def _channelwise(b: Builder, m: Described, *leaves: str) -> Iterator[None]:
+    """What has weights for each channel, meanwhile as if every position had channels of its own."""
+    axes = b.x.axes
+    if positioned(b.x):
+        positions, channels = axes[-2:]
+        for leaf in leaves:
+            array = getattr(m, leaf)
+            if array is not None and array.shape == (channels,):  # others are refused, or for all
+                setattr(m, leaf, np.tile(array, positions))
+        b.x = dataclasses.replace(b.x, axes=(*axes[:-2], positions * channels))
+    yield
+    b.x = dataclasses.replace(b.x, axes=axes)
 
 
 def _norm(module: str) -> Handler:
@@ -158,7 +185,11 @@ def _norm(module: str) -> Handler:
         shape = b.shape(w.join(prefix, "weight"))
         b.used.add(w.join(prefix, "num_batches_tracked"))
         m = Described(b, prefix, eps=eps, normalized_shape=shape)
-        b.handle(module, m, channels_first=module == "BatchNorm1d")
+        if module == "BatchNorm1d":
+            with _channelwise(b, m, "running_mean", "running_var", "weight", "bias"):
+                b.handle(module, m, channels_first=True)
+        else:
+            b.handle(module, m)
 
     return handler
 
@@ -174,13 +205,12 @@ def _conv1d(b: Builder, entry: dict[str, Any]) -> None:
             "architecture: padding = 'same' with a stride means different things in different "
             "frameworks: give the number of steps"
         )
-    prefix = b.prefix(entry, "weight")
-    if padding == "causal":
-        taps = (b.shape(w.join(prefix, "weight")) or (1,))[-1]
-        pad(b, (taps - 1) * options["dilation"], 0)
-        options["padding"] = "valid"
-    m = Described(b, prefix, padding_mode="zeros", **options)
-    b.handle("Conv1d", m, channels_first=True)
+    m = Described(b, b.prefix(entry, "weight"), padding_mode="zeros", **options)
+    if positioned(b.x):
+        kernel, bias = needed(b.ctx, m, "weight"), weight(b.ctx, m, "bias")
+        along.convolution(b, kernel, bias, options)
+    else:
+        b.handle("Conv1d", m, channels_first=True)
     _activate(b, entry)
 
 
@@ -197,8 +227,34 @@ def _plain(module: str, channels_first: bool = False, **usual: Any) -> Handler:
     return handler
 
 
+def _pool(module: str, **usual: Any) -> Handler:
+    """Along time; or along positions, which must be handled apart: there is time beside them."""
+    plain = _plain(module, True, **usual)
+    op = "maximum" if "Max" in module else "mean"
+
+    def handler(b: Builder, entry: dict[str, Any]) -> None:
+        if not positioned(b.x) or ("kernel_size" in usual and "kernel_size" not in entry):
+            plain(b, entry)
+            return
+        given = {**usual, **entry}
+        if module.startswith("Adaptive"):
+            if given["output_size"] != 1:
+                b.ctx.refuse("output_size must be 1")
+            along.global_pool(b, op)
+            return
+        padding = given.get("count_include_pad", False) and given["padding"] > 0
+        if padding and given["ceil_mode"]:
+            b.ctx.refuse("ceil_mode together with count_include_pad is not supported")
+        window = (given.get(k, 1) for k in ("kernel_size", "stride", "padding", "dilation"))
+        along.pool(b, op, padding, *window, given["ceil_mode"])
+
+    return handler
+
+
 def _prelu(b: Builder, entry: dict[str, Any]) -> None:
-    b.handle("PReLU", Described(b, b.prefix(entry, "weight")), channels_first=True)
+    m = Described(b, b.prefix(entry, "weight"))
+    with _channelwise(b, m, "weight"):
+        b.handle("PReLU", m, channels_first=True)
 
 
 def _leaky_relu(b: Builder, entry: dict[str, Any]) -> None:
@@ -245,18 +301,18 @@ LAYERS: dict[str, tuple[Handler, Keys]] = {
     "rmsnorm": (_norm("RMSNorm"), {"weights": str, "eps": _NUMBER}),
     "prelu": (_prelu, {"weights": str}),
     "maxpool1d": (
-        _plain("MaxPool1d", True, kernel_size=..., stride=None, padding=0, dilation=1,
+        _pool("MaxPool1d", kernel_size=..., stride=None, padding=0, dilation=1,
                ceil_mode=False, return_indices=False),
         {**_POOL, "dilation": int},
     ),
     "avgpool1d": (
-        _plain("AvgPool1d", True, kernel_size=..., stride=None, padding=0, ceil_mode=False,
+        _pool("AvgPool1d", kernel_size=..., stride=None, padding=0, ceil_mode=False,
                count_include_pad=True),
         {**_POOL, "count_include_pad": bool},
     ),
-    "adaptiveavgpool1d": (_plain("AdaptiveAvgPool1d", True, output_size=1), {"output_size": int}),
+    "adaptiveavgpool1d": (_pool("AdaptiveAvgPool1d", output_size=1), {"output_size": int}),
     "adaptivemaxpool1d": (
-        _plain("AdaptiveMaxPool1d", True, output_size=1, return_indices=False),
+        _pool("AdaptiveMaxPool1d", output_size=1, return_indices=False),
         {"output_size": int},
     ),
     "activation": (_activate, {"activation": str}),

@@ -106,7 +106,8 @@ def _pairs(graph: g.Graph, kind: type[Any]) -> Iterator[tuple[Any, Any]]:
         x = layer.inputs[0]
         maker = next((m for m in graph.layers if x in m.outputs), None)
         linear = (g.Dense, g.Conv1D, g.DepthwiseConv1D)
-        fits = linear if kind is g.Affine else (*linear, g.Affine)
+        plain = (*linear, g.Affine, g.Conv2D, g.DepthwiseConv2D)
+        fits = linear if kind is g.Affine else plain
         if isinstance(maker, fits) and readers(graph)[x] == 1:
             yield layer, maker
 

@@ -206,17 +206,7 @@ def convolution(
         ctx.refuse(f"its weight has shape {list(weight.shape)}, expected 3 axes")
     out, per_group, taps = weight.shape
     x, count = channels_first(ctx, input, per_group * groups)
-    window: dict[str, Any] = {
-        "taps": taps,
-        "stride": one(ctx, "stride", stride),
-        "dilation": one(ctx, "dilation", dilation),
-    }
-    if padding == "same":
-        total = window["dilation"] * (taps - 1)
-        window |= {"before": total // 2, "after": total - total // 2}
-    elif padding != "valid":
-        p = one(ctx, "padding", padding)
-        window |= {"before": p, "after": p}
+    window = convolution_window(ctx, taps, stride, padding, dilation)
 
     def layer(x: Sym) -> Sym:
         axes = (BATCH, out, TIME)
@@ -246,6 +236,26 @@ def convolution(
     return shapes.on_time(ctx, x, 2, layer)
 
 
+def convolution_window(
+    ctx: Context, taps: int, stride: Any, padding: Any, dilation: Any
+) -> dict[str, Any]:
+    """The fields of a g.Window that slides as a convolution's does."""
+    window: dict[str, Any] = {
+        "taps": taps,
+        "stride": one(ctx, "stride", stride),
+        "dilation": one(ctx, "dilation", dilation),
+    }
+    if padding == "same":
+        total = window["dilation"] * (taps - 1)
+        window |= {"before": total // 2, "after": total - total // 2}
+    elif padding == "causal":  # Keras's, by way of an architecture: torch has no such padding
+        window |= {"before": window["dilation"] * (taps - 1), "after": 0}
+    elif padding != "valid":
+        p = one(ctx, "padding", padding)
+        window |= {"before": p, "after": p}
+    return window
+
+
 def max_pool(
     ctx: Context, input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0,
     dilation: Any = 1, ceil_mode: bool = False, return_indices: bool = False,
@@ -269,6 +279,18 @@ def pool(
     ctx: Context, input: Any, op: str, kernel_size: Any, stride: Any, padding: Any, dilation: Any,
     ceil_mode: bool, count_padding: bool = False,
 ) -> Sym:  # fmt: skip
+    window = pool_window(ctx, kernel_size, stride, padding, dilation, ceil_mode)
+    x, _ = channels_first(ctx, input, None)
+    return shapes.on_time(
+        ctx, x, 2,
+        lambda s: ctx.add(g.Pool1D, s, s.axes, op=op, count_padding=count_padding, **window),
+    )  # fmt: skip
+
+
+def pool_window(
+    ctx: Context, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+) -> dict[str, Any]:
+    """The fields of a g.Window that slides as a pool's does."""
     taps = one(ctx, "kernel_size", kernel_size)
     step = taps if stride is None or stride == () else one(ctx, "stride", stride)
     pad, apart = one(ctx, "padding", padding), one(ctx, "dilation", dilation)
@@ -282,18 +304,7 @@ def pool(
         if step + pad > extent:
             ctx.refuse("ceil_mode=True with a stride longer than the kernel is not supported")
         after += step - 1
-    x, _ = channels_first(ctx, input, None)
-    window: dict[str, Any] = {
-        "taps": taps,
-        "stride": step,
-        "dilation": apart,
-        "before": pad,
-        "after": after,
-    }
-    return shapes.on_time(
-        ctx, x, 2,
-        lambda s: ctx.add(g.Pool1D, s, s.axes, op=op, count_padding=count_padding, **window),
-    )  # fmt: skip
+    return {"taps": taps, "stride": step, "dilation": apart, "before": pad, "after": after}
 
 
 def adaptive(op: str) -> Callable[..., Sym]:

@@ -55,6 +55,13 @@ def depthwise(x="x", y="d"):
     )
 
 
+def conv2d(kind=g.Conv2D, rows=5, columns=9):
+    return kind(
+        name="d", inputs=("x",), outputs=("d",), weight=normal(rows, columns), taps=1,
+        position_taps=columns // 3 if kind is g.Conv2D else columns,
+    )  # fmt: skip
+
+
 def affine(x="d", y="a", n=5, **fields):
     fields = {"scale": normal(n), "shift": normal(n)} | fields
     return g.Affine(name=y, inputs=(x,), outputs=(y,), **fields)
@@ -73,6 +80,8 @@ def activation(x, y="y", fn=g.TANH):
         lambda: [depthwise(), affine(n=6), activation("a", fn=g.RELU)],
         lambda: [dense(), activation("d")],
         lambda: [affine("x", n=6), activation("a")],
+        lambda: [conv2d(columns=6), activation("d")],
+        lambda: [conv2d(g.DepthwiseConv2D, 3, 2), activation("d", fn=g.RELU)],
         lambda: [dense(), affine(activation=g.SIGMOID)],
     ],
 )
