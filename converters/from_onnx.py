@@ -13,9 +13,9 @@ evaluates what is constant. Source: https://onnx.ai/onnx/repo-docs/IR.html.
     onnx_ops.py     the registry of operators   onnx_shapes.py     axes renamed; shapes
     onnx_origins.py which tensor a value is
     onnx_half.py    float16                     onnx_quantised.py  integer weights
-    onnx_windows.py axes and fields of windows
     onnx_scopes.py  graphs within graphs        onnx_branches.py   If
-                                                onnx_sizes.py      what computes with sizes
+    onnx_windows.py axes and fields of windows  onnx_transposed.py ConvTranspose
+    onnx_sizes.py   what computes with sizes
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from lstmc import graph as g
@@ -10,67 +12,98 @@ from lstmc.graph import TIME
 from .onnx_axes import bind
 from .onnx_layers import Builder, Handler, arranged, features, product, take_features, weight
 from .onnx_values import FEATURES, NEXT, Axis, Dim, Kind, Node, Tracked, axis_size
-from .onnx_windows import ONE, POSITIONS, Fields, Roles, made, roles, window_fields
+from .onnx_windows import ONE, POSITIONS, Fields, Roles, made, roles, window, window_fields
+
+
+@dataclass
+class Filters:
+    """w [channels out, channels in / group, position taps, taps over time], bias or None.
+
+    With ``phases`` above 1, channels are those of so many positions that lie next to one another
+    in what is made, of which only the first ``count`` are wanted.
+    """
+
+    w: np.ndarray
+    bias: np.ndarray | None
+    group: int
+    phases: int = 1
+    count: int | None = None
 
 
 def conv(b: Builder, node: Node) -> list[Kind]:
     """Conv-1, -11, -22 with one or two spatial axes; W [M, C / group, k1, k2]."""
+    w = kernel(node)
+    group = node.attr("group", 1)
+    fields = window_fields(node, list(w.shape[2:]))
+    if group < 1 or w.shape[0] % group:
+        raise node.error(f"weight W {list(w.shape)} doesn't divide into {group} groups")
+    f = Filters(w, bias_of(node, w.shape[0]), group)
+    x, r = roles(b, node, node.value(0), fields)
+    f.w = turned(w, r)
+    return [convolved(b, node, x, r, f)]
+
+
+def kernel(node: Node) -> np.ndarray:
     w = weight(node.const(1, "weight W"))
     if w.ndim not in (3, 4) or 0 in w.shape:
         raise node.error(
             f"weight W has shape {list(w.shape)}; only one or two spatial axes are supported"
         )
-    out = w.shape[0]
-    group = node.attr("group", 1)
-    fields = window_fields(node, list(w.shape[2:]))
-    if group < 1 or out % group:
-        raise node.error(f"weight W {list(w.shape)} doesn't divide into {group} groups")
-    bias = None
-    if node.has(2):
-        bias = weight(node.const(2, "bias B"))
-        if bias.shape != (out,):
-            raise node.error(f"bias B has shape {list(bias.shape)}, expected [{out}]")
-    x, r = roles(b, node, node.value(0), fields)
-    return [convolved(b, node, x, r, w, bias, group)]
+    return w
 
 
-def convolved(
-    b: Builder, node: Node, x: Tracked, r: Roles, w: np.ndarray, bias: np.ndarray | None, group: int
-) -> Tracked:
-    """W [M, C / group, ...] over what :func:`.roles` has found, the kernel's axes as x has them."""
-    out, each = w.shape[:2]
-    x, size = grid(b, node, x, r, each * group)
+def bias_of(node: Node, out: int) -> np.ndarray | None:
+    if not node.has(2):
+        return None
+    bias = weight(node.const(2, "bias B"))
+    if bias.shape != (out,):
+        raise node.error(f"bias B has shape {list(bias.shape)}, expected [{out}]")
+    return bias
+
+
+def turned(w: np.ndarray, r: Roles) -> np.ndarray:
+    """W, whose last axes are as x has them, as [M, C / group, position taps, taps over time]."""
     shape = [r.over_positions["taps"], r.over_time["taps"]]
     if r.time is not None and r.positions is not None and r.time < r.positions:
-        kernel = w.reshape(out, each, *shape[::-1]).swapaxes(2, 3)
-    else:
-        kernel = w.reshape(out, each, *shape)
+        return w.reshape(*w.shape[:2], *shape[::-1]).swapaxes(2, 3)
+    return w.reshape(*w.shape[:2], *shape)
+
+
+def convolved(b: Builder, node: Node, x: Tracked, r: Roles, f: Filters) -> Tracked:
+    """The filters over what :func:`.roles` has found."""
+    out, each = f.w.shape[:2]
+    inputs = each * f.group
+    x, size = grid(b, node, x, r, inputs)
     fields = dict(r.over_time)
     if r.positions is not None:
         fields |= {f"position_{k}": v for k, v in r.over_positions.items()}
-    index = np.arange(size * each * group).reshape(size, each * group)
-    if group > 1 and each == 1:  # channel by channel, each perhaps several times
-        chosen = index[:, np.repeat(np.arange(group), out // group)]
-        source = b.select(node, x.name, chosen, index.size)
-        each_kind = g.DepthwiseConv1D if r.positions is None else g.DepthwiseConv2D
-        filters = kernel.reshape(out, -1)
-        name = b.add(each_kind, node, source, weight=filters, bias=bias, **fields)
-        parts = 1
+    index = np.arange(size * inputs).reshape(size, inputs)
+    if f.group > 1 and each == 1:  # channel by channel, each perhaps several times
+        chosen = np.tile(np.repeat(np.arange(inputs), out // f.phases // inputs), f.phases)
+        kind: type[g.Layer] = g.DepthwiseConv1D if r.positions is None else g.DepthwiseConv2D
+        parts = [(chosen, np.arange(out))]
     else:
         kind = g.Conv1D if r.positions is None else g.Conv2D
-        parts, names = group, []
-        for i in range(group):
-            source = b.select(node, x.name, index[:, i * each : (i + 1) * each], index.size)
-            rows = slice(i * out // group, (i + 1) * out // group)
-            own = kernel[rows].transpose(0, 2, 3, 1).reshape(out // group, -1)
-            some = None if bias is None else bias[rows]
-            names.append(b.add(kind, node, source, weight=own, bias=some, **fields))
-        name = b.add(g.Concat, node, *names) if group > 1 else names[0]
-    channels: Axis = tuple(
-        Dim(n, FEATURES) for n in ((parts, out // parts) if parts > 1 else (out,))
-    )
-    order = (*channels[:-1], POSITIONS, channels[-1])
-    return made(node, x, r, name, channels, order)
+        parts = list(
+            zip(
+                np.split(np.arange(inputs), f.group), np.split(np.arange(out), f.group), strict=True
+            )
+        )
+    names = []
+    for chosen, rows in parts:
+        source = b.select(node, x.name, index[:, chosen], index.size)
+        w = f.w[rows].transpose(0, 2, 3, 1).reshape(len(rows), -1)
+        bias = None if f.bias is None else f.bias[rows]
+        name = b.add(kind, node, source, weight=w, bias=bias, **fields)
+        if f.count is not None:
+            channels = len(rows) // f.phases
+            total = window(node, r.over_positions).count(size) * len(rows)
+            name = b.select(node, name, np.arange(f.count * channels), total)
+        names.append(name)
+    name = b.add(g.Concat, node, *names) if len(names) > 1 else names[0]
+    sizes = (len(parts), out // f.phases // len(parts))
+    dims: Axis = tuple(Dim(n, FEATURES) for n in sizes[len(parts) == 1 :])
+    return made(node, x, r, name, dims, (*dims[:-1], POSITIONS, dims[-1]), f.count)
 
 
 def grid(b: Builder, node: Node, x: Tracked, r: Roles, channels: int) -> tuple[Tracked, int]:

@@ -22,6 +22,7 @@ from .onnx_functions import OPERATORS
 from .onnx_layers import Builder, Handler
 from .onnx_matrix import gemm, matmul
 from .onnx_recurrent import GRU, LSTM, RNN, recurrent
+from .onnx_transposed import conv_transpose
 from .onnx_values import Inner, Kind, Node
 
 HANDLERS: dict[str, Handler] = {
@@ -33,6 +34,7 @@ HANDLERS: dict[str, Handler] = {
     "Concat": moves.concat,
     "ConstantOfShape": shapes.constant_of_shape,
     "Conv": conv.conv,
+    "ConvTranspose": conv_transpose,
     "DequantizeLinear": quantised.dequantize_linear,
     "Div": pointwise.divide,
     "Dropout": shapes.dropout,

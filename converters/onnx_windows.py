@@ -51,6 +51,11 @@ def window_fields(node: Node, taps: list[int]) -> list[Fields]:
     ]
 
 
+def window(node: Node, fields: Fields) -> g.Window:
+    """For what can be asked of it: how many windows there are."""
+    return g.Window(name=node.name, inputs=(), outputs=(), **fields)
+
+
 @dataclass
 class Roles:
     """Which axes of a tensor are time and positions, None where there is none, and the windows'
@@ -116,29 +121,36 @@ def time_axis(b: Builder, node: Node, x: Tracked, spatial: list[int]) -> int | N
 def steps(node: Node, old: Axis, fields: Fields) -> Dim:
     """The time that windows over a time make."""
     (dim,) = old
-    window = g.Window(name=node.name, inputs=(), outputs=(), **fields)
-    if window.steps(g.Spec(1, g.Steps())) == g.Steps():
+    made = window(node, fields)
+    if made.steps(g.Spec(1, g.Steps())) == g.Steps():
         return dim  # as many, whatever their number
     if dim.size is None:
         return Dim(None, TIME)
-    return Dim(window.steps(g.Spec(1, g.Steps(None, dim.size))).count({}), TIME)
+    return Dim(made.steps(g.Spec(1, g.Steps(None, dim.size))).count({}), TIME)
 
 
 POSITIONS = Dim(None, FEATURES)  # stands in an order of dims for the positions of what is made
 
 
-def made(node: Node, x: Tracked, r: Roles, name: str, channels: Axis, order: Axis) -> Tracked:
+def made(
+    node: Node,
+    x: Tracked,
+    r: Roles,
+    name: str,
+    channels: Axis,
+    order: Axis,
+    count: int | None = None,
+) -> Tracked:
     """What a layer has made of x: new time, new channels and, in the order at POSITIONS, new
-    positions."""
+    positions, ``count`` if not as many as there are windows."""
     axes = list(x.axes)
     axes[1] = channels
     if r.time is not None:
         axes[r.time] = (steps(node, x.axes[r.time], r.over_time),)
     new: Axis = ()
     if r.positions is not None:
-        window = g.Window(name=node.name, inputs=(), outputs=(), **r.over_positions)
-        new = (Dim(window.count(axis_size(x.axes[r.positions]) or 0), FEATURES),)
-        axes[r.positions] = new
-    return Tracked(
-        name, tuple(axes), tuple(e for d in order for e in (new if d is POSITIONS else (d,)))
-    )
+        if count is None:
+            count = window(node, r.over_positions).count(axis_size(x.axes[r.positions]) or 0)
+        new = axes[r.positions] = (Dim(count, FEATURES),)
+    order = tuple(e for d in order for e in (new if d is POSITIONS else (d,)))
+    return Tracked(name, tuple(axes), order)

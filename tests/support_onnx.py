@@ -195,6 +195,13 @@ def convolutions_2d(n: Net, x: str) -> list[str]:
     return [y, by_channel, n.node("Transpose", by_group, perm=[2, 0, 3, 1])]
 
 
+def transposed(n: Net, x: str) -> list[str]:
+    y = n.node("ConvTranspose", x, n.weight(4, 3, 2, 3), n.weight(3), strides=[1, 2],
+               pads=[1, 0, 0, 1])  # fmt: skip
+    attrs = {"strides": [1, 3], "output_padding": [0, 2], "dilations": [2, 1]}
+    return [y, n.node("ConvTranspose", y, n.weight(3, 2, 2, 4), group=3, **attrs)]
+
+
 def convolution_in_a_step(n: Net, x: str) -> str:
     """[T, N, 8] from an LSTM, whose features are convolved at each step."""
     y = n.axes_op("Squeeze", n.lstm(x, 3, 8)[0], [1])
@@ -388,6 +395,7 @@ CONVERTS: dict[str, Case] = {
     "`Conv`": converts(convolutions, "N", 4, "T"),
     "`Conv` over time and frequency": converts(convolutions_2d, "N", 4, "T", 6),
     "`Conv` within a step": converts(convolution_in_a_step, *SEQUENCE),
+    "`ConvTranspose`": converts(transposed, "N", 4, "T", 5),
     "`MaxPool`, `AveragePool`, `GlobalMaxPool`, `GlobalAveragePool`": converts(pools, "N", 4, "T"),
     "the same over time and frequency": converts(pools_2d, "N", 4, 6, "T"),
     "`Concat`, `Split`, `Slice`, `Gather` of features": converts(feature_moves, "N", "T", 4),
@@ -584,6 +592,13 @@ REFUSED: dict[str, Callable[..., Any]] = {
     "images at each step": refused(image_in_a_step, *SEQUENCE),
     "convolution in three dimensions": refused(
         lambda n, x: n.node("Conv", x, n.weight(2, 4, 3, 3, 3)), "N", 4, "T", 5, 5
+    ),
+    "`ConvTranspose` that makes more steps of an open time": refused(
+        lambda n, x: n.node("ConvTranspose", x, n.weight(4, 2, 3), strides=[2]), "N", 4, "T"
+    ),
+    "`ConvTranspose` with auto_pad or output_shape": refused(
+        lambda n, x: n.node("ConvTranspose", x, n.weight(4, 2, 3), auto_pad="SAME_UPPER"),
+        "N", 4, "T",
     ),
     "`MaxPool` with indices": refused(
         lambda n, x: n.node("MaxPool", x, outputs=2, kernel_shape=[2])[0], "N", 4, "T"

@@ -79,6 +79,35 @@ class Image:
         self.y = self.net.node("Conv", self.y, *names, group=group, **attrs)
         self.sizes = [units, *sizes]
 
+    def transposed(self) -> None:
+        """Of the steps as many as before, or fewer; of the others more."""
+        net, n = self.net, self.sizes[0]
+        attrs: dict[str, list[int]] = {k: [] for k in ("strides", "dilations", "output_padding")}
+        shape, begin, end, sizes = [], [], [], []
+        for i, size in enumerate(self.sizes[1:]):
+            taps, dilation = self.draw(st.integers(1, 4)), self.draw(st.integers(1, 2))
+            stride = 1 if i == self.time else self.draw(st.integers(1, 3))
+            reach = (taps - 1) * dilation
+            more = self.draw(st.integers(0, stride - 1))  # ONNX Runtime takes no more
+            pads = [self.draw(st.integers(0, min(reach, 3))) for _ in range(2)]
+            made = stride * (size - 1) + reach + 1 + more - sum(pads)
+            if made < 1 or (i == self.time and self.open and made < size):
+                return
+            attrs["strides"].append(stride)
+            attrs["dilations"].append(dilation)
+            attrs["output_padding"].append(more)
+            shape.append(taps)
+            begin.append(pads[0])
+            end.append(pads[1])
+            sizes.append(made)
+        group = self.draw(st.sampled_from([g for g in range(1, n + 1) if n % g == 0]))
+        each = self.draw(st.integers(1, 3))
+        names = [net.weight(n, each, *shape)]
+        if self.flip():
+            names.append(net.weight(group * each))
+        self.y = net.node("ConvTranspose", self.y, *names, group=group, pads=begin + end, **attrs)
+        self.sizes = [group * each, *sizes]
+
     def pool(self) -> None:
         sizes, attrs = self.attributes()
         op = self.draw(st.sampled_from(["MaxPool", "AveragePool"]))
@@ -130,8 +159,10 @@ class Image:
             return self.net.node(op, self.y, axes, keepdims=keep)
         return self.net.node(op, self.y, axes=[axis], keepdims=keep)
 
-    STEPS = ("convolution", "convolution", "convolution", "pool", "pool", "swish", "normalised",
-             "prelu", "residual", "scaled", "gated")  # fmt: skip
+    STEPS = (
+        "convolution", "convolution", "convolution", "transposed", "transposed", "pool", "pool",
+        "swish", "normalised", "prelu", "residual", "scaled", "gated",
+    )  # fmt: skip
 
     def end(self) -> None:
         """As it is, over one axis or both, into a recurrent layer, or as one vector."""
@@ -253,6 +284,46 @@ def test_a_sequence_of_frames_without_a_batch(mirrored: bool) -> None:
     g = agree(n.output(n.lstm(y, 4, 3)[0]), x=data(7, 40))
     assert g.sequential
     assert kinds(g).count("Conv2D") == 2
+
+
+def test_transposed_over_one_axis() -> None:
+    """Steps of a fixed number become more, as features; of an open number they keep it."""
+    for shape, attrs in (
+        ((2, 3, 7), {"strides": [3], "pads": [2, 0]}), (("N", 3, 7), {"strides": [2], "group": 3}),
+        (("N", 3, "T"), {"pads": [1, 1]}), (("N", 3, "T"), {"dilations": [2], "pads": [0, 3]}),
+        ((2, 3, 7), {"strides": [4], "output_padding": [2]}), (("N", 3, 7), {"strides": [9]}),
+    ):  # fmt: skip
+        n = Net(11)
+        x = n.input("x", *shape)
+        y = n.node("ConvTranspose", x, n.weight(3, 2, 3), **attrs)
+        agree(n.output(n.node("Relu", y)), x=data(2, 3, 7))
+    n = Net()
+    y = n.axes_op("Squeeze", n.lstm(n.input("x", 5, "N", 3), 3, 4)[0], [1])  # time, and it is 5
+    y = n.node("Transpose", y, perm=[1, 2, 0])
+    y = n.node("ConvTranspose", y, n.weight(4, 2, 3), n.weight(2), strides=[2])
+    agree(n.output(n.lstm(n.node("Transpose", y, perm=[2, 0, 1]), 2, 3)[0]), x=data(5, 2, 3))
+
+
+TRANSPOSED = {
+    "makes 2 steps of each": {"strides": [2, 1]},
+    "padding takes away more": {"pads": [3, 0, 0, 0]},
+    "follows from the shape of the output": {"auto_pad": "SAME_UPPER"},
+    "from the shape of the output": {"output_shape": [7, 7]},
+    "is for 2 axes": {"output_padding": [1]},
+    "leaves nothing": {"pads": [0, 9, 0, 9]},
+    "into 3 groups": {"group": 3},
+}
+
+
+@pytest.mark.parametrize("says", TRANSPOSED)
+def test_transposed_refusals(says: str) -> None:
+    n = Net()
+    y = n.node("ConvTranspose", n.input("x", "N", 4, "T", 5), n.weight(4, 2, 3, 3),
+               **TRANSPOSED[says])  # fmt: skip
+    with pytest.raises(
+        errors.ConversionError, match=rf"^node 'node_3' \(ConvTranspose\): .*{says}"
+    ):
+        from_onnx.convert(n.output(y).model())
 
 
 def test_data_stay_where_they_are() -> None:
