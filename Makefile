@@ -20,13 +20,21 @@ SOURCES := $(shell find c_src lstmc converters -type f \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test conformance lint format bench models wheel clean list
+.PHONY: help demo vad denoise test conformance lint format bench models wheel clean list
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{printf "  %-12s %s\n", $$1, $$2}'
 
 demo: $(VENV)/built ## build lstmc into .venv and forecast Seattle's weather with it
 	@$(RUN) examples/weather/demo.py
+
+vad: $(VENV)/built $(VENV)/heard-with ## find the speech in a wav file with silero-vad: build/vad.png
+	@mkdir -p build
+	@$(RUN) examples/vad/vad.py -o build/vad.png $(ARGS)
+
+denoise: $(VENV)/built ## MODELS=DTLN/pretrained_model: take speech out of noise: build/clean.wav
+	@mkdir -p build
+	@$(RUN) examples/denoise/denoise.py --models "$(MODELS)" -o build/clean.wav $(ARGS)
 
 test: $(VENV)/built $(VENV)/tested-with ## every test, C and Python, against the live frameworks
 	@$(VENV)/bin/pytest $(TESTS) $(ARGS)
@@ -93,6 +101,12 @@ $(VENV)/tested-with: tests/requirements.txt | $(VENV)/ready
 	@echo "installing the frameworks that the tests compare with ..."
 	@$(PIP) torch
 	@$(PIP) --requirement tests/requirements.txt
+	@touch $@
+
+# silero-vad brings its models; what it requires itself (torch) isn't needed to run them here.
+$(VENV)/heard-with: tests/requirements.txt | $(VENV)/ready
+	@$(PIP) --no-deps silero-vad
+	@$(PIP) matplotlib onnxruntime || echo "make: no picture or no comparison: one can't be installed"
 	@touch $@
 
 $(VENV)/linted-with: tests/requirements.txt | $(VENV)/ready

@@ -29,6 +29,7 @@ class Real:
 
     flags: what the command line needs for it; a .toml file is one beside this.
     recorded: a .npz of calls in turn, in0|NAME and out0|NAME, as ONNX Runtime gave them.
+    called: what the recording calls inputs and outputs that the model calls otherwise.
     onnx: what ONNX Runtime is timed on, of a model that is no ONNX file but has such a twin.
     refused: what the refusal says, of a model that doesn't convert.
     flow: mean absolute error and root mean square error on the traffic of trafficflow's test.csv.
@@ -40,6 +41,7 @@ class Real:
     licence: str
     flags: tuple[str, ...] = ()
     recorded: str = ""
+    called: tuple[tuple[str, str], ...] = ()
     onnx: str = ""
     refused: str = ""
     flow: tuple[str, str] | None = None
@@ -68,38 +70,48 @@ AECMOS = ("PyPI speechmos 0.0.1.1", "MIT")
 MODELS = (
     Real("DTLN, first stage", "dtln/model_1.onnx", *DTLN, recorded="dtln/model_1.golden.npz"),
     Real("DTLN, second stage", "dtln/model_2.onnx", *DTLN, recorded="dtln/model_2.golden.npz"),
-    Real("DTLN, weights only", "dtln/model.h5", *DTLN, refused="weights only, no architecture"),
+    *(
+        Real(
+            f"DTLN, {name} stage, weights only", "dtln/model.h5", *DTLN,
+            flags=("--arch", f"../examples/denoise/dtln_{i}.toml"),
+            recorded=f"dtln/model_{i}.golden.npz", onnx=f"dtln/model_{i}.onnx", called=called,
+        )
+        for i, name, called in (
+            (1, "first", (("magnitude", "input_2"), ("mask", "activation_2"))),
+            (2, "second", (("frame", "input_4"), ("clean", "conv1d_3"))),
+        )
+    ),
     Real("trafficflow LSTM", "trafficflow/lstm.h5", *TRAFFIC, flow=("7.2164", "9.9022")),
     Real("trafficflow GRU", "trafficflow/gru.h5", *TRAFFIC, flow=("7.2021", "9.9657")),
     Real("ethnicolr, census", "ethnicolr/census2010_ln_lstm.h5", *ETHNICOLR),
     Real("ethnicolr, wiki", "ethnicolr/wiki_name_lstm.h5", *ETHNICOLR),
     Real(
         "silero-vad", "silero-vad/silero_vad.onnx", *SILERO,
-        recorded="silero-vad/silero_vad.golden.npz", refused="(If)",
+        flags=("--set", "sr=16000"), recorded="silero-vad/silero_vad.golden.npz",
     ),
     Real(
         "silero-vad, 16 kHz", "silero-vad/silero_vad_16k_op15.onnx", *SILERO,
-        recorded="silero-vad/silero_vad_16k_op15.golden.npz", refused="(If)",
+        flags=("--set", "sr=16000"), recorded="silero-vad/silero_vad_16k_op15.golden.npz",
     ),
     Real(
         "silero-vad, sequence", "silero-vad/silero_vad_16k_sequence.onnx", *SILERO,
-        recorded="silero-vad/silero_vad_16k_sequence.golden.npz", refused="(Pad)",
+        recorded="silero-vad/silero_vad_16k_sequence.golden.npz",
     ),
     Real(
         "silero-vad, weights only", "silero-vad/silero_vad_16k.safetensors", *SILERO,
-        refused="no architecture",
+        flags=("--arch", "../examples/vad/silero_vad_16k.toml"),  # other weights than the rest's
     ),
     Real(
         "nnsplit", "nnsplit/en.onnx", *NNSPLIT,
-        recorded="nnsplit/en.golden.npz", refused="(Reshape)",
+        recorded="nnsplit/en.golden.npz",
     ),
     Real(
         "speechmos AECMOS", "speechmos-aecmos/Run_1663829550_Stage_0.onnx", *AECMOS,
-        recorded="speechmos-aecmos/Run_1663829550_Stage_0.golden.npz", refused="(MaxPool)",
+        recorded="speechmos-aecmos/Run_1663829550_Stage_0.golden.npz",
     ),
     Real(
         "GTCRN", "gtcrn/gtcrn_simple.onnx", *GTCRN,
-        recorded="gtcrn/gtcrn_simple.golden.npz", refused="(ConvTranspose)",
+        recorded="gtcrn/gtcrn_simple.golden.npz", refused="(ScatterND)",
     ),
 )  # fmt: skip
 
@@ -116,7 +128,7 @@ def folder() -> Path:
 def known(real: Real, models: Path, model: lstmc.Model) -> Recording:
     """Inputs and the outputs to expect: recorded ones, or the float64 oracle's."""
     if real.recorded:
-        return recording(models / real.recorded, model)
+        return recording(models / real.recorded, model, dict(real.called))
     rng, steps = np.random.default_rng(0), enough_steps(model.graph, STEPS)
     inputs = random_inputs(model.graph, rng, ROWS, steps)
     if real.flow:

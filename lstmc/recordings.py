@@ -44,20 +44,26 @@ class Recording:
         first = model.graph.inputs[0]
         shape = self.calls[0][0].inputs[first.name].shape
         stream = model.stream(shape[first.axes.index(g.BATCH)] if g.BATCH in first.axes else 1)
-        for sample, _ in self.calls:
-            yield by_name(model, stream.run(sample.inputs))
+        for sample, wanted in self.calls:
+            made = by_name(model, stream.run(_timed(model, sample.inputs)))
+            yield {n: y.reshape(wanted[n].shape) for n, y in made.items()}
 
 
-def recording(path: Path, model: Model) -> Recording:
-    """Raises FormatError for a damaged file and for one that lacks an array."""
+def recording(path: Path, model: Model, called: Mapping[str, str] | None = None) -> Recording:
+    """``called``: the file's names of inputs and outputs that the model calls otherwise.
+
+    Raises FormatError for a damaged file and for one that lacks an array.
+    """
+    names = called or {}
     arrays = read(path)
     if not isinstance(arrays, dict):
         raise UsageError("--recorded takes a .npz file")
     inputs, outputs = list(model.inputs), list(model.outputs)
     if any(CALL.fullmatch(n) for n in arrays):
-        calls = _calls(arrays, path, inputs, outputs)
-        return Recording(calls, _states(arrays, inputs) if model.graph.sequential else {})
-    given, made = ({n: n for n in names} for names in (inputs, outputs))
+        calls = _calls(arrays, path, inputs, outputs, names)
+        own = [names.get(n, n) for n in inputs]
+        return Recording(calls, _states(arrays, own) if model.graph.sequential else {})
+    given, made = ({n: names.get(n, n) for n in each} for each in (inputs, outputs))
     x, y = _taken(path, arrays, given), _taken(path, arrays, made)
     return Recording([(Sample(path.name, x, arrays.get("lengths")), y)])
 
@@ -69,7 +75,7 @@ def given_samples(path: Path, model: Model) -> list[Sample]:
     """
     found = read(path)
     if isinstance(found, dict) and any(CALL.fullmatch(n) for n in found):
-        return [sample for sample, _ in _calls(found, path, list(model.inputs), [])]
+        return [sample for sample, _ in _calls(found, path, list(model.inputs), [], {})]
     arrays = read_inputs(path, model)
     return [Sample(path.name, _taken(path, arrays, {n: n for n in arrays}))]
 
@@ -78,13 +84,21 @@ def _numbers(arrays: Arrays) -> list[int]:
     return sorted({int(m[2]) for n in arrays if (m := CALL.fullmatch(n))})
 
 
+def _timed(model: Model, inputs: Arrays) -> Arrays:
+    """The inputs of a call that is one step of the model, which has an axis of time for it."""
+    return {
+        v.name: a if a.ndim == len(v.axes) else np.expand_dims(a, v.axes.index(g.TIME))
+        for v, a in ((v, inputs[v.name]) for v in model.graph.inputs)
+    }
+
+
 def _calls(
-    arrays: Arrays, path: Path, inputs: list[str], outputs: list[str]
+    arrays: Arrays, path: Path, inputs: list[str], outputs: list[str], called: Mapping[str, str]
 ) -> list[tuple[Sample, Arrays]]:
     calls = []
     for number in _numbers(arrays):
-        given = {n: f"in{number}|{n}" for n in inputs}
-        made = {n: f"out{number}|{n}" for n in outputs}
+        given = {n: f"in{number}|{called.get(n, n)}" for n in inputs}
+        made = {n: f"out{number}|{called.get(n, n)}" for n in outputs}
         sample = Sample(f"{path.name}, call {number}", _taken(path, arrays, given))
         calls.append((sample, _taken(path, arrays, made)))
     return calls
