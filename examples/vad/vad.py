@@ -6,8 +6,8 @@
 
 The model takes 512 samples and the 64 before them, 32 ms at 16 kHz, and gives the probability
 that they hold speech. Its ONNX file has a rate among its inputs, which decides what half of the
-network runs, and the LSTM's state, which the caller must hand on: here the rate is set and the state
-bound when the file is converted, so that a step takes a frame and gives a probability.
+network runs, and the state of its LSTM, which the caller must hand on: here the rate is set and the
+state bound when the file is converted: a step takes a frame and gives a probability.
 
 The picture needs matplotlib, the comparison onnxruntime; without them the rest works.
 """
