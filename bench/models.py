@@ -41,9 +41,9 @@ LIMIT = 1e-5
 SHORT = 110  # characters of a refusal
 HEAD = (
     "model", "layers", "parameters", "file bytes", "arena bytes", "error", "relative", "lstmc us",
-    "ONNX Runtime us", "ratio",
+    "ONNX Runtime us", "ratio", "quartiles",
 )  # fmt: skip
-TIMED = 3  # of these, at the end
+TIMED = 4  # of these, at the end
 PAGE_TEXT = """# Real models
 
 Trained elsewhere, converted, checked and timed by one command, `make models` (`MODELS=DIR` says
@@ -54,8 +54,9 @@ where they are). This run: {machine}, one thread each.
 Errors are the largest over all recorded calls and outputs: absolute, and relative to the largest
 magnitude of the output in that call. Bytes are those of the .lstmc file, and of the arena for one
 row, one step at a time, on a 64-bit machine. Times are medians of one call as the model's users
-make it, one row, both engines by turns; the ratio is ONNX Runtime / lstmc, above 1 lstmc is faster.
-A source that is no ONNX file runs there as the ONNX model that an exporter would write of it.
+make it, one row, both engines by turns; the ratio is the median of ONNX Runtime / lstmc over the
+rounds, above 1 lstmc is faster, and wide quartiles mean that the machine was busy. A source that is
+no ONNX file runs there as the ONNX model that an exporter would write of it.
 
 {sources}
 
@@ -86,14 +87,17 @@ class Facts:
 
 @dataclass
 class Times:
-    """Microseconds a call, medians; ratio is ONNX Runtime / lstmc."""
+    """Microseconds a call, medians; ratio is ONNX Runtime / lstmc, with its quartiles."""
 
     ours: float
     theirs: float
     ratio: float
+    low: float
+    high: float
 
     def cells(self) -> list[str]:
-        return [f"{self.ours:.1f}", f"{self.theirs:.1f}", f"{self.ratio:.2f}"]
+        spread = f"{self.low:.2f} - {self.high:.2f}"
+        return [f"{self.ours:.1f}", f"{self.theirs:.1f}", f"{self.ratio:.2f}", spread]
 
 
 # ----------------------------------------------------------------------------------------- facts
@@ -217,8 +221,8 @@ def times(real: Real, models: Path, model: lstmc.Model, effort: Effort) -> Times
     check(real.name, own, {"ONNX Runtime": ways})
     best, _ = fastest(ways, effort.sample)
     made = rounds({"lstmc": own, "theirs": best}, effort, ["lstmc", "theirs"])
-    middle, *_ = ratio_of(made["theirs"], made["lstmc"])
-    return Times(median(made["lstmc"]) * 1e6, median(made["theirs"]) * 1e6, middle)
+    ratios = ratio_of(made["theirs"], made["lstmc"])
+    return Times(median(made["lstmc"]) * 1e6, median(made["theirs"]) * 1e6, *ratios)
 
 
 # -------------------------------------------------------------------------------------- the page
