@@ -61,7 +61,7 @@ def value_scale(values: np.ndarray) -> tuple[float, float, tuple[str, ...]]:
 
 def leaves(values: np.ndarray, low: float, high: float) -> str:
     """Which ends of a scale values lie beyond: neither, min, max or both."""
-    found = values[np.isfinite(values)]
+    found = values[np.isfinite(values)].astype(float)
     if not found.size:
         return "neither"
     below, above = found.min() < low - 1e-9, found.max() > high + 1e-9
@@ -69,7 +69,9 @@ def leaves(values: np.ndarray, low: float, high: float) -> str:
 
 
 def thin(values: np.ndarray, steps: int, features: int) -> np.ndarray:
-    """[time, features] with at most so many of each: means of neighbours where there are more."""
+    """[time, features] with at most so many of each: means of neighbours where there are more.
+    float64, so that a scale may reach further than float32."""
+    values = np.asarray(values, float)
     for axis, most in ((0, steps), (1, features)):
         size = values.shape[axis]
         if size <= most:

@@ -217,6 +217,9 @@ def test_empty_and_odd_arrays():
     found.layers["l"] = odd
     found.values["x"] = np.full((1, 1, 300), np.nan, np.float32)
     assert plot.render(plot.draw(found), "png")
+    found.layers["l"].h = np.full((1, 1, 1), 3e38, np.float32)  # its scale is beyond float32
+    assert palette.scales(odd)["h"] == (-5e38, 5e38)
+    assert plot.render(plot.draw(found), "svg")
 
 
 # ---------------------------------------------------------------------------------- the palettes

@@ -167,6 +167,25 @@ def test_everything_is_on_the_page(forecaster):
     assert "checks passed" not in all_text(plain) and "data:image" not in plain
 
 
+def test_errors_of_layers(forecaster):
+    """A finding may have them (lstmc.verify, by layers)."""
+    rows = [
+        {"layer": "lstm", "type": "LSTM", "oracle": 1.5e-7, "source": None, "framework": 2e-7},
+        {"layer": HOSTILE, "type": "Dense", "oracle": float("inf"), "source": None,
+         "framework": None},
+        {"layer": "nan", "type": "Dense", "oracle": float("nan"), "source": None, "framework": 0.0},
+    ]  # fmt: skip
+    words = full_page(forecaster, checks=[{"name": "l", "ok": True, "text": "t", "layers": rows}])
+    assert_sound(words)
+    table = next(t for t in ET.fromstring(words.partition("\n")[2]).iter("table")
+                 if "framework" in "".join(t.itertext()))  # fmt: skip
+    cells = [["".join(c.itertext()) for c in row] for row in table.iter("tr")]
+    assert cells == [
+        ["layer", "type", "oracle", "framework"], ["lstm", "LSTM", "1.5e-07", "2e-07"],
+        [HOSTILE, "Dense", "inf", "–"], ["nan", "Dense", "nan", "0"],
+    ]  # fmt: skip
+
+
 def test_hostile_names_stay_names():
     model = long_model()
     checks = [{"name": HOSTILE, "ok": True, "text": "<img src=x onerror=alert(1)>"}]
@@ -243,8 +262,14 @@ def test_lines_lie_where_the_values_are():
     assert "numbers" in pictures.of_value(np.arange(8.0), "y") and "image" in pictures.of_value(
         np.arange(9.0), "y"
     )
-    for odd in (np.full((3, 2), np.nan), np.full((1, 1), 5.0), np.full((2, 20), np.inf)):
-        ET.fromstring(pictures.of_value(odd, "x"))
+    level = [5.0, -3e38, 0.0, 1e-45]
+    for odd in (np.full((3, 2), np.nan), np.full((2, 20), np.inf), np.float32([[3e38], [-3e38]]),
+                *(np.full((2, 1), x, np.float32) for x in level)):  # fmt: skip
+        svg = ET.fromstring(pictures.of_value(odd, "x"))
+        for line in svg.iter("polyline"):
+            assert "nan" not in line.get("points") and "inf" not in line.get("points")
+            if np.ptp(np.float64(odd)) == 0:
+                assert all(p.endswith(",61.0") for p in line.get("points").split())
 
 
 @settings(150)

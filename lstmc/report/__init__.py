@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .. import __version__
 from ..info import ARENA, facts, short
 from ..inspect import Trace
@@ -45,7 +47,8 @@ def page(
     Args:
         model: the model.
         name: what it is called, such as its file's name.
-        checks: findings of :mod:`lstmc.verify`: dicts with name, ok (None: not checked) and text.
+        checks: findings of :mod:`lstmc.verify`: dicts with name, ok (None: not checked) and text;
+            perhaps ``layers``, rows with layer, type and errors by peer (None: not compared).
         against: the name of the source that they compare with; "" if none.
         trace: what :func:`lstmc.inspect.trace` gave; None leaves the pictures out.
         row: of the trace's batch.
@@ -167,12 +170,13 @@ def _bytes(n: int) -> str:
     return f"{n:,}" if n else "\u2013"
 
 
-def _share(part: int, whole: int) -> str:
+def _share(part: float, whole: float) -> str:
     """A small bar: how much of the largest this is. The number stands beside it."""
     if not part:
         return ""
     inside = element("rect", width=100, height=8, class_="track")
-    inside += element("rect", width=max(100.0 * part / whole, 0.8), height=8, class_="amount")
+    width = max(100.0 * min(part / whole, 1.0), 0.8)
+    inside += element("rect", width=width, height=8, class_="amount")
     return element("svg", inside, viewBox="0 0 100 8", preserveAspectRatio="none", class_="bar",
                    aria_hidden="true")  # fmt: skip
 
@@ -219,7 +223,30 @@ def _checks(checks: Sequence[Mapping[str, Any]], against: str) -> str:
         rows += element("tr", cells, element("td", text(c["text"]), class_="long"))
     head = "".join(element("th", t, scope="col") for t in ("check", "result", "what was found"))
     table = element("table", element("thead", element("tr", head)), element("tbody", rows))
-    return element("p", text(note), class_="note") + (table if rows else "")
+    layers = "".join(_layer_errors(c["layers"]) for c in checks if c.get("layers"))
+    return element("p", text(note), class_="note") + (table if rows else "") + layers
+
+
+def _layer_errors(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Errors of each layer, where a finding has them: a column for each peer that has any."""
+    peers = [
+        k for k in rows[0] if k not in ("layer", "type") and any(r[k] is not None for r in rows)
+    ]
+    largest = max((float(r[k]) for r in rows for k in peers if r[k] is not None), default=0.0)
+    head = element("th", "layer", scope="col") + element("th", "type", scope="col")
+    head += "".join(element("th", text(k), scope="col", class_="num") for k in peers)
+    lines = ""
+    for r in rows:
+        cells = element("th", text(r["layer"]), scope="row") + element("td", text(r["type"]))
+        for k in peers:
+            error = r[k]
+            words = "\u2013" if error is None else f"{error:.2g}"
+            bar = _share(error, largest) if error is not None and np.isfinite(error) else ""
+            cells += element("td", words, bar, class_="num")
+        lines += element("tr", cells)
+    table = element("table", element("thead", element("tr", head)), element("tbody", lines))
+    box = element("div", table, class_="scroll", tabindex=0, role="group", aria_label="Errors")
+    return element("h3", "Largest relative error of each layer, against") + box
 
 
 def _inside(trace: Trace | None, row: int, sample: str) -> str:

@@ -88,10 +88,11 @@ def of_value(value: np.ndarray, what: str) -> str:
 
 
 def _lines(value: np.ndarray) -> list[str]:
-    finite = value[np.isfinite(value)]
+    finite = value[np.isfinite(value)].astype(float)
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    if high - low < 1e-12 * max(abs(low), abs(high), 1e-30):
-        low, high = low - 1.0, high + 1.0
+    if high - low <= 1e-12 * max(abs(low), abs(high)):  # a level line, in the middle
+        around = max(abs(low), 1.0) / 2
+        low, high = low - around, high + around
     steps, room = len(value), WIDTH - LEFT - RIGHT
     drawn = thin(value, PIXELS[0], LINES)
     xs = LEFT + (np.arange(len(drawn)) + 0.5) * room / len(drawn)
@@ -173,7 +174,7 @@ def _number(value: float) -> str:
 
 
 def _range(values: np.ndarray) -> str:
-    finite = values[np.isfinite(values)]
+    finite = values[np.isfinite(values)].astype(float)
     if not finite.size:
         return "no numbers"
     size = " x ".join(map(str, values.shape))

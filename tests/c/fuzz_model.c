@@ -58,7 +58,17 @@ static void run_model(const lstmc_model *m) {
     config.batch = batch;
     config.time = time;
     config.target = target;
-    if (lstmc_arena_size(&size, m, &config) || size > MOST_FLOATS * 4) return;
+    const int none = lstmc_arena_size(&size, m, &config);
+    for (uint32_t i = 0; i <= m->layer_count; i++) {
+        lstmc_memory use;
+        const uint32_t layer = i < m->layer_count ? i : LSTMC_NONE;
+        if (lstmc_memory_use(&use, m, &config, layer) != none) abort();
+        if (layer == LSTMC_NONE &&
+            use.tables + use.record + use.state + use.scratch + use.values != size) {
+            abort();
+        }
+    }
+    if (none || size > MOST_FLOATS * 4) return;
     lstmc_io_info info[64];
     for (uint32_t i = 0; i < count; i++) {
         if (lstmc_model_io(m, i, info + i)) abort();
