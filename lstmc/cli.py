@@ -249,8 +249,8 @@ def report(args: argparse.Namespace) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run a model on the arrays of a file, or on every file of a folder."""
-    from .scale.run import run_arrays, run_files
+    """Run a model on a file, or on every file of a folder."""
+    from .scale.run import ARRAYS, TABLES, run_file, run_files
 
     folder = args.input.is_dir()
     for path in (args.model, args.lengths) if folder else (args.model, args.input, args.lengths):
@@ -259,6 +259,8 @@ def run(args: argparse.Namespace) -> None:
     if args.batch is not None and args.batch < 1:
         raise UsageError("--batch must be at least 1")
     options: dict[str, Any] = {"block": args.batch, "resume": args.resume}
+    options["columns"] = _columns(args.column)
+    options["keep"] = None if args.keep is None else [n for n in args.keep.split(",") if n]
     if folder:
         if args.lengths is not None:
             raise UsageError("--lengths is for one file: the sequences of a folder have their own")
@@ -266,15 +268,15 @@ def run(args: argparse.Namespace) -> None:
             raise UsageError(f"'{args.output}' is not a folder, as the input is")
     else:
         options["lengths"] = args.lengths
-        _check_ending(args.output, ".npy", ".npz")
-        _check_ending(args.input, ".npy", ".npz")
+        _check_ending(args.output, *ARRAYS, *TABLES)
+        _check_ending(args.input, *ARRAYS, *TABLES)
         _check_writable(args.output)
         for path in (args.model, args.input, args.lengths):
             if path is not None and args.output.exists() and args.output.samefile(path):
                 raise UsageError(f"'{args.output}' is also an input")
     model = load(args.model)
     start = time.perf_counter()
-    result = (run_files if folder else run_arrays)(model, args.input, args.output, **options)
+    result = (run_files if folder else run_file)(model, args.input, args.output, **options)
     facts = {
         "output": str(args.output),
         **result.facts(),
@@ -312,6 +314,16 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
             raise UsageError(f"--set takes NAME=VALUE, got '{item}'")
         options.setdefault("constants", {})[name] = _constant(text)
     return options
+
+
+def _columns(items: list[str]) -> dict[str, list[str]]:
+    columns = {}
+    for item in items:
+        name, _, of = item.partition("=")
+        if not name or not of or name in columns:
+            raise UsageError(f"--column takes NAME=COLUMN, once for each name, got '{item}'")
+        columns[name] = of.split(",")
+    return columns
 
 
 def _constant(text: str) -> np.ndarray:
@@ -529,19 +541,27 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PATH",
         type=Path,
         required=True,
-        help=".npy, .npz by input name, or a folder of such files",
+        help=".npy, .npz by input name, .parquet, or a folder of such files",
     )
     p.add_argument(
         "--output",
         metavar="PATH",
         type=Path,
         required=True,
-        help=".npy, .npz by output name, or a folder for a folder",
+        help=".npy, .npz by output name, .parquet, or a folder for a folder",
     )
     p.add_argument(
         "--lengths", metavar="NPY", type=Path, help="valid steps of each row, int [batch]"
     )
     p.add_argument("--batch", metavar="N", type=int, help="rows at once; never changes the result")
+    p.add_argument(
+        "--column",
+        metavar="NAME=COLUMN",
+        action="append",
+        default=[],
+        help=".parquet: the column of an input or output, or COLUMN,COLUMN,... as its features",
+    )
+    p.add_argument("--keep", metavar="COLUMN,...", help=".parquet: the other columns to write")
     p.add_argument(
         "--resume", action="store_true", help="go on where an interrupted run of this kind stopped"
     )

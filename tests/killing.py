@@ -72,6 +72,8 @@ def die_after(events: int) -> None:
 def main() -> None:
     rng = random.Random(int(sys.argv[1]))
     lstmc.set_num_threads(1)
+    if any(".parquet" in a for a in sys.argv):
+        import pyarrow.parquet  # noqa: F401  # once, not in every child
     folder.GROUP_FILES = 4
     for killed in range(int(sys.argv[2])):
         events = rng.randint(1, 40)

@@ -71,7 +71,7 @@ def _cell(name: str, row: int, cell: Any) -> np.ndarray:
             array = np.stack([np.asarray(c) for c in cell]) if len(cell) else np.empty(0)
     except (ValueError, TypeError):
         array = np.empty(0, object)
-    if array.dtype.kind == "O":
+    if array.dtype.kind not in "fiub":
         raise DtypeError(f"column '{name}', row {row}: {_short(cell)} is no number or even list")
     return as_float32(name, array)
 

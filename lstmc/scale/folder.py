@@ -61,20 +61,23 @@ def run_folder(
     output: Path,
     one: Callable[[Path, Path, bool], Any],
     resume: bool,
+    options: Any = None,
 ) -> Outcome:
     """Do each file of ``names`` (input name: output name); a damaged one stops no other.
 
     Args:
         one: does a file by itself: (input, output, whether to resume).
         resume: leave out what the journal calls finished.
+        options: what else outputs depend on, in a form that JSON takes.
 
-    Raises UsageError for a journal of another model with ``resume``; OSError when the disk takes
-    no more.
+    Raises UsageError for a journal of another model or options with ``resume``; OSError when the
+    disk takes no more.
     """
     outcome = Outcome(len(names))
     folder = output / ".lstmc-run"
     with locked(folder, output):
-        journal = _Journal(folder, model_digest(model), output, resume)
+        identity = {"model": model_digest(model), "options": options}
+        journal = _Journal(folder, identity, output, resume)
         todo = []
         for name in names:
             if journal.finished(name, source / name, output / names[name]):
@@ -139,19 +142,20 @@ class _Report:
 class _Journal:
     """What is finished; a torn last line is none."""
 
-    def __init__(self, folder: Path, model: str, output: Path, resume: bool) -> None:
+    def __init__(self, folder: Path, identity: dict[str, Any], output: Path, resume: bool) -> None:
         path = folder / "journal"
         self.entries: dict[str, Any] = {}
         if resume and path.exists():
             entries: list[dict[str, Any]]
             was, *entries = [*_lines(path), {}]
-            if was and was.get("model") != model:
-                raise UsageError(
-                    f"'{output}' can't be resumed: it was written by another model; "
-                    "without --resume it starts over"
-                )
+            for key in identity if was else ():
+                if was.get(key) != identity[key]:
+                    raise UsageError(
+                        f"'{output}' can't be resumed: it was written with another {key}; "
+                        "without --resume it starts over"
+                    )
             self.entries = {e["file"]: e for e in entries if e}
-        lines = [{"model": model}, *self.entries.values()]
+        lines = [identity, *self.entries.values()]
         write_synced(path, "".join(json.dumps(x) + "\n" for x in lines).encode())
         self.file = path.open("ab")
 
