@@ -15,7 +15,7 @@ evaluates what is constant. Source: https://onnx.ai/onnx/repo-docs/IR.html.
     onnx_half.py    float16                     onnx_quantised.py  integer weights
     onnx_scopes.py  graphs within graphs        onnx_branches.py   If
     onnx_windows.py axes and fields of windows  onnx_transposed.py ConvTranspose
-    onnx_sizes.py   what computes with sizes
+    onnx_sizes.py   what computes with sizes    onnx_one_step.py   one step of many rows
 """
 
 from __future__ import annotations
@@ -32,7 +32,15 @@ from lstmc.graph import TIME
 
 from . import onnx_branches, onnx_ops, onnx_scopes, onnx_shapes
 from .clocks import own_clocks, settle
-from .onnx_axes import PREFERENCES, LabelConflict, Preference, bare, guess_input, not_batch
+from .onnx_axes import (
+    NEITHER,
+    PREFERENCES,
+    LabelConflict,
+    Preference,
+    bare,
+    guess_input,
+    not_batch,
+)
 from .onnx_branches import VALUE, Again, Branches, Decisions
 from .onnx_edges import Labels, attributes, bound, layout, tracked_input
 from .onnx_file import DOMAINS, check, opset_of, read
@@ -156,6 +164,8 @@ class Conversion:
         self.declared = {v.name: "float16" for v in model.graph.output if is_half(v)}
         self.inputs = self.read_inputs(constants)
         self.builder.inputs = list(self.inputs.values())
+        if preference == NEITHER:
+            self.builder.decide(*self.inputs.values())
 
     def graph(self) -> g.Graph:
         self.visit_all(self.model.graph)

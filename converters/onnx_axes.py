@@ -24,7 +24,9 @@ MEANINGS = {BATCH: "the batch", TIME: "time", FEATURES: "the features"}
 Preference = tuple[int | None, int | None]
 PREFERENCES: tuple[Preference, ...] = (
     (None, None), (0, 1), (1, 0), (0, 2), (0, 3), (1, 2), (2, 0), (2, 1), (1, None), (2, None),
+    (-1, -1),
 )  # fmt: skip
+NEITHER: Preference = (-1, -1)  # all axes of a fixed size are features: one row, one step a call
 
 # Names that models give to sizes.
 CALLED = {
@@ -99,13 +101,17 @@ def guess_input(dims: tuple[Dim, ...], preference: Preference) -> None:
     def lacks(label: str) -> bool:
         return all(d.label != label for d in dims)
 
+    if preference == NEITHER:
+        for dim in free():
+            if dim.size is not None:
+                dim.label = FEATURES
     for label, axis in zip((BATCH, TIME), preference, strict=True):
         called = [d for d in free() if d.called.lower() in CALLED[label]]
         if axis is not None:
             called = [d for d in dims[axis : axis + 1] if d.label is None]
         if called and lacks(label):
             give(called[0], label)
-    if lacks(BATCH):
+    if lacks(BATCH) and free():
         outer = [d for d in free() if d.outer or d.size is None]
         # The first axis, unless the model fixes it to more than the one row of a sample.
         first = dims[0].size in (None, 1) or dims[0].outer or not any(d.size is None for d in outer)
@@ -134,6 +140,16 @@ def unify(node: Node, a: Dim, b: Dim) -> None:
     if a.label == FEATURES:
         a.size = b.size = a.size or b.size
     b.root().twin = a.root()
+
+
+def alike(a: Axis, b: Axis) -> bool:
+    """Two axes are made of as many dims, which may be the same one by one: not so where both are
+    features that are cut in other places."""
+    sizes = [(x.size, y.size) for x, y in zip(a, b, strict=False)]
+    cut = any(m is not None and n is not None and m != n for m, n in sizes)
+    return len(a) == len(b) and not (
+        len(a) > 1 and cut and all(d.label == FEATURES for d in (*a, *b))
+    )
 
 
 def same_axis(a: Axis, b: Axis) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from lstmc import graph as g
 from lstmc.graph import BATCH, TIME
 
-from .onnx_axes import MEANINGS, bind, unify
+from .onnx_axes import MEANINGS, alike, bind, unify
 from .onnx_layers import (
     Builder,
     fill,
@@ -120,7 +120,7 @@ class Aligned:
                 continue
             if axis_size(axis) == 1 and axis_size(base) != 1:
                 values[i] = self._single(x, at)
-            elif len(axis) == len(base):
+            elif alike(axis, base):
                 for one, other in zip(base, axis, strict=True):
                     if one.label is None and other.label is None:
                         b.decide(next(iter(values.values())))

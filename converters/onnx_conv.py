@@ -103,7 +103,7 @@ def convolved(b: Builder, node: Node, x: Tracked, r: Roles, f: Filters) -> Track
     name = b.add(g.Concat, node, *names) if len(names) > 1 else names[0]
     sizes = (len(parts), out // f.phases // len(parts))
     dims: Axis = tuple(Dim(n, FEATURES) for n in sizes[len(parts) == 1 :])
-    return made(node, x, r, name, dims, (*dims[:-1], POSITIONS, dims[-1]), f.count)
+    return made(b, node, x, r, name, dims, (*dims[:-1], POSITIONS, dims[-1]), f.count)
 
 
 def grid(b: Builder, node: Node, x: Tracked, r: Roles, channels: int) -> tuple[Tracked, int]:
@@ -165,7 +165,7 @@ def pool(op: str) -> Handler:
             r.positions = None
         if r.time is not None and r.over_time != ONE:
             name = b.add(g.Pool1D, node, name, op=op, **r.over_time, **padding)
-        return [made(node, x, r, name, x.axes[1], order)]
+        return [made(b, node, x, r, name, x.axes[1], order)]
 
     return handler
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from lstmc import graph as g
+from lstmc.graph import TIME
 
 from .onnx_broadcast import Aligned
-from .onnx_layers import Builder, features, weight
-from .onnx_values import FEATURES, NEXT, Const, Dim, Kind, Node, Tracked
+from .onnx_layers import Builder, features, take_features, weight
+from .onnx_values import FEATURES, NEXT, Const, Dim, Kind, Node, Tracked, axis_size
 from .weights import float32
 
 TWO = (
@@ -21,10 +22,36 @@ def dense(b: Builder, node: Node, x: Tracked, axis: int, matrix: np.ndarray) -> 
     """A Dense over one axis of x; matrix [units, features]."""
     if 0 in matrix.shape:
         raise node.error(f"its weight has shape {list(matrix.shape)}")
+    units = (Dim(matrix.shape[0], FEATURES),)
+    if places := elsewhere(b, x, axis):
+        x = take_features(b, node, x, [*places, axis])
+        if axis_size(x.axes[axis]) != matrix.shape[1]:
+            raise node.error(
+                f"gets {axis_size(x.axes[axis])} features, its weights take {matrix.shape[1]}"
+            )
+        name = b.add(g.Conv2D, node, x.name, weight=matrix, taps=1, position_taps=1)
+        order = tuple(d for i in places for d in x.axes[i])
+        axes = (*x.axes[:axis], units, *x.axes[axis + 1 :])
+        return Tracked(name, axes, (*order, *units))
     x = features(b, node, x, axis, matrix.shape[1])
     name = b.add(g.Dense, node, x.name, weight=matrix)
-    units = (Dim(matrix.shape[0], FEATURES),)
     return Tracked(name, (*x.axes[:axis], units, *x.axes[axis + 1 :]), units)
+
+
+def elsewhere(b: Builder, x: Tracked, axis: int) -> list[int]:
+    """The other axes that hold features, where it is sure that they can't be time: the product is
+    taken at each place of those then."""
+    if len(x.axes) > 3:
+        b.decide(x)
+    others = [i for i, a in enumerate(x.axes) if i != axis and any(is_features(d) for d in a)]
+    timed = any(not d.guess or d.size is None for d in x.labelled(TIME))
+    guessed = any(d.guess for i in others for d in x.axes[i] if is_features(d))
+    whole = all(d.label == FEATURES for i in (axis, *others) for d in x.axes[i])
+    return others if whole and (timed or not guessed) else []
+
+
+def is_features(dim: Dim) -> bool:
+    return dim.label == FEATURES and not dim.is_one()
 
 
 def matmul(b: Builder, node: Node) -> list[Kind]:

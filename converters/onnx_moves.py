@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from lstmc import graph as g
 from lstmc.graph import BATCH, TIME
 from lstmc.graph.sequence import PADDING
 
-from .onnx_axes import MEANINGS, bind, not_batch, same_axis, unify
+from .onnx_axes import MEANINGS, alike, bind, not_batch, same_axis, unify
 from .onnx_layers import (
     Builder,
     arranged,
@@ -19,6 +20,7 @@ from .onnx_layers import (
     in_order,
     product,
     steps_as_features,
+    take_features,
     weight,
 )
 from .onnx_parts import meaning, picked
@@ -101,7 +103,7 @@ def matched(b: Builder, node: Node, values: list[Tracked], at: int) -> None:
         for i, (one, other) in enumerate(zip(first.axes, value.axes, strict=True)):
             if i == at or same_axis(one, other):
                 continue
-            if len(one) == len(other):
+            if alike(one, other):
                 for d, e in zip(one, other, strict=True):
                     if d.label is None and e.label is None:
                         b.decide(first)
@@ -330,3 +332,31 @@ def reverse_sequence(b: Builder, node: Node) -> list[Kind]:
     if size is None or np.any(lengths != size):
         raise node.error("reverses a part of the steps; only whole sequences can be turned round")
     return [Tracked(b.add(g.Reverse, node, x.name), x.axes, x.order)]
+
+
+def scatter_nd(b: Builder, node: Node) -> list[Kind]:
+    """ScatterND-11 to -18 with constant indices, of values that are all features."""
+    if node.attr("reduction", "none") != "none":
+        raise node.error(f"attribute reduction={node.attr('reduction')}; {NEXT}")
+    index = node.const(1, "indices").array
+    x, more = node.value(0), node.value(2)
+    rank, depth = len(x.axes), index.shape[-1] if index.ndim else 0
+    if index.dtype.kind not in "iu" or not 1 <= depth <= rank:
+        raise node.error(f"its indices are {index.dtype} of shape {list(index.shape)}")
+    x = take_features(b, node, x, list(range(rank)))
+    more = take_features(b, node, more, list(range(len(more.axes))))
+    shape = [product(node, list(a)) for a in x.axes]
+    size, updates = math.prod(shape), product(node, more.dims)
+    places = np.arange(size).reshape(shape)
+    try:
+        target = places[tuple(np.moveaxis(index, -1, 0))]
+    except IndexError as e:
+        raise node.error(f"its indices are out of range for {shape}") from e
+    if [product(node, list(a)) for a in more.axes] != list(target.shape):
+        raise node.error(f"writes {len(more.axes)} axes to places of shape {list(target.shape)}")
+    if len(np.unique(target)) != target.size:
+        raise node.error("writes to a place twice")
+    places.reshape(-1)[target.reshape(-1)] = size + np.arange(updates)
+    both = b.add(g.Concat, node, x.name, more.name)
+    name = b.select(node, both, places, size + updates)
+    return [Tracked(name, x.axes, tuple(x.dims))]

@@ -71,6 +71,7 @@ HANDLERS: dict[str, Handler] = {
     "ReduceSum": pointwise.reduction("sum"),
     "Reshape": shapes.reshape,
     "ReverseSequence": moves.reverse_sequence,
+    "ScatterND": moves.scatter_nd,
     "Shape": sizes.shape,
     "Size": sizes.size,
     "Slice": parts.slice_,

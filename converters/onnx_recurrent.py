@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from lstmc import graph as g
-from lstmc.graph import FLOAT32_MAX
+from lstmc.graph import FLOAT32_MAX, TIME
 
 from . import gates
 from .onnx_axes import as_batch, bind
 from .onnx_functions import activations
 from .onnx_layers import Builder, as_time, features, fill, take_features, weight
+from .onnx_one_step import gru_step, refused, rows_within
 from .onnx_values import (
     FEATURES,
     Axis,
@@ -126,8 +127,17 @@ def run(b: Builder, node: Node, cell: Cell) -> list[Kind]:
     x = node.value(0)
     if len(x.axes) != 3:
         raise node.error(f"its input X has rank {len(x.axes)}, expected 3")
+    if rows_within(x, *((1, 0) if batch_first else (0, 1))):
+        if cell.kind is not g.GRU or len(directions) > 1:
+            raise refused(node, node.op)
+        (own,) = weights
+        after, batch_axis = node.flag("linear_before_reset"), 0 if batch_first else 1
+        biases = own.wb, own.rb
+        return gru_step(b, node, x, own.w, own.r, biases, functions, after, batch_axis)
     as_batch(node, x.axes[0 if batch_first else 1])
+    timed = bool(x.labelled(TIME))
     x = as_time(b, node, x, 1 if batch_first else 0)
+    folded = not timed and axis_size(x.axes[1 if batch_first else 0]) == 1
     x = features(b, node, x, 2, input_size)
     time, batch = x.axes[:2] if not batch_first else (x.axes[1], x.axes[0])
 
@@ -172,6 +182,9 @@ def run(b: Builder, node: Node, cell: Cell) -> list[Kind]:
         name = names[0] or ""
         if wanted[at] and len(directions) == 2:
             name = b.add(g.Concat, node, *names, outputs=(wanted[at],))
+        if at == 0 and folded and name:  # one step, of a value without time: nor has Y
+            name = b.add(g.LastStep, node, name)
+            axes = tuple(() if axis is time else axis for axis in axes)
         results.append(Tracked(name, (*axes, h), (*sides, *h)))
     return results[: len(node.outputs)]
 

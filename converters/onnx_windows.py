@@ -65,6 +65,7 @@ class Roles:
     positions: int | None
     over_time: Fields
     over_positions: Fields
+    folded: bool = False  # time was made for the windows, of features
 
 
 def roles(b: Builder, node: Node, x: Tracked, fields: list[Fields]) -> tuple[Tracked, Roles]:
@@ -75,10 +76,12 @@ def roles(b: Builder, node: Node, x: Tracked, fields: list[Fields]) -> tuple[Tra
             f"its input has {len(spatial)} spatial axes, its window {len(fields)}; one or two are "
             "supported: [batch, channels, time], [batch, channels, time, positions]"
         )
-    time = time_axis(b, node, x, spatial)
+    time = time_axis(b, node, x, spatial, fields)
+    folded = False
     if time is not None:
         as_batch(node, x.axes[0], guess=True)
-        x = as_time(b, node, x, time)
+        before, x = x, as_time(b, node, x, time)
+        folded = not before.labelled(TIME)
     rest = [i for i in spatial if i != time]
     if len(spatial) == 2:  # a size of 1 with a single tap is nothing to move over
         rest = [i for i in rest if axis_size(x.axes[i]) != 1 or fields[i - 2] != ONE]
@@ -94,10 +97,12 @@ def roles(b: Builder, node: Node, x: Tracked, fields: list[Fields]) -> tuple[Tra
             "size in the model"
         )
     over = [ONE if i is None else fields[i - 2] for i in (time, positions)]
-    return x, Roles(time, positions, *over)
+    return x, Roles(time, positions, *over, folded)
 
 
-def time_axis(b: Builder, node: Node, x: Tracked, spatial: list[int]) -> int | None:
+def time_axis(
+    b: Builder, node: Node, x: Tracked, spatial: list[int], fields: list[Fields]
+) -> int | None:
     """The spatial axis that is time, if any."""
     known = {i for i, axis in enumerate(x.axes) for d in axis if d.label == TIME and not d.guess}
     if known - set(spatial):  # x is one step of many, or has them as its channels
@@ -115,6 +120,9 @@ def time_axis(b: Builder, node: Node, x: Tracked, spatial: list[int]) -> int | N
             if axis_size(x.axes[i]) is None:
                 return i
         b.decide(x)
+    moved = [i for i in spatial if axis_size(x.axes[i]) != 1 or fields[i - 2] != ONE]
+    if len(moved) < 2 and not any(d.guess for i in spatial for d in x.axes[i]):
+        return None  # all are features for sure, and there is but one to move over
     return next((i for i in spatial if axis_size(x.axes[i]) != 1), 2)
 
 
@@ -133,6 +141,7 @@ POSITIONS = Dim(None, FEATURES)  # stands in an order of dims for the positions 
 
 
 def made(
+    b: Builder,
     node: Node,
     x: Tracked,
     r: Roles,
@@ -145,12 +154,16 @@ def made(
     positions, ``count`` if not as many as there are windows."""
     axes = list(x.axes)
     axes[1] = channels
-    if r.time is not None:
-        axes[r.time] = (steps(node, x.axes[r.time], r.over_time),)
     new: Axis = ()
     if r.positions is not None:
         if count is None:
             count = window(node, r.over_positions).count(axis_size(x.axes[r.positions]) or 0)
         new = axes[r.positions] = (Dim(count, FEATURES),)
     order = tuple(e for d in order for e in (new if d is POSITIONS else (d,)))
+    if r.time is not None:
+        time = steps(node, x.axes[r.time], r.over_time)
+        axes[r.time] = (time,)
+        if r.folded and time.is_one():  # no time is left
+            axes[r.time] = ()
+            name = b.add(g.LastStep, node, name)
     return Tracked(name, tuple(axes), order)

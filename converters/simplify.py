@@ -74,8 +74,10 @@ def fold_affine(graph: g.Graph) -> None:
         if maker.activation != g.LINEAR:
             continue
         units = maker.weight.shape[0]
-        scale = np.ones(units) if layer.scale is None else layer.scale.astype(float)
-        shift = np.zeros(units) if layer.shift is None else layer.shift.astype(float)
+        scale = _each_unit(layer.scale, np.ones(units))
+        shift = _each_unit(layer.shift, np.zeros(units))
+        if scale is None or shift is None:
+            continue
         bias = np.zeros(units) if maker.bias is None else maker.bias.astype(float)
         exact = maker.weight.astype(float) * scale[:, None], bias * scale + shift
         with np.errstate(over="ignore", under="ignore"):
@@ -84,6 +86,15 @@ def fold_affine(graph: g.Graph) -> None:
             continue
         maker.weight, maker.bias, maker.activation = weight, bias, layer.activation
         _replace(graph, layer, maker)
+
+
+def _each_unit(vector: np.ndarray | None, without: np.ndarray) -> np.ndarray | None:
+    """A number for each unit, of a vector for all features: None if it is not the same at every
+    position of what a convolution makes."""
+    if vector is None:
+        return without
+    rows = vector.astype(float).reshape(-1, len(without))
+    return rows[0] if np.all(rows == rows[0]) else None
 
 
 def _faithful(exact: np.ndarray, rounded: np.ndarray) -> bool:
@@ -105,9 +116,8 @@ def _pairs(graph: g.Graph, kind: type[Any]) -> Iterator[tuple[Any, Any]]:
     for layer in [layer for layer in graph.layers if isinstance(layer, kind)]:
         x = layer.inputs[0]
         maker = next((m for m in graph.layers if x in m.outputs), None)
-        linear = (g.Dense, g.Conv1D, g.DepthwiseConv1D)
-        plain = (*linear, g.Affine, g.Conv2D, g.DepthwiseConv2D)
-        fits = linear if kind is g.Affine else plain
+        linear = (g.Dense, g.Conv1D, g.DepthwiseConv1D, g.Conv2D, g.DepthwiseConv2D)
+        fits = linear if kind is g.Affine else (*linear, g.Affine)
         if isinstance(maker, fits) and readers(graph)[x] == 1:
             yield layer, maker
 

@@ -216,6 +216,18 @@ def image_in_a_step(n: Net, x: str) -> str:
     return n.node("Conv", y, n.weight(4, 2, 2, 2))
 
 
+def frame(n: Net, x: str) -> list[str]:
+    """A frame and two before it, convolved; a GRU at each of 8 frequencies; the newer two."""
+    y = n.node("Conv", x, n.weight(4, 3, 1, 3), pads=[0, 1, 0, 1])
+    past = n.node("Concat", n.input("cache", 1, 4, 2, 8), y, axis=2)
+    y = n.node("Conv", past, n.weight(4, 1, 3, 3), group=4, pads=[0, 1, 0, 1])
+    y = n.node("Reshape", n.node("Transpose", y, perm=[0, 3, 2, 1]), ints(n, 8, 1, 4))
+    y = n.node("Transpose", y, perm=[1, 0, 2])
+    h = n.input("h", 1, 8, 5)
+    _, h = recurrent(n, y, "GRU", 5, 4, extra=("", h), linear_before_reset=1)
+    return [n.node("Tanh", h), n.slice(past, 1, 3, 2)]
+
+
 def pools_2d(n: Net, x: str) -> list[str]:
     shape = {"kernel_shape": [2, 3], "strides": [2, 1]}
     return [
@@ -373,6 +385,9 @@ CONVERTS: dict[str, Case] = {
     "states joined and picked": converts(joined_states, *SEQUENCE),
     "`Gather` of a constant table": converts(embedding, "N", "T", 3, i=INDICES),
     "`MatMul`, `Gemm`": converts(matrices, "N", "T", 3),
+    "a matrix at each place": converts(
+        lambda n, x: n.node("MatMul", x, n.weight(3, 2)), "N", "T", 2, 3
+    ),
     "`Add`, `Sub`, `Mul`, `Div`, `Max`, `Min`, `Mean`, `Sum`": converts(arithmetic, "N", "T", 3),
     "the same with constants": converts(arithmetic_with_constants, "N", "T", 3),
     "functions of one element": converts(functions, "N", "T", 3, opset=20),
@@ -400,6 +415,13 @@ CONVERTS: dict[str, Case] = {
     "the same over time and frequency": converts(pools_2d, "N", 4, 6, "T"),
     "`Concat`, `Split`, `Slice`, `Gather` of features": converts(feature_moves, "N", "T", 4),
     "`Slice`, `Gather` of time": converts(time_moves, "N", "T", 4),
+    "`ScatterND`": converts(
+        lambda n, x: n.node("ScatterND", x, ints(n, [1], [0]), n.input("u", 2, 3, 2)),
+        2, 3, 2, u=data(2, 3, 2, seed=2),
+    ),
+    "one frame a call": converts(
+        frame, 1, 3, 1, 8, h=data(1, 8, 5, seed=2), cache=data(1, 4, 2, 8, seed=3)
+    ),
     "`Pad`": converts(paddings, "N", "T", 3),
     "`Pad` reflect, edge": converts(mirrors, "N", "T", 3),
     "`If` on a condition that is known": converts(choice, "N", "T", 3),
@@ -563,9 +585,6 @@ REFUSED: dict[str, Callable[..., Any]] = {
     "the batch read as time": refused(swapped, *SEQUENCE),
     "products of computed matrices": refused(
         lambda n, x: n.node("MatMul", x, n.node("Transpose", x, perm=[0, 2, 1]))
-    ),
-    "matrices on a part of the features": refused(
-        lambda n, x: n.node("MatMul", x, n.weight(3, 2)), "N", "T", 2, 3
     ),
     "constants for each step of a time left open": refused(
         lambda n, x: n.node("Add", n.lstm(x, 3, 4)[0], n.weight(5, 1, 1, 1)), *SEQUENCE
