@@ -111,7 +111,7 @@ MODELS = (
     ),
     Real(
         "GTCRN", "gtcrn/gtcrn_simple.onnx", *GTCRN,
-        recorded="gtcrn/gtcrn_simple.golden.npz", refused="(ScatterND)",
+        recorded="gtcrn/gtcrn_simple.golden.npz",
     ),
 )  # fmt: skip
 

@@ -78,7 +78,8 @@ def gru_step(
     own = state.axes[batch], state.axes[2]
     last: tuple[Axis, ...] = ((), *own) if batch == 1 else (own[0], (), own[1])
     whole: tuple[Axis, ...] = ((), (), *own) if batch == 1 else (own[0], (), (), own[1])
-    return [Tracked(name, whole, order), Tracked(name, last, order)][: len(node.outputs)]
+    made: list[Kind] = [Tracked(name, whole, order), Tracked(name, last, order)]
+    return made[: len(node.outputs)]
 
 
 def refused(node: Node, kind: str) -> ConversionError:

@@ -130,10 +130,10 @@ def run(b: Builder, node: Node, cell: Cell) -> list[Kind]:
     if rows_within(x, *((1, 0) if batch_first else (0, 1))):
         if cell.kind is not g.GRU or len(directions) > 1:
             raise refused(node, node.op)
-        (own,) = weights
+        (only,) = weights
         after, batch_axis = node.flag("linear_before_reset"), 0 if batch_first else 1
-        biases = own.wb, own.rb
-        return gru_step(b, node, x, own.w, own.r, biases, functions, after, batch_axis)
+        biases = only.wb, only.rb
+        return gru_step(b, node, x, only.w, only.r, biases, functions, after, batch_axis)
     as_batch(node, x.axes[0 if batch_first else 1])
     timed = bool(x.labelled(TIME))
     x = as_time(b, node, x, 1 if batch_first else 0)

@@ -96,8 +96,8 @@ def roles(b: Builder, node: Node, x: Tracked, fields: list[Fields]) -> tuple[Tra
             "both of its spatial axes are of open size; one, time, may be: give the other a fixed "
             "size in the model"
         )
-    over = [ONE if i is None else fields[i - 2] for i in (time, positions)]
-    return x, Roles(time, positions, *over, folded)
+    over_time, over_positions = (ONE if i is None else fields[i - 2] for i in (time, positions))
+    return x, Roles(time, positions, over_time, over_positions, folded)
 
 
 def time_axis(
