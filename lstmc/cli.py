@@ -77,7 +77,7 @@ def convert(args: argparse.Namespace) -> None:
     model.save(output)
     golden = model.golden
     assert golden is not None
-    said = notes(model)
+    said = notes(model.provenance)
     facts = {
         "output": str(output),
         "source": str(args.source),

@@ -7,7 +7,7 @@ import unicodedata
 from typing import TYPE_CHECKING, Any
 
 from . import get_target
-from .summary import layer_rows
+from .summary import layer_rows, notes
 from .terminal import printable
 from .verify import in_hex, listed
 
@@ -91,8 +91,9 @@ def text(found: dict[str, Any], columns: int = 100) -> str:
         f"sha256   {found['sha256']}",
     ]
     if found["provenance"]:
-        origin = ", ".join(f"{k} {v}" for k, v in found["provenance"].items())
-        out.append(f"from     {origin}")
+        origin = {k: v for k, v in found["provenance"].items() if k != "note"}
+        out.append("from     " + ", ".join(f"{k} {v}" for k, v in origin.items()))
+        out += notes(found["provenance"])
     return "\n".join([*out, "", NOTE])
 
 

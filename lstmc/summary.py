@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import graph as g
@@ -49,9 +49,9 @@ def layer_rows(model: Model) -> list[dict[str, Any]]:
     return rows
 
 
-def notes(model: Model) -> list[str]:
+def notes(provenance: Mapping[str, str]) -> list[str]:
     """Lines that say where a model is not its source to the letter, such as weights of 8 bits."""
-    return [f"note     {text}" for text in model.provenance.get("note", "").splitlines()]
+    return [f"note     {text}" for text in provenance.get("note", "").splitlines()]
 
 
 def summary(model: Model) -> str:
@@ -86,5 +86,5 @@ def summary(model: Model) -> str:
     if model.provenance:
         origin = {k: v for k, v in model.provenance.items() if k != "note"}
         out.append("from " + ", ".join(f"{k} {v}" for k, v in origin.items()))
-        out += notes(model)
+        out += notes(model.provenance)
     return "\n".join(out)

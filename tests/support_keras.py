@@ -184,7 +184,7 @@ def _lora(folder):
 
 
 def _weights_only(folder):
-    sequential(L.LSTM(3)).save_weights(folder / "m.weights.h5")
+    sequential(L.LSTM(3, name="lstm")).save_weights(folder / "m.weights.h5")
     return folder / "m.weights.h5"
 
 

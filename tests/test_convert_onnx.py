@@ -723,6 +723,15 @@ def shape_of(n: Net, *sizes: int) -> str:
     return n.const(np.array(sizes))
 
 
+def test_matrix_on_a_part_of_the_features() -> None:
+    """The same at each of the others, which are positions then."""
+
+    def parts(n: Net, y: str, x: str) -> str:
+        return n.node("MatMul", n.node("Reshape", y, shape_of(n, 0, 1, -1, 2, 2)), n.weight(2, 3))
+
+    assert kinds(agree(lstm_then(parts), x=data(4, 2, 3))) == ["LSTM", "Conv2D"]
+
+
 REFUSED: dict[str, tuple[Any, str]] = {
     "operator": (lambda n, y, x: n.node("Sin", y), "(Sin): this operator is not supported; known"),
     "a row": (
@@ -806,12 +815,6 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "constant input": (
         lambda n, y, x: n.node("Relu", n.weight(2, 3)),
         "does not depend on the model's inputs",
-    ),
-    "part of the features": (
-        lambda n, y, x: n.node(
-            "MatMul", n.node("Reshape", y, shape_of(n, 0, 1, -1, 2, 2)), n.weight(2, 3)
-        ),
-        "(MatMul): works on a part of the features only",
     ),
     "merged axes": (
         lambda n, y, x: n.node("Reshape", y, shape_of(n, -1, 4)),

@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 from lstmc.converters import from_onnx
+from lstmc.converters.onnx_branches import Decisions
 from onnx_nets import Net, agree, data, kinds
 from test_onnx_windows import MODELS, golden
 
@@ -111,7 +112,7 @@ def test_steps_of_many_rows_that_are_refused() -> None:
         model = n.output(*rows(n, kind, **attrs)).model()
         with pytest.raises(errors.ConversionError):
             from_onnx.convert(model)
-        conversion = from_onnx.Conversion(model, {}, {}, (-1, -1))
+        conversion = from_onnx.Conversion(model, {}, {}, (-1, -1), Decisions())
         with pytest.raises(errors.ConversionError, match=says):
             conversion.graph()
 
