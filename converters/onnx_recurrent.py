@@ -135,9 +135,8 @@ def run(b: Builder, node: Node, cell: Cell) -> list[Kind]:
         biases = only.wb, only.rb
         return gru_step(b, node, x, only.w, only.r, biases, functions, after, batch_axis)
     as_batch(node, x.axes[0 if batch_first else 1])
-    timed = bool(x.labelled(TIME))
-    x = as_time(b, node, x, 1 if batch_first else 0)
-    folded = not timed and axis_size(x.axes[1 if batch_first else 0]) == 1
+    before, x = x, as_time(b, node, x, 1 if batch_first else 0)
+    folded = not before.labelled(TIME) and axis_size(x.axes[1 if batch_first else 0]) == 1
     x = features(b, node, x, 2, input_size)
     time, batch = x.axes[:2] if not batch_first else (x.axes[1], x.axes[0])
 

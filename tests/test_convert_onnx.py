@@ -816,6 +816,12 @@ REFUSED: dict[str, tuple[Any, str]] = {
         lambda n, y, x: n.node("Relu", n.weight(2, 3)),
         "does not depend on the model's inputs",
     ),
+    "part of the features": (
+        lambda n, y, x: n.node(
+            "LayerNormalization", n.node("Reshape", y, shape_of(n, 0, 1, -1, 2, 2)), n.weight(2)
+        ),
+        "(LayerNormalization): works on a part of the features only",
+    ),
     "merged axes": (
         lambda n, y, x: n.node("Reshape", y, shape_of(n, -1, 4)),
         "one of its axes is a product of the batch and others",

@@ -104,6 +104,17 @@ def test_a_step_of_many_rows(after: int) -> None:
     assert all("batch" not in v.axes for v in g.inputs)
 
 
+def test_a_time_of_one_step_is_time() -> None:
+    """An input's own time axis, of size 1, stays; one made for the operator alone goes again."""
+    n = Net()
+    g = agree(n.output(n.lstm(n.input("x", 1, "N", 3), 3, 4)[0]), x=data(1, 2, 3))
+    assert g.outputs[0].axes == ("time", 1, "batch", 4)
+    n = Net()
+    x = n.axes_op("Unsqueeze", n.input("x", "N", 3), [0])
+    g = agree(n.output(n.lstm(x, 3, 4)[0]), x=data(2, 3))
+    assert g.outputs[0].axes == (1, 1, "batch", 4)
+
+
 def test_steps_of_many_rows_that_are_refused() -> None:
     for kind, attrs, says in (
         ("LSTM", {}, "not for this LSTM"), ("GRU", {"clip": 1.0}, "a clip, lengths or no state"),
