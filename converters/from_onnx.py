@@ -28,7 +28,7 @@ from typing import Any
 import lstmc
 from lstmc import graph as g
 from lstmc.errors import ConversionError, FormatError
-from lstmc.graph import TIME
+from lstmc.graph import BATCH, TIME
 
 from . import onnx_branches, onnx_ops, onnx_scopes, onnx_shapes
 from .clocks import own_clocks, settle
@@ -175,6 +175,7 @@ class Conversion:
                 raise kind.error  # unused, but predict would have to take it
         inputs = [self.input_value(name, value) for name, value in self.inputs.items()]
         outputs = self.name_outputs(results)
+        self.one_row_or_all([*inputs, *outputs])
         graph = g.Graph(inputs, outputs, self.builder.layers, self.provenance())
         own_clocks(graph)
         simplify(graph)
@@ -188,6 +189,17 @@ class Conversion:
         self.branches.check(graph)
         graph.origins = origins(graph, self.tensors.tensors[0], self.renamed)
         return graph
+
+    def one_row_or_all(self, values: list[g.Value]) -> None:
+        """A model of which a value has no batch axis takes one row: its inputs hold no more."""
+        without = next((v.name for v in values if BATCH not in v.axes), None)
+        for name, x in self.inputs.items():
+            rows = next((d.size for d in x.dims if d.label == BATCH and not d.is_one()), None)
+            if without is not None and rows is not None:
+                raise ConversionError(
+                    f"'{without}' has no batch axis, so the model takes one row, but input "
+                    f"'{name}' has a batch of {rows}"
+                )
 
     def provenance(self) -> dict[str, str]:
         version = getattr(lstmc, "__version__", None)

@@ -52,6 +52,11 @@ class Prepared(BackendRep):
         stored = {t.name for t in model.graph.initializer}
         self.inputs = [v.name for v in model.graph.input if v.name not in stored]
         self.outputs = [v.name for v in model.graph.output]
+        self.types = {  # float16 comes from float32, rounded
+            v.name: helper.tensor_dtype_to_np_dtype(v.type.tensor_type.elem_type)
+            for v in model.graph.output
+            if v.type.tensor_type.elem_type
+        }
         self.bound: dict[str, np.ndarray] = {}
         self.model: Model | None = None
 
@@ -73,7 +78,8 @@ class Prepared(BackendRep):
         except RangeError as e:  # negative indices, which ONNX counts from the end
             raise refused(e) from e
         by_name = found if isinstance(found, dict) else {self.outputs[0]: found}
-        return namedtupledict("Outputs", self.outputs)(*(by_name[n] for n in self.outputs))
+        typed = (by_name[n].astype(self.types.get(n, np.float32), copy=False) for n in self.outputs)
+        return namedtupledict("Outputs", self.outputs)(*typed)
 
     def named(self, inputs: Any) -> dict[str, np.ndarray]:
         if isinstance(inputs, np.ndarray):

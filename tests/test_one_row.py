@@ -161,3 +161,14 @@ def test_a_batch_beside_a_sequence_without():
     assert next(iter(want.values())).shape == (2, 4)
     with pytest.raises(errors.ShapeError, match="batch size 1"):
         model.predict({**feeds, "a": numbers(2, 4)})
+
+
+def test_several_rows_are_no_row():
+    """A sequence without a batch, and one with a batch of 3: no number of rows is both."""
+    net = Net(13, 4)
+    rows = net.lstm(net.input("x", "T", 3, 3), 3, 4)[0]
+    one = net.lstm(net.axes_op("Unsqueeze", net.input("a", 5, 3), [1]), 3, 4)[0]
+    net.output(net.node("Tanh", rows), net.node("Tanh", net.axes_op("Squeeze", one, [2])))
+    text = "'a' has no batch axis, so the model takes one row, but input 'x' has a batch of 3"
+    with pytest.raises(errors.ConversionError, match=text):
+        from_onnx.convert(net.model())

@@ -88,6 +88,19 @@ def test_silero_without_a_rate() -> None:
         lstmc.convert(SHARED / "silero-vad" / "silero_vad.onnx")
 
 
+def test_silero_sequence() -> None:
+    """A frame is a step, its samples are positions; one row, whose states go in and out."""
+    path = SHARED / "silero-vad" / "silero_vad_16k_sequence.onnx"
+    model, theirs = lstmc.convert(path), session(path)
+    assert recorded(path.with_suffix(".golden.npz"), model) == 2
+    rng = np.random.default_rng(0)
+    for frames in (1, 2, 31):
+        x = {"input": rng.normal(0, 0.1, (frames, 576)).astype(np.float32)}
+        x |= {n: rng.normal(0, 0.3, (1, 1, 128)).astype(np.float32) for n in "hc"}
+        names = [o.name for o in theirs.get_outputs()]
+        agree(model.predict(x), dict(zip(names, theirs.run(None, x), strict=True)))
+
+
 def test_nnsplit() -> None:
     """Of an odd length ONNX Runtime's Reshape makes other rows, or none."""
     path = SHARED / "nnsplit" / "en.onnx"
