@@ -290,6 +290,14 @@ def assembled(n: Net, x: str) -> str:
     return n.node("MatMul", x, n.node("Div", w, norm))
 
 
+def steps_again(n: Net, x: str) -> str:
+    """A fifth of the steps, of 15 features each, as five times as many of 3: as x has."""
+    y = n.node("Conv", n.node("Transpose", x, perm=[0, 2, 1]), n.weight(15, 3, 5), strides=[5])
+    size = n.node("Gather", n.node("Shape", x), ints(n, 1), axis=0)
+    shape = n.node("Concat", ints(n, -1), size, ints(n, 3), axis=0)
+    return n.node("Reshape", n.node("Transpose", y, perm=[0, 2, 1]), shape)
+
+
 def fixed_steps(n: Net, x: str) -> list[str]:
     y = n.lstm(n.node("Transpose", x, perm=[1, 0, 2]), 3, 4)[0]
     y = n.node("Transpose", n.axes_op("Squeeze", y, [1]), perm=[1, 0, 2])
@@ -427,6 +435,7 @@ CONVERTS: dict[str, Case] = {
     "`If` on a condition that is known": converts(choice, "N", "T", 3),
     "weights assembled in the graph": converts(assembled, "N", "T", 3),
     "`Flatten`, `Reshape` across time": converts(fixed_steps, "N", 5, 3),
+    "`Reshape` to the size of another time": converts(steps_again, "N", "T", 3),
     "`Transpose`, `Reshape`, `Squeeze`, `Unsqueeze`": converts(layouts, "N", "T", 4),
     "`Expand`, `Tile`": converts(repeats, *SEQUENCE),
     "`ReverseSequence`": converts(
