@@ -32,7 +32,7 @@ class Progress:
             left = (self.total - done) / rate
             text = (
                 f"{done:,} of {self.total:,} {self.unit}, {100 * done // self.total} %, "
-                f"{rate:,.3g} {self.unit}/s, {_duration(left)} left"
+                f"{rate:,.{0 if rate >= 100 else 1}f} {self.unit}/s, {_duration(left)} left"
             )
             print(f"\r{text}\x1b[K", end="", file=sys.stderr, flush=True)
             self.last = now

@@ -19,13 +19,15 @@ import lstmc
 from lstmc import cli
 from lstmc.scale import arrayfile, folder, work
 
+GARBAGE = b"\xa5"
+
 
 def die_after(events: int) -> None:
     """Arm this process."""
     left = events
     unsynced: list[tuple[str, int, int]] = []  # file, place, size
     put, fsync, replace = arrayfile.ArrayFile.__setitem__, os.fsync, Path.replace
-    write_bytes = Path.write_bytes
+    write_bytes, unlink = Path.write_bytes, Path.unlink
 
     def event() -> None:
         nonlocal left
@@ -35,7 +37,7 @@ def die_after(events: int) -> None:
                 if Path(name).exists():
                     with Path(name).open("r+b") as f:
                         f.seek(place)
-                        f.write(b"\xa5" * size)
+                        f.write(GARBAGE * size)
             os.kill(os.getpid(), signal.SIGKILL)
 
     def putting(self, cut, block):
@@ -65,12 +67,17 @@ def die_after(events: int) -> None:
         unsynced.append((str(self), 0, len(data)))
         return write_bytes(self, data)
 
+    def unlinking(self, missing_ok=False):
+        unlink(self, missing_ok)
+        event()
+
     arrayfile.ArrayFile.__setitem__, os.fsync, Path.replace = putting, syncing, replacing
-    Path.write_bytes = writing
+    Path.write_bytes, Path.unlink = writing, unlinking
 
 
 def main() -> None:
     rng = random.Random(int(sys.argv[1]))
+    output = Path(sys.argv[sys.argv.index("--output") + 1])
     lstmc.set_num_threads(1)
     if any(".parquet" in a for a in sys.argv):
         import pyarrow.parquet  # noqa: F401  # once, not in every child
@@ -88,6 +95,8 @@ def main() -> None:
             print(killed)
             return
         assert os.WTERMSIG(status) == signal.SIGKILL, status
+        for path in [output, *output.glob("[!.]*")]:
+            assert not path.is_file() or GARBAGE * 8 not in path.read_bytes(), path
     sys.exit("it never got through")
 
 

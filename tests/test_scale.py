@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -16,7 +17,8 @@ import numpy as np
 import pytest
 from scaling import HERE, failing, gru, kill_until_done, leftovers, lstmc_run, sparse
 
-from lstmc import cli, graph
+import lstmc
+from lstmc import cli, graph, terminal
 from lstmc.model import from_graph
 from lstmc.scale import blocks, work
 from lstmc.scale.arrayfile import ArrayFile, open_npy
@@ -60,6 +62,27 @@ def test_numbers_and_empty_arrays_in_files():
         np.save("a.npy", a)
         with Path("a.npy").open("rb", buffering=0) as f:
             assert np.array_equal(open_npy(f)[(slice(None),) * np.ndim(a)], a)
+
+
+def test_the_digest_of_a_file_is_that_of_the_array():
+    a = np.arange(12, dtype=np.float32).reshape(3, 4)
+    a.view(np.uint32)[1, 2] = 0xFFC12345  # a NaN of another kind
+    np.save("a.npy", a)
+    with Path("a.npy").open("rb", buffering=0) as f:
+        assert blocks._digest(open_npy(f)) == lstmc.digest(a)
+
+
+def test_progress_counts_from_where_it_goes_on(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    clock = iter([0.0, 10.0])
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    terminal.Progress(100_000, "rows", 50_000).show(60_000)
+    assert "60,000 of 100,000 rows, 60 %, 1,000 rows/s, 40 s left" in sys.stderr.getvalue()
+    assert terminal._duration(3601) == "60 min" and terminal._duration(36000) == "10 h 00 min"
 
 
 # ----------------------------------------------------------------------------- cutting and resuming

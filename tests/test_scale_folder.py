@@ -8,7 +8,7 @@ from pathlib import Path
 import helpers
 import numpy as np
 import pytest
-from scaling import gru, kill_until_done, lstmc_run
+from scaling import failing, gru, kill_until_done, lstmc_run
 
 import lstmc
 from lstmc import graph
@@ -167,6 +167,10 @@ def test_a_full_disk_stops_it_all(run, want, monkeypatch):
             raise OSError(28, "No space left on device")
         write(*args)
 
+    with failing(OSError(28, "No space left on device"), after=0):  # in a file by itself
+        status, _, err = run(*RUN)
+    assert status == 1 and err.count("\n") == 1
+    assert "No space left on device (0 of 43 files done, --resume goes on)" in err
     monkeypatch.setattr(folder, "GROUP_FILES", 3)
     monkeypatch.setattr(folder, "_write", full)
     status, _, err = run(*RUN)
