@@ -45,6 +45,11 @@ typedef struct lstmc_value {
     uint32_t every;
 } lstmc_value;
 
+/* Floats of a row that has a constant number of steps, or none. */
+static inline uint64_t lstmc_row_floats(const lstmc_value *v) {
+    return (uint64_t)v->features * (v->has_time ? (uint32_t)v->add : 1);
+}
+
 /* A layer's record, decoded. */
 typedef struct lstmc_layer {
     const lstmc_model *model;
@@ -62,6 +67,12 @@ typedef struct lstmc_layer {
 
 void lstmc_layer_get(const lstmc_model *model, uint32_t index, lstmc_layer *layer);
 lstmc_value lstmc_value_get(const lstmc_model *model, uint32_t id);
+
+/* The io record of a state: the value that takes it (out 0), the one that gives it (out 1). */
+static inline const uint32_t *lstmc_state_io(const lstmc_model *m, uint32_t state, uint32_t out) {
+    const uint32_t ports = m->input_count + m->output_count;
+    return m->io + ((size_t)ports + 2 * (size_t)state + out) * LSTMC_IO_WORDS;
+}
 
 /* Input i of a layer, LSTMC_NONE if it is absent. */
 static inline uint32_t lstmc_input(const lstmc_layer *layer, uint32_t i) {
@@ -152,6 +163,9 @@ typedef struct lstmc_call {
     const uint32_t *steps; /* by value id, 1 for values without time */
     float *scratch;
     const lstmc_parallel *parallel; /* NULL: this call is all on one thread */
+    /* Of a stateful model, whose layers see one step at a time (stateful.c): */
+    uint32_t time;         /* steps */
+    const size_t *strides; /* of each input and output, floats from a step to the next */
 } lstmc_call;
 
 /* A state as users see it: rows of features floats, stride floats apart. */
@@ -184,6 +198,9 @@ typedef struct lstmc_layer_ops {
     /* Put states that don't start from zero where they start; NULL: there are none. */
     void (*reset)(lstmc_node *node, uint32_t rows);
 } lstmc_layer_ops;
+
+/* The layers of a stateful model, once for each step of a call (stateful.c). */
+void lstmc_run_stateful(lstmc_node *nodes, const lstmc_call *call);
 
 /* The layers that this build has; NULL if code is unknown. */
 const lstmc_layer_ops *lstmc_layer_find(uint32_t code);

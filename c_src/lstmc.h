@@ -146,6 +146,7 @@ typedef struct lstmc_model {
     uint32_t pool_count;
     uint32_t meta_count;
     uint32_t strings_size;
+    uint32_t state_count; /* states from outside the layers (docs/SPEC.md, State); 0: none */
     uint32_t clock_count; /* inputs with time go by so many clocks */
     uint32_t whole;       /* the first layer that needs the whole sequence, or LSTMC_NONE */
     uint32_t one_row;     /* 1 if an input or output has no batch axis */
@@ -274,10 +275,13 @@ int lstmc_run(lstmc_session *session, const lstmc_array *inputs, const lstmc_arr
  * its own. */
 void lstmc_reset(lstmc_session *session);
 
-/* States, as vectors of features floats for each of the session's rows. An LSTM has two: h, c. */
+/* States, as vectors of features floats for each of the session's rows. An LSTM has two: h, c.
+ *
+ * A stateful model (model.state_count > 0) has those that its source took as inputs and gave as outputs,
+ * and no others: its layers begin anew in every step. */
 typedef struct lstmc_state_info {
-    const char *layer; /* the layer's name */
-    const char *name;  /* "h", "c", ... */
+    const char *layer; /* the layer's name; of a stateful model the source's input */
+    const char *name;  /* "h", "c", ...; of a stateful model the source's output */
     uint32_t features;
 } lstmc_state_info;
 

@@ -21,7 +21,7 @@ enum {
     H_STRINGS,
     H_GOLDEN_BATCH,
     H_GOLDEN_TIME,
-    H_FLAGS
+    H_STATES
 };
 
 enum { V_NAME, V_FEATURES, V_TIME, V_STEPS };
@@ -36,6 +36,7 @@ enum { T_OFFSET, T_SIZE, T_LAYOUT, T_GATES, T_K, T_UNITS, T_PANEL, T_RESERVED };
 #define MAX_COUNT 0x100000u
 #define MAX_LAYERS 4096u
 #define MAX_IO 256u
+#define STATES_MASK 0xffffu /* of word H_STATES; the rest are flags, of which there is none */
 #define MAX_SIZE LSTMC_MAX_SIZE
 #define MAX_DTYPE 7u
 
@@ -126,7 +127,7 @@ int lstmc_tensor_get(const lstmc_layer *layer, uint32_t i, lstmc_tensor *tensor)
 }
 
 int lstmc_value_fixed(const lstmc_model *model, uint32_t id, lstmc_tensor *value) {
-    if (id < model->input_count || id >= model->value_count) return 0;
+    if (id < model->input_count + model->state_count || id >= model->value_count) return 0;
     /* It is found before any layer whose record is not checked yet. */
     for (uint32_t i = 0; i < model->layer_count; i++) {
         lstmc_layer l;
@@ -218,9 +219,10 @@ static int check_values(const lstmc_model *m) {
     return LSTMC_OK;
 }
 
-/* Clocks are numbered in the order in which inputs first name them. */
+/* Clocks are numbered in the order in which inputs first name them. Inside a stateful model there is
+ * none: all its values have a constant number of steps, or no time. */
 static int count_clocks(lstmc_model *m) {
-    for (uint32_t i = 0; i < m->input_count; i++) {
+    for (uint32_t i = 0; i < m->input_count && !m->state_count; i++) {
         const uint32_t *r = m->io + (size_t)i * LSTMC_IO_WORDS;
         if (r[IO_RANK] > 8 || r[IO_DIMS] > m->pool_count ||
             r[IO_RANK] > m->pool_count - r[IO_DIMS] || r[IO_VALUE] >= m->value_count) {
@@ -246,9 +248,13 @@ static int check_io(lstmc_model *m) {
     const int golden = h[H_GOLDEN_BATCH] != 0;
     if (golden != (h[H_GOLDEN_TIME] != 0)) return LSTMC_E_INVALID;
     if (h[H_GOLDEN_BATCH] > MAX_COUNT || h[H_GOLDEN_TIME] > MAX_COUNT) return LSTMC_E_INVALID;
-    for (uint32_t i = 0; i < m->input_count + m->output_count; i++) {
+    const uint32_t ports = m->input_count + m->output_count;
+    for (uint32_t i = 0; i < ports + 2 * m->state_count; i++) {
         const uint32_t *r = m->io + (size_t)i * LSTMC_IO_WORDS;
-        const int is_input = i < m->input_count;
+        const int is_state = i >= ports;
+        const int is_input = is_state ? (i - ports) % 2 == 0 : i < m->input_count;
+        const int sampled = golden && !is_state;
+        const int stepped = m->state_count && !is_state; /* its time is not one of the layers' */
         if (!good_string(m, r[IO_NAME]) || r[IO_VALUE] >= m->value_count) return LSTMC_E_INVALID;
         if (r[IO_DTYPE] > MAX_DTYPE) return LSTMC_E_UNSUPPORTED;
         if (!r[IO_RANK] || r[IO_RANK] > 8 || r[IO_DIMS] > m->pool_count ||
@@ -263,8 +269,8 @@ static int check_io(lstmc_model *m) {
             if (dims[d] == LSTMC_BATCH) {
                 batch++;
             } else if (dims[d] > LSTMC_TIME - MAX_IO) {
-                if (is_input ? clock != LSTMC_NONE && LSTMC_TIME - dims[d] != clock
-                             : dims[d] != LSTMC_TIME) {
+                if (is_input && !stepped ? clock != LSTMC_NONE && LSTMC_TIME - dims[d] != clock
+                                         : dims[d] != LSTMC_TIME) {
                     return LSTMC_E_INVALID;
                 }
                 time++;
@@ -275,24 +281,31 @@ static int check_io(lstmc_model *m) {
             }
         }
         const lstmc_value v = lstmc_value_get(m, r[IO_VALUE]);
-        if (batch > 1 || time != v.has_time || features != v.features) return LSTMC_E_INVALID;
         m->one_row |= !batch;
         if (!batch && h[H_GOLDEN_BATCH] > 1) return LSTMC_E_INVALID;
-        if (r[IO_TIME] > MAX_SIZE || (r[IO_TIME] && !v.has_time)) return LSTMC_E_INVALID;
-        if (is_input) {
-            if (v.clock == LSTMC_NONE ? r[IO_TIME] != (uint32_t)v.add
-                                      : v.add != 0 || v.every != 1) {
+        if (stepped) {
+            if (batch > 1 || time != 1 || features != lstmc_row_floats(&v) || r[IO_TIME]) {
                 return LSTMC_E_INVALID;
             }
-            if (r[IO_DIGEST] || golden != (r[IO_GOLDEN] != LSTMC_NONE)) return LSTMC_E_INVALID;
-            if (golden) {
+        } else if (batch > 1 || time != v.has_time || features != v.features) {
+            return LSTMC_E_INVALID;
+        }
+        if (r[IO_TIME] > MAX_SIZE || (r[IO_TIME] && !v.has_time)) return LSTMC_E_INVALID;
+        if (is_input) {
+            if (!stepped && (v.clock == LSTMC_NONE ? r[IO_TIME] != (uint32_t)v.add
+                                                   : v.add != 0 || v.every != 1)) {
+                return LSTMC_E_INVALID;
+            }
+            if (r[IO_DIGEST] || sampled != (r[IO_GOLDEN] != LSTMC_NONE)) return LSTMC_E_INVALID;
+            if (sampled) {
                 if (r[IO_GOLDEN] >= m->tensor_count) return LSTMC_E_INVALID;
                 const uint32_t *t = m->tensors + (size_t)r[IO_GOLDEN] * LSTMC_TENSOR_WORDS;
                 const uint64_t rows =
-                    (uint64_t)h[H_GOLDEN_BATCH] * lstmc_value_steps(&v, h[H_GOLDEN_TIME]);
+                    (uint64_t)h[H_GOLDEN_BATCH] *
+                    (stepped ? h[H_GOLDEN_TIME] : lstmc_value_steps(&v, h[H_GOLDEN_TIME]));
                 if (t[T_LAYOUT] || t[T_SIZE] / 4 != rows * features) return LSTMC_E_INVALID;
             }
-        } else if (r[IO_GOLDEN] != LSTMC_NONE || (!golden && r[IO_DIGEST])) {
+        } else if (r[IO_GOLDEN] != LSTMC_NONE || (!sampled && r[IO_DIGEST])) {
             return LSTMC_E_INVALID;
         }
         for (uint32_t j = 0; j < i; j++) {
@@ -302,13 +315,26 @@ static int check_io(lstmc_model *m) {
     return LSTMC_OK;
 }
 
-/* Value ids are numbered in the order they are written: inputs first, then each layer's outputs.
- * So an id is defined where it is read exactly if it is smaller than the count so far. */
+/* What a step gives is what the next one takes: as many floats. */
+static int check_states(const lstmc_model *m) {
+    for (uint32_t i = 0; i < m->state_count; i++) {
+        const lstmc_value to = lstmc_value_get(m, lstmc_state_io(m, i, 0)[IO_VALUE]);
+        const lstmc_value from = lstmc_value_get(m, lstmc_state_io(m, i, 1)[IO_VALUE]);
+        const uint64_t floats = lstmc_row_floats(&to);
+        if (floats > MAX_SIZE || floats != lstmc_row_floats(&from)) return LSTMC_E_INVALID;
+    }
+    return LSTMC_OK;
+}
+
+/* Value ids are numbered in the order they are written: inputs first, then states, then each layer's
+ * outputs. So an id is defined where it is read exactly if it is smaller than the count so far. */
 static int check_layers(lstmc_model *m) {
-    uint32_t defined = m->input_count;
+    uint32_t defined = m->input_count + m->state_count;
     uint64_t used = 0; /* of the pool */
-    for (uint32_t i = 0; i < m->input_count; i++) {
-        if (m->io[(size_t)i * LSTMC_IO_WORDS + IO_VALUE] != i) return LSTMC_E_INVALID;
+    for (uint32_t i = 0; i < defined; i++) {
+        const uint32_t *io = i < m->input_count ? m->io + (size_t)i * LSTMC_IO_WORDS
+                                                : lstmc_state_io(m, i - m->input_count, 0);
+        if (io[IO_VALUE] != i) return LSTMC_E_INVALID;
     }
     for (uint32_t i = 0; i < m->layer_count; i++) {
         const uint32_t *r = layer_record(m, i);
@@ -342,7 +368,10 @@ static int check_layers(lstmc_model *m) {
         if (!ops) return LSTMC_E_UNSUPPORTED;
         const int status = ops->check(&layer);
         if (status) return status;
-        if (m->whole == LSTMC_NONE && ops->whole && ops->whole(&layer)) m->whole = i;
+        /* A layer of a stateful model has all it may ask for within a step. */
+        if (m->whole == LSTMC_NONE && !m->state_count && ops->whole && ops->whole(&layer)) {
+            m->whole = i;
+        }
     }
     m->bad_record = LSTMC_NONE;
     return defined == m->value_count ? LSTMC_OK : LSTMC_E_INVALID;
@@ -362,7 +391,7 @@ static int open_blob(lstmc_model *model, const void *blob, size_t size) {
     uint32_t crc = 0xffffffffu;
     for (size_t i = H_SIZE; i < size / 4; i++) crc = lstmc_crc32_word(crc, h[i]);
     if (~crc != h[H_CRC]) return LSTMC_E_CHECKSUM;
-    if (h[H_FLAGS]) return LSTMC_E_UNSUPPORTED;
+    if (h[H_STATES] & ~STATES_MASK) return LSTMC_E_UNSUPPORTED;
 
     lstmc_model *m = model;
     m->words = h;
@@ -375,16 +404,19 @@ static int open_blob(lstmc_model *model, const void *blob, size_t size) {
     m->pool_count = h[H_POOL];
     m->meta_count = h[H_META];
     m->strings_size = h[H_STRINGS];
+    m->state_count = h[H_STATES];
     for (int i = H_INPUTS; i <= H_META; i++) {
         if (h[i] > MAX_COUNT) return LSTMC_E_INVALID;
     }
     if (!m->input_count || !m->output_count || !m->layer_count) return LSTMC_E_INVALID;
-    if (m->input_count > MAX_IO || m->output_count > MAX_IO || m->layer_count > MAX_LAYERS) {
+    if (m->input_count > MAX_IO || m->output_count > MAX_IO || m->state_count > MAX_IO ||
+        m->layer_count > MAX_LAYERS) {
         return LSTMC_E_INVALID;
     }
 
     uint64_t at = LSTMC_HEADER_WORDS * 4;
-    m->io = section(m, &at, m->input_count + m->output_count, LSTMC_IO_WORDS);
+    const uint32_t ports = m->input_count + m->output_count;
+    m->io = section(m, &at, ports + 2 * m->state_count, LSTMC_IO_WORDS);
     m->values = section(m, &at, m->value_count, LSTMC_VALUE_WORDS);
     m->layers = section(m, &at, m->layer_count, LSTMC_LAYER_WORDS);
     m->tensors = section(m, &at, m->tensor_count, LSTMC_TENSOR_WORDS);
@@ -406,6 +438,7 @@ static int open_blob(lstmc_model *model, const void *blob, size_t size) {
     if (!status) status = count_clocks(m);
     if (!status) status = check_values(m);
     if (!status) status = check_io(m);
+    if (!status) status = check_states(m);
     if (!status) status = check_layers(m);
     return status;
 }
@@ -432,9 +465,9 @@ int lstmc_model_io(const lstmc_model *model, uint32_t index, lstmc_io_info *info
     info->dims = model->pool + r[IO_DIMS];
     info->rank = r[IO_RANK];
     info->dtype = r[IO_DTYPE];
-    info->features = v.features;
-    info->has_time = v.has_time;
-    info->clock = v.clock;
+    info->features = model->state_count ? (uint32_t)lstmc_row_floats(&v) : v.features;
+    info->has_time = model->state_count ? 1 : v.has_time;
+    info->clock = model->state_count ? 0 : v.clock;
     info->fixed_time = r[IO_TIME];
     info->golden_digest = r[IO_DIGEST];
     if (r[IO_GOLDEN] != LSTMC_NONE) {
@@ -448,7 +481,7 @@ uint32_t lstmc_model_steps(const lstmc_model *model, uint32_t index, uint32_t ti
     if (!model || index >= model->input_count + model->output_count) return 0;
     const lstmc_value v =
         lstmc_value_get(model, model->io[(size_t)index * LSTMC_IO_WORDS + IO_VALUE]);
-    return lstmc_value_steps(&v, time);
+    return model->state_count ? time : lstmc_value_steps(&v, time);
 }
 
 const char *lstmc_model_whole(const lstmc_model *model) {

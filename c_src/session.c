@@ -17,7 +17,7 @@
 typedef struct port {
     const uint32_t *io; /* its record */
     uint32_t value;
-    uint32_t features;
+    uint32_t features;  /* floats of a row and step */
     uint32_t scattered; /* copied: a row's floats do not lie together */
     uint32_t has_time;
     uint32_t time_first; /* its time axis stands before batch */
@@ -33,8 +33,9 @@ struct lstmc_session {
     lstmc_target target;
     lstmc_call call;
     lstmc_node *nodes;
-    float *state; /* of all layers */
+    float *state; /* of all layers, then those of a stateful model */
     size_t state_floats;
+    size_t *strides;  /* of a stateful model's ports, from a step to the next */
     uint32_t *clocks; /* the steps of each clock that the strides of inner values are set for */
     uint32_t *steps;  /* of each value, in this call */
     lstmc_rows rows;
@@ -96,6 +97,14 @@ static size_t value_floats(const lstmc_model *m, uint32_t id, size_t batch, uint
     return lstmc_size_add(lstmc_size_mul(v.features, rows), 15) / 16 * 16;
 }
 
+/* An input or output of a stateful model has so many at each step. */
+static size_t port_floats(const lstmc_model *m, uint32_t id, size_t batch, uint32_t time) {
+    if (!m->state_count) return value_floats(m, id, batch, time);
+    const lstmc_value v = lstmc_value_get(m, id);
+    const size_t rows = lstmc_size_mul(batch, time);
+    return lstmc_size_add(lstmc_size_mul((size_t)lstmc_row_floats(&v), rows), 15) / 16 * 16;
+}
+
 /* Bytes of the region that a layer's outputs have there, were nothing shared. */
 static size_t output_bytes(const lstmc_layer *l, size_t batch, uint32_t time) {
     const lstmc_model *m = l->model;
@@ -103,14 +112,18 @@ static size_t output_bytes(const lstmc_layer *l, size_t batch, uint32_t time) {
     for (uint32_t j = 0; j < l->output_count; j++) {
         const uint32_t id = l->outputs[j], *io = id == LSTMC_NONE ? NULL : io_of(m, id);
         if (id == LSTMC_NONE || (io && !is_scattered(m, io))) continue;
-        const size_t each = value_floats(m, id, io ? batch : 1, time);
+        const size_t each = io ? port_floats(m, id, batch, time) : value_floats(m, id, 1, time);
         floats = lstmc_size_add(floats, io ? each : lstmc_size_mul(each, batch));
     }
     return lstmc_size_mul(floats, sizeof(float));
 }
 
-/* The last layer that reads a value, or the one that writes it if none does. */
+/* The last layer that reads a value, or the one that writes it if none does; beyond all layers, if the
+ * next step takes it. */
 static uint32_t last_reader(const lstmc_model *m, uint32_t value, uint32_t writer) {
+    for (uint32_t i = 0; i < m->state_count; i++) {
+        if (lstmc_state_io(m, i, 1)[IO_VALUE] == value) return m->layer_count;
+    }
     for (uint32_t i = m->layer_count; i-- > writer + 1;) {
         lstmc_layer l;
         lstmc_layer_get(m, i, &l);
@@ -156,7 +169,7 @@ static size_t place_values(const lstmc_model *m, size_t batch, uint32_t time, ls
         const uint32_t *io = m->io + (size_t)i * LSTMC_IO_WORDS;
         if (!is_scattered(m, io)) continue;
         if (views) views[io[IO_VALUE]].data = region + ports;
-        ports = lstmc_size_add(ports, value_floats(m, io[IO_VALUE], batch, time));
+        ports = lstmc_size_add(ports, port_floats(m, io[IO_VALUE], batch, time));
     }
     for (uint32_t i = 0; i < m->layer_count; i++) {
         lstmc_layer l;
@@ -206,6 +219,7 @@ static float work_of(const lstmc_layer *l, const lstmc_need *need, uint32_t time
         work += 4.0f * (float)lstmc_value_get(l->model, l->outputs[j]).features;
     }
     const lstmc_value x = lstmc_value_get(l->model, l->inputs[0]);
+    if (l->model->state_count) work *= (float)time;
     return work * (float)lstmc_value_steps(&x, time);
 }
 
@@ -230,6 +244,7 @@ static int lay_out(const lstmc_model *m, const lstmc_config *config, arena *a,
     lstmc_view *views = (lstmc_view *)take(a, m->value_count, sizeof *views);
     uint32_t *clocks = (uint32_t *)take(a, m->clock_count + 1, sizeof *clocks);
     uint32_t *steps = (uint32_t *)take(a, m->value_count, sizeof *steps);
+    size_t *strides = (size_t *)take(a, m->state_count ? ports : 0, sizeof *strides);
 
     const uint32_t pieces = lstmc_most_parts(config->parallel);
     const uint32_t parts = lstmc_rows_most(config->parallel, (uint32_t)batch);
@@ -256,6 +271,9 @@ static int lay_out(const lstmc_model *m, const lstmc_config *config, arena *a,
         if (all > scratch) scratch = all;
         rows.work += work_of(&l, &need, time);
     }
+    for (uint32_t i = 0; i < m->state_count; i++) {
+        state = lstmc_size_add(state, value_floats(m, m->input_count + i, batch, 1));
+    }
     unsigned char *prepared_at = (unsigned char *)take(a, prepared, 1);
     float *state_at = (float *)take(a, state, sizeof(float));
     float *scratch_at = (float *)take(a, scratch, sizeof(float));
@@ -278,15 +296,22 @@ static int lay_out(const lstmc_model *m, const lstmc_config *config, arena *a,
     s->clocks = clocks;
     s->steps = steps;
     s->call.steps = steps;
+    s->call.strides = s->strides = strides;
     for (uint32_t i = 0; i < ports; i++) {
         port *p = ports_at + i;
+        memset(p, 0, sizeof *p);
         p->io = m->io + (size_t)i * LSTMC_IO_WORDS;
         p->value = p->io[IO_VALUE];
         const lstmc_value v = lstmc_value_get(m, p->value);
-        p->features = v.features;
-        p->has_time = v.has_time;
-        p->clock = v.has_time ? v.clock : LSTMC_NONE;
-        p->constant = v.has_time && v.clock == LSTMC_NONE ? (uint32_t)v.add : 0;
+        if (m->state_count) { /* the time of a call, which no layer sees */
+            p->features = (uint32_t)lstmc_row_floats(&v);
+            p->has_time = 1;
+        } else {
+            p->features = v.features;
+            p->has_time = v.has_time;
+            p->clock = v.has_time ? v.clock : LSTMC_NONE;
+            p->constant = v.has_time && v.clock == LSTMC_NONE ? (uint32_t)v.add : 0;
+        }
         p->scattered = (uint32_t)is_scattered(m, p->io);
         s->scattered |= p->scattered;
         p->time_first = time_first(m, p->io);
@@ -321,6 +346,10 @@ static int lay_out(const lstmc_model *m, const lstmc_config *config, arena *a,
         const uint32_t panel = lstmc_tensor_get(&l, 0, &t) && !t.plain ? t.panel : 16;
         n->full = lstmc_kernels_find(target, panel);
         n->half = lstmc_kernels_find(target, panel > 1 ? panel / 2 : 1);
+    }
+    for (uint32_t i = 0; i < m->state_count; i++) {
+        views[m->input_count + i].data = state_at;
+        state_at += value_floats(m, m->input_count + i, batch, 1);
     }
     *out = s;
     return LSTMC_OK;
@@ -429,20 +458,27 @@ static void strides_of(const lstmc_model *m, const port *p, const lstmc_array *a
     }
 }
 
+/* Steps of an input or output in this call. */
+static uint32_t port_steps(const lstmc_session *s, const port *p) {
+    return s->model->state_count ? s->clocks[0] : s->steps[p->value];
+}
+
 /* Copy between a caller's array with sizes before batch or time, and the session's own memory. */
 static void copy_scattered(const lstmc_session *s, const port *p, const lstmc_array *array,
                            int out) {
     const lstmc_model *m = s->model;
-    const uint32_t steps = s->steps[p->value], rank = p->io[IO_RANK];
+    const uint32_t steps = port_steps(s, p), rank = p->io[IO_RANK];
     const uint32_t *dims = m->pool + p->io[IO_DIMS];
     const lstmc_view v = s->call.views[p->value];
+    const size_t next = m->state_count ? p->features : v.time_stride; /* step */
+    const size_t row = m->state_count ? next * steps : v.batch_stride;
     lstmc_view theirs;
     size_t strides[MAX_RANK];
     uint32_t at[MAX_RANK]; /* of each size */
     strides_of(m, p, array, s->call.batch, steps, strides, &theirs);
     for (uint32_t b = 0; b < s->call.batch; b++) {
         for (uint32_t t = 0; t < steps; t++) {
-            float *mine = v.data + b * v.batch_stride + t * v.time_stride;
+            float *mine = v.data + b * row + t * next;
             float *base = theirs.data + b * theirs.batch_stride + t * theirs.time_stride;
             memset(at, 0, sizeof at);
             for (uint32_t f = 0; f < p->features; f++) {
@@ -511,7 +547,11 @@ static int set_steps(lstmc_session *s, const lstmc_array *inputs, uint32_t time)
 
 void lstmc_run_layers(lstmc_node *nodes, const lstmc_call *call) {
     const uint32_t mode = lstmc_fp_enter();
-    for (uint32_t i = 0; i < call->model->layer_count; i++) nodes[i].ops->run(nodes + i, call);
+    if (call->model->state_count) {
+        lstmc_run_stateful(nodes, call);
+    } else {
+        for (uint32_t i = 0; i < call->model->layer_count; i++) nodes[i].ops->run(nodes + i, call);
+    }
     lstmc_fp_leave(mode);
 }
 
@@ -540,8 +580,18 @@ static void bind_all(lstmc_session *s, const port *ports, const lstmc_array *arr
                      uint32_t count) {
     for (uint32_t i = 0; i < count; i++) {
         const port *p = ports + i;
-        if (p->scattered) continue;
-        s->call.views[p->value] = bind(p, arrays + i, s->call.batch, s->steps[p->value]);
+        lstmc_view *view = s->call.views + p->value;
+        const size_t inner = view->time_stride;
+        if (!p->scattered) {
+            *view = bind(p, arrays + i, s->call.batch, port_steps(s, p));
+        } else if (s->model->state_count) {
+            view->time_stride = p->features;
+            view->batch_stride = view->time_stride * port_steps(s, p);
+        }
+        if (s->model->state_count) { /* the steps that its layers see are within one */
+            s->strides[p - s->ports] = view->time_stride;
+            view->time_stride = inner;
+        }
     }
 }
 
@@ -556,7 +606,8 @@ static int bind_anew(lstmc_session *s, const lstmc_array *inputs, const lstmc_ar
     }
     if (batch > s->call.max_batch || !set_steps(s, inputs, time)) return LSTMC_E_SHAPE;
     s->call.batch = batch;
-    s->call.idle = s->call.max_batch - batch;
+    s->call.time = time;
+    s->call.idle = m->state_count ? 0 : s->call.max_batch - batch; /* which layers remember rows */
     bind_all(s, ins, inputs, m->input_count);
     bind_all(s, outs, outputs, m->output_count);
     if (!s->scattered && bind_again(s, ins, inputs, m->input_count) &&
@@ -608,9 +659,21 @@ lstmc_target lstmc_session_target(const lstmc_session *session) { return session
 
 /* ------------------------------------------------------------------------------------ states -- */
 
-/* State index of the session, and the layer it belongs to; 0 if there is none. */
+/* State index of the session, and the layer it belongs to, LSTMC_NONE in a stateful model; 0 if there
+ * is none. */
 static int find_state(const lstmc_session *s, uint32_t index, lstmc_state_view *view,
                       uint32_t *layer) {
+    if (s && s->model->state_count) {
+        const lstmc_model *m = s->model;
+        if (index >= m->state_count) return 0;
+        const lstmc_value v = lstmc_value_get(m, m->input_count + index);
+        view->name = m->strings + lstmc_state_io(m, index, 1)[IO_NAME];
+        view->features = (uint32_t)lstmc_row_floats(&v);
+        view->data = s->call.views[m->input_count + index].data;
+        view->stride = view->features;
+        *layer = LSTMC_NONE;
+        return 1;
+    }
     for (uint32_t i = 0; s && i < s->model->layer_count; i++) {
         const lstmc_node *n = s->nodes + i;
         if (index < n->ops->state_count) {
@@ -625,6 +688,7 @@ static int find_state(const lstmc_session *s, uint32_t index, lstmc_state_view *
 
 uint32_t lstmc_state_count(const lstmc_session *session) {
     uint32_t count = 0;
+    if (session->model->state_count) return session->model->state_count;
     for (uint32_t i = 0; i < session->model->layer_count; i++) {
         count += session->nodes[i].ops->state_count;
     }
@@ -636,8 +700,13 @@ int lstmc_state_describe(const lstmc_session *session, uint32_t index, lstmc_sta
     lstmc_layer layer;
     uint32_t at;
     if (!info || !find_state(session, index, &view, &at)) return LSTMC_E_ARGUMENT;
-    lstmc_layer_get(session->model, at, &layer);
-    info->layer = layer.name;
+    if (at == LSTMC_NONE) {
+        const lstmc_model *m = session->model;
+        info->layer = m->strings + lstmc_state_io(m, index, 0)[IO_NAME];
+    } else {
+        lstmc_layer_get(session->model, at, &layer);
+        info->layer = layer.name;
+    }
     info->name = view.name;
     info->features = view.features;
     return LSTMC_OK;

@@ -189,10 +189,11 @@ def dumps(graph: g.Graph, golden: Golden | None = None, panel: int = DEFAULT_PAN
         return len(tensors) - 1
 
     # Values in the order they are written: inputs, then each layer's outputs.
-    written = [v.name for v in graph.inputs]
+    written = [v.name for v in graph.inputs] + [b.input.name for b in graph.bindings]
     written += [n for layer in graph.layers for n in layer.outputs if n is not None]
     ids = {name: i for i, name in enumerate(written)}
-    clocks = {name: i for i, name in enumerate(graph.clocks)}
+    # No layer sees the clock of a graph with bindings.
+    clocks = {} if graph.bindings else {name: i for i, name in enumerate(graph.clocks)}
 
     def steps(spec: g.Spec) -> list[int]:
         """Words 2 and 3 of a value record."""
@@ -229,14 +230,15 @@ def dumps(graph: g.Graph, golden: Golden | None = None, panel: int = DEFAULT_PAN
         pool += refs + stored + params
 
     io = b""
-    for v in graph.inputs + graph.outputs:
-        sample, digest = NONE, 0
-        if golden is not None:
-            if v in graph.inputs:
+    bound = [v for b in graph.bindings for v in (b.input, b.output)]
+    for v in graph.inputs + graph.outputs + bound:
+        sample, digest, own = NONE, 0, 0
+        if v in graph.inputs:
+            own = clocks.get(v.clock or "", 0)
+            if golden is not None:
                 sample = add_tensor(golden.inputs[v.name].astype(np.float32).ravel())
-            else:
-                digest = golden.digests.get(v.name, 0)
-        own = clocks.get(v.clock or "", 0) if v in graph.inputs else 0
+        elif golden is not None and v in graph.outputs:
+            digest = golden.digests.get(v.name, 0)
         codes = {g.BATCH: BATCH_CODE, g.TIME: TIME_CODE - own}
         dims = [codes[a] if isinstance(a, str) else a for a in v.axes]
         io += _words(strings(v.name), ids[v.name], DTYPE_CODES[v.dtype], len(dims), len(pool))
@@ -262,7 +264,7 @@ def dumps(graph: g.Graph, golden: Golden | None = None, panel: int = DEFAULT_PAN
     rest = _words(
         at, len(graph.inputs), len(graph.outputs), len(written), len(graph.layers), len(tensors),
         len(pool), len(graph.provenance), len(table),
-        golden.batch if golden else 0, golden.time if golden else 0, 0,
+        golden.batch if golden else 0, golden.time if golden else 0, len(graph.bindings),
     )  # fmt: skip
     parts = [rest, io, values, layers, records, _words(*pool), origin, table, padding, *chunks]
     body = b"".join(parts)
@@ -299,7 +301,8 @@ def _loads(blob: bytes | memoryview | np.ndarray) -> tuple[g.Graph, Golden | Non
         at += count * size
         return rows
 
-    io = section(n_inputs + n_outputs, 8)
+    n_ports, n_bindings = n_inputs + n_outputs, int(words[15])
+    io = section(n_ports + 2 * n_bindings, 8)
     values = section(n_values, 4)
     layers = section(n_layers, 8)
     tensors = section(n_tensors, 8)
@@ -317,6 +320,7 @@ def _loads(blob: bytes | memoryview | np.ndarray) -> tuple[g.Graph, Golden | Non
 
     names = [text(v[0]) for v in values]
     graph = g.Graph(provenance={text(k): text(v) for k, v in meta})
+    bound: list[g.Value] = []
     for i, (name, value, dtype, rank, dims, time, _, _) in enumerate(io):
         if text(name) != names[value]:
             raise FormatError("an input or output is named unlike its value")
@@ -329,11 +333,19 @@ def _loads(blob: bytes | memoryview | np.ndarray) -> tuple[g.Graph, Golden | Non
                 axes.append(g.BATCH if d == BATCH_CODE else g.TIME)
                 if d < TIME_CODE:
                     clock = f"{g.TIME}{TIME_CODE - d}"
-        constant = i < n_inputs and values[value][2] == 2 and pool[values[value][3]] == NONE
-        v = g.Value(
-            text(name), tuple(axes), g.DTYPES[dtype], time or None, None if constant else clock
-        )
-        (graph.inputs if i < n_inputs else graph.outputs).append(v)
+        into = graph.inputs if i < n_inputs else graph.outputs if i < n_ports else bound
+        constant = 0  # steps
+        given = into is graph.inputs or (into is bound and len(bound) % 2 == 0)
+        if given and values[value][2] == 2 and pool[values[value][3]] == NONE:
+            constant = pool[values[value][3] + 1]
+        call = constant if n_bindings and into is graph.inputs else 0
+        into.append(
+            g.Value(
+                text(name), tuple(axes), g.DTYPES[dtype], time or None,
+                None if constant and not call else clock, call,
+            )
+        )  # fmt: skip
+    graph.bindings = [g.Binding(*pair) for pair in zip(bound[::2], bound[1::2], strict=True)]
 
     for code, name, inputs, outputs, stored, n_params, start, _ in layers:
         kind = g.LAYERS[code]

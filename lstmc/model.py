@@ -99,11 +99,11 @@ class Model(_core.Predictor):
         self._graph, self._golden = format.loads(self._blob)
         self._sessions: dict[tuple[int, int, int, int], _core.Sessions] = {}  # by size
         self._by_call: dict[tuple[int, int, int, int], _core.Sessions] = {}
-        specs = self._graph.infer()
+        specs, outside = self._graph.infer(), self._graph.interface
         clocks = self._graph.clocks
         self._clocks = len(clocks)
-        self._inputs = [_Layout(v, specs[v.name].time, clocks) for v in self._graph.inputs]
-        self._outputs = [_Layout(v, specs[v.name].time, clocks) for v in self._graph.outputs]
+        self._inputs = [_Layout(v, outside[v.name].time, clocks) for v in self._graph.inputs]
+        self._outputs = [_Layout(v, outside[v.name].time, clocks) for v in self._graph.outputs]
         self._widest = max(s.features for s in specs.values())
         self._specs = specs
         self._picky = [x for x in self._graph.layers if type(x).misfit is not g.Layer.misfit]
@@ -140,6 +140,12 @@ class Model(_core.Predictor):
                 (steps if a == g.TIME else None) if isinstance(a, str) else a for a in v.axes
             )
         return shapes
+
+    @property
+    def states(self) -> dict[str, tuple[int | None, ...]]:
+        """Of a stateful model (``state=`` of :func:`convert`): shape of each state that its source
+        took as an input, by that input's name; None for batch. Other models have none here."""
+        return {b.input.name: b.input.shape() for b in self._graph.bindings}
 
     @property
     def provenance(self) -> dict[str, str]:
@@ -415,7 +421,11 @@ def convert(source: Any, **options: Any) -> Model:
         source: a path (.keras .h5 .pt .pth .safetensors .onnx), a keras.Model, a torch.nn.Module
             or an onnx.ModelProto.
         options: the converter's own, such as ``arch`` for a state_dict, which has no architecture
-            (see :mod:`lstmc.converters.from_pytorch`).
+            (see :mod:`lstmc.converters.from_pytorch`). ``state``, for a source that takes its state
+            as inputs and gives the new one as outputs: "stateN:state" says that output stateN of
+            one call is what input state takes in the next, so that the model keeps it; several
+            with commas between them, a list, or a dict {"stateN": "state"}. States begin at zero
+            (see docs/howto/state.md).
 
     Raises:
         ConversionError: something can't be represented; it names the layer, the option and what to

@@ -19,7 +19,8 @@ from .threads import thread_count
 if TYPE_CHECKING:
     from .model import Model
 
-State = dict[str, dict[str, np.ndarray]]
+# By layer, then by state; of a stateful model, arrays by the source's inputs.
+State = dict[str, Any]
 
 # Steps that one call into the core takes at most; longer chunks are cut. No bit depends on it.
 CHUNK = 64
@@ -54,6 +55,7 @@ class Stream(_core.Stream):
         self._session = _core.Session(model._core, batch, 1, target, thread_count())
         self._values = model.graph.inputs
         self._states = self._session.states()
+        self._bound = [b.input for b in model.graph.bindings]
         self._clocks = max(len(model.graph.clocks), 1)
         self._in_shapes = [(batch, v.spec.features) for v in model.graph.inputs]
         self._out_shapes = [(batch, v.spec.features) for v in model.graph.outputs]
@@ -136,6 +138,9 @@ class Stream(_core.Stream):
     def state(self) -> State:
         """A copy of the states: {layer name: {"h": float32 [batch, H], "c": ...}}.
 
+        Of a stateful model (:attr:`lstmc.Model.states`): {input of the source: float32 array in the
+        source's own shape}.
+
         Assign a dict of the same form to go on from there; ShapeError if it doesn't fit, and the
         state has not changed then. Magnitudes below 2^-64 become zero.
         """
@@ -143,11 +148,36 @@ class Stream(_core.Stream):
         for i, (layer, name, features) in enumerate(self._states):
             array = np.empty((self.batch, features), np.float32)
             self._session.state_read(i, array, self.batch)
+            if self._bound:
+                state[layer] = _turned(self._bound[i], array, self._bound[i].time or 1)
+                continue
             state.setdefault(layer, {})[name] = array
         return state
 
     @state.setter
-    def state(self, value: Mapping[str, Mapping[str, ArrayLike]]) -> None:
+    def state(self, value: Mapping[str, Any]) -> None:
+        arrays = self._bound_arrays(value) if self._bound else self._layer_arrays(value)
+        for i, array in enumerate(arrays):
+            self._session.state_write(i, array, self.batch)
+
+    def _bound_arrays(self, value: Mapping[str, ArrayLike]) -> list[np.ndarray]:
+        """The states of a stateful model as rows, checked."""
+        names = [v.name for v in self._bound]
+        if not isinstance(value, Mapping) or set(value) != set(names):
+            raise ShapeError(f"a state is a dict of arrays by name, of {names}")
+        arrays = []
+        for v in self._bound:
+            array = as_float32(v.name, value[v.name])
+            if array.shape != v.shape(self.batch):
+                raise ShapeError(
+                    f"state '{v.name}' has shape {array.shape}, expected {v.shape(self.batch)}"
+                )
+            rows = array.transpose(_row_order(v)).reshape(self.batch, -1)
+            arrays.append(np.ascontiguousarray(rows))
+        return arrays
+
+    def _layer_arrays(self, value: Mapping[str, Mapping[str, ArrayLike]]) -> list[np.ndarray]:
+        """The states of all layers, checked."""
         arrays = []
         if not isinstance(value, Mapping) or not all(
             isinstance(v, Mapping) for v in value.values()
@@ -169,8 +199,7 @@ class Stream(_core.Stream):
                     f"expected {(self.batch, features)}"
                 )
             arrays.append(array)
-        for i, array in enumerate(arrays):
-            self._session.state_write(i, array, self.batch)
+        return arrays
 
     def _take_chunk(self, x: ArrayLike | Mapping[str, ArrayLike]) -> tuple[list[np.ndarray], int]:
         """Checked dense arrays in the order of the inputs, and their steps."""
@@ -246,9 +275,9 @@ def _row_order(value: g.Value) -> list[int]:
     return first + [i for i in range(len(value.axes)) if i not in first]
 
 
-def _turned(value: g.Value, rows: np.ndarray) -> np.ndarray:
-    """[batch, features] of one step in the value's own order, a copy."""
+def _turned(value: g.Value, rows: np.ndarray, time: int = 1) -> np.ndarray:
+    """[batch, features] of one step, or [batch, time * features], in the value's own order."""
     order = _row_order(value)
-    shape = value.shape(rows.shape[0], 1)
+    shape = value.shape(rows.shape[0], time)
     a = rows.reshape([shape[i] or 1 for i in order])
     return np.ascontiguousarray(a.transpose(np.argsort(order)))

@@ -79,7 +79,10 @@ def summary(model: Model) -> str:
         )
 
     total = sum(r["parameters"] for r in rows)
-    out = [f"inputs   {shapes(model.inputs)}", f"outputs  {shapes(model.outputs)}", ""]
+    out = [f"inputs   {shapes(model.inputs)}", f"outputs  {shapes(model.outputs)}"]
+    if model.states:
+        out.append(f"states   {shapes(model.states)}, kept from step to step")
+    out.append("")
     out += [line(cells[0]), "  ".join("-" * w for w in widths)]
     out += [line(row) for row in cells[1:]]
     out += ["", f"{total:,} parameters, {model.nbytes:,} bytes in the file"]

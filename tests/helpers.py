@@ -212,6 +212,38 @@ def sequence_graph() -> g.Graph:
     )  # fmt: skip
 
 
+def stateful_graph(*, scattered: bool = False) -> g.Graph:
+    """Every form of state, input and output that a stateful file knows; small, to be damaged.
+    ``scattered``: sizes stand before the batch."""
+    net = Net(6)
+    net.inputs = [
+        g.Value("x", (BATCH, TIME, 3)),
+        g.Value("chunk", (2, BATCH, TIME, 2) if scattered else (BATCH, TIME, 2, 2), call=2),
+        g.Value("one", (TIME, BATCH, 2), call=1),
+    ]  # fmt: skip
+    states = [
+        g.Value("h", (1, BATCH, 4)), g.Value("cache", (BATCH, 2, TIME), time=3, clock=None),
+    ]  # fmt: skip
+    net.specs = {v.name: v.inside for v in net.inputs} | {v.name: v.spec for v in states}
+    out = net.lstm("chunk", 3, outputs="sh")
+    rows = (net.simple(g.LastStep, "one"), net.simple(g.Flatten, "cache"), out["h"], "x", "h")
+    mixed = net.simple(g.Concat, rows)
+    new = net.dense(mixed, 4, activation=g.TANH)
+    kept = net.simple(g.SliceTime, "cache", start=1, drop=0, step=1)
+    cache = net.simple(g.Concat, (net.simple(g.Flatten, kept), net.dense(new, 2)))
+    bindings = [
+        g.Binding(states[0], g.Value(new, (1, BATCH, 4))),
+        g.Binding(states[1], g.Value(net.simple(g.Unflatten, cache, count=3), (BATCH, 2, TIME))),
+    ]
+    outputs = [
+        g.Value(out["s"], (BATCH, TIME, 2, 3)),
+        g.Value(net.dense(mixed, 3), (3, BATCH, TIME) if scattered else (TIME, BATCH, 1, 3)),
+    ]
+    graph = g.Graph(net.inputs, outputs, net.layers, {"source": "tests"}, bindings)
+    graph.infer()
+    return graph
+
+
 class Growth:
     """A random graph while it grows: what may be drawn for its next layer.
 

@@ -23,6 +23,7 @@ from helpers import (
     compile_objects,
     pointwise_graph,
     sequence_graph,
+    stateful_graph,
 )
 from helpers import run_program as run
 from test_format import V1_FILES
@@ -38,6 +39,7 @@ def write_models():
     atexit.register(directory.cleanup)
     made = [("pointwise", pointwise_graph(), 16), ("pointwise", pointwise_graph(), 2)]
     made += [("sequence", sequence_graph(), 16), ("sequence", sequence_graph(), 2)]
+    made += [("stateful", stateful_graph(), 16), ("stateful", stateful_graph(), 2)]
     for name, graph, panel in made:
         model = from_graph(graph, panel)
         path = Path(directory.name) / f"{name}{panel}.lstmc"

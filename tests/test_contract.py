@@ -71,17 +71,30 @@ def run_steps(model, inputs, time, batch):
     graph, s = model.graph, model.stream(batch)
     outs = []
     for t in range(time):
-        x = {n: a.reshape(batch, -1) for n, a in take(graph.inputs, inputs, TIME, [t]).items()}
+        given = take(graph.inputs, inputs, TIME, [t])
+        x = {
+            v.name: reference.to_internal(v, given[v.name]).reshape(batch, -1).astype(np.float32)
+            for v in graph.inputs
+        }
         outs.append(named(graph, s.step(x if len(x) > 1 else next(iter(x.values())))))
     parts = [
-        {v.name: out[v.name].reshape(v.shape(batch, 1)) for v in graph.outputs} for out in outs
+        {
+            v.name: reference.from_internal(
+                v, out[v.name].reshape(batch, *[1] * v.axes.count(TIME), -1)
+            )
+            for v in graph.outputs
+        }
+        for out in outs
     ]
     return join(graph.outputs, parts, TIME), s
 
 
 def assert_states_equal(got, want):
     for layer, states in want.state.items():
-        assert_same(got.state[layer], states, f"state of {layer}")
+        if isinstance(states, np.ndarray):  # of a stateful model
+            assert_same({layer: got.state[layer]}, {layer: states}, "state")
+        else:
+            assert_same(got.state[layer], states, f"state of {layer}")
 
 
 def check_graph(graph, seed, batch, time, scale=1.0, inputs=None):
@@ -131,7 +144,7 @@ def zero_sequences(graph):
 def check_lengths(model, inputs, batch, time, rng, what):
     """A row with length n is the row alone for n steps; beyond, a recurrent layer gives +0."""
     graph = model.graph
-    specs = graph.infer()
+    specs, outside = graph.infer(), graph.interface
     lengths = rng.integers(0, time + 1, batch)
     lengths[rng.integers(batch)] = 0
     got = predict(model, inputs, lengths)
@@ -140,13 +153,13 @@ def check_lengths(model, inputs, batch, time, rng, what):
         row = take(graph.outputs, got, BATCH, [b])
         valid = row.copy()
         for v in graph.outputs:
-            if not specs[v.name].time:
+            if not outside[v.name].time:
                 continue
-            count = specs[v.name].time.count(dict.fromkeys(graph.clocks, n))
+            count = outside[v.name].time.count(dict.fromkeys(graph.clocks, n))
             steps = row[v.name].shape[v.axes.index(TIME)]
             valid |= take([v], row, TIME, range(count))
             beyond = take([v], row, TIME, range(count, steps))[v.name]
-            if v.name in zero:
+            if v.name in zero or graph.bindings:
                 assert not bits(beyond).any(), (what, v.name, "not +0 beyond the length")
         if n == 0:
             fixed = {f.outputs[0]: f.value for f in graph.layers if isinstance(f, g.Fill)}

@@ -29,6 +29,7 @@ from helpers import (
     random_graph,
     random_inputs,
     sequence_graph,
+    stateful_graph,
 )
 from hypothesis import strategies as st
 
@@ -89,6 +90,7 @@ def assert_graphs_equal(a, b):
     assert a.inputs == b.inputs
     assert a.outputs == b.outputs
     assert a.provenance == b.provenance
+    assert a.bindings == b.bindings
     assert len(a.layers) == len(b.layers)
     for p, q in zip(a.layers, b.layers, strict=True):
         assert type(p) is type(q)
@@ -266,6 +268,7 @@ def small_models():
         format.dumps(lstm_graph(1, 2, outputs="h", bias=False), None, 2),
         format.dumps(pointwise_graph(), None, 4),
         format.dumps(sequence_graph(), None, 4),
+        from_graph(stateful_graph(scattered=True), panel=2).to_bytes(),
     ]
 
 
@@ -322,7 +325,8 @@ def test_random_bytes():
         (0, 0x04034B50, "not an lstmc model"), (1, 0x0A0D430A, "not an lstmc model"),
         (2, 0, "version"), (2, 2, "version"), (2, 0xFFFFFFFF, "version"),
         (3, 0, "checksum"), (4, 0xFFFFFFC0, "truncated"),
-        (15, 1, "unknown"), (15, 0x80000000, "unknown"),
+        (15, 0x10000, "unknown"), (15, 0x80000000, "unknown"), (15, 1, "invalid"),
+        (15, 257, "invalid"), (15, 0xFFFF, "invalid"),
     ],
 )  # fmt: skip
 def test_header_errors_say_what_is_wrong(index, value, says):
@@ -478,7 +482,7 @@ print(json.dumps(counts))
 """
 
 
-@pytest.mark.parametrize("which", range(5))
+@pytest.mark.parametrize("which", range(6))
 def test_every_word_with_hostile_values(which):
     """The checksum fits, so all that stands between these and a crash are the checks."""
     out = subprocess.run(
@@ -496,7 +500,7 @@ def test_every_word_with_hostile_values(which):
     max_examples=20000 if LONG else 1500, deadline=None, derandomize=not LONG, database=None
 )
 @hypothesis.given(
-    which=st.integers(0, 4),
+    which=st.integers(0, 5),
     changes=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 2**32 - 1)), max_size=4),
     near=st.lists(st.tuples(st.integers(0, 400), st.integers(-3, 3)), max_size=3),
 )

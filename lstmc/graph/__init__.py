@@ -72,7 +72,7 @@ from .sequence import (
     Unflatten,
     Window,
 )
-from .values import BATCH, DTYPES, TIME, Axis, Spec, Steps, Value
+from .values import BATCH, DTYPES, TIME, Axis, Binding, Spec, Steps, Value
 
 LAYERS: dict[int, type[Layer]] = {
     c.code: c
@@ -95,6 +95,10 @@ class Graph:
 
     ``origins`` says, as far as a converter knows, which of the source's own tensors is the same
     as a value inside, by the value's name: the tensor's name and axes. Files don't hold them.
+
+    With ``bindings`` the graph is *stateful*: it is one call of a source that took its state as
+    inputs and gave the new one as outputs, and a time step is such a call. Inputs and outputs all
+    have time, on one clock that no layer sees; layers see one step, and begin anew in each.
     """
 
     inputs: list[Value] = field(default_factory=list)
@@ -102,6 +106,7 @@ class Graph:
     layers: list[Layer] = field(default_factory=list)
     provenance: dict[str, str] = field(default_factory=dict)
     origins: dict[str, Value] = field(default_factory=dict, compare=False)
+    bindings: list[Binding] = field(default_factory=list)
 
     def infer(self) -> dict[str, Spec]:
         """Check the whole graph and return the spec of every value by name."""
@@ -115,7 +120,9 @@ class Graph:
             specs[name] = spec
 
         for v in self.inputs:
-            define(v.name, v.spec, "inputs")
+            define(v.name, v.inside if self.bindings else v.spec, "inputs")
+        for b in self.bindings:
+            define(b.input.name, b.input.spec, "states")
         seen: set[str] = set()
         for layer in self.layers:
             if layer.name in seen:
@@ -142,20 +149,52 @@ class Graph:
             if v.name in {i.name for i in self.inputs}:
                 raise ConversionError(f"output '{v.name}' is an input: there is nothing to run")
             made, laid = specs[v.name], v.spec
+            if self.bindings:
+                made = Spec(_floats(v.name, made), Steps(TIME))
             if made.features != laid.features or (made.time is None) != (laid.time is None):
                 raise ConversionError(f"output '{v.name}': {made} laid out as {v.axes}")
         fixed: dict[str, int] = {}
         for v in self.inputs:
             if v.spec.time and v.time and v.clock and fixed.setdefault(v.clock, v.time) != v.time:
                 raise ConversionError("two inputs insist on different numbers of time steps")
+        self._check_bindings(specs)
         for group, values in (("input", self.inputs), ("output", self.outputs)):
             if len({v.name for v in values}) != len(values):
                 raise ConversionError(f"two {group}s have the same name")
 
+    def _check_bindings(self, specs: dict[str, Spec]) -> None:
+        given = {v.name for v in self.outputs}
+        for b in self.bindings:
+            name = b.output.name
+            if name not in specs or name in {v.name for v in self.inputs}:
+                raise ConversionError(f"state '{name}' is not made by a layer")
+            if name in given or name in {other.input.name for other in self.bindings}:
+                raise ConversionError(f"state '{name}' is also an output, or another state")
+            given.add(name)
+            made, laid = specs[name], b.output.spec
+            if made.features != laid.features or (made.time is None) != (laid.time is None):
+                raise ConversionError(f"state '{name}': {made} laid out as {b.output.axes}")
+            if _floats(name, made) != _floats(b.input.name, b.input.spec):
+                raise ConversionError(f"state '{name}': {made} is not {b.input.spec}")
+        if self.bindings and not all(
+            TIME in v.axes and v.clock == TIME and v.time is None
+            for v in self.inputs + self.outputs
+        ):
+            raise ConversionError("a graph with bindings needs an open time axis everywhere")
+
+    @property
+    def interface(self) -> dict[str, Spec]:
+        """The specs of inputs and outputs, as users see them: a step is a time step."""
+        if self.bindings:
+            return {v.name: v.spec for v in self.inputs + self.outputs}
+        specs = self.infer()
+        return {v.name: specs[v.name] for v in self.inputs + self.outputs}
+
     @property
     def one_row(self) -> bool:
         """An input or output has no batch axis: the graph takes one row, a batch of 1."""
-        return any(BATCH not in v.axes for v in (*self.inputs, *self.outputs))
+        bound = [v for b in self.bindings for v in (b.input, b.output)]
+        return any(BATCH not in v.axes for v in (*self.inputs, *self.outputs, *bound))
 
     @property
     def clocks(self) -> list[str]:
@@ -181,6 +220,8 @@ class Graph:
         Such a graph takes the whole sequence in one call, and starts from its initial state in
         every one.
         """
+        if self.bindings:
+            return ""
         specs = self.infer()
         for layer in self.layers:
             if reason := layer.whole(*(None if n is None else specs[n] for n in layer.inputs)):
@@ -193,13 +234,23 @@ class Graph:
         return all(v.spec.time and v.clock for v in self.inputs) and not self.whole()
 
 
+def _floats(name: str, spec: Spec) -> int:
+    """Floats of a row of a value inside a graph with bindings."""
+    if spec.time is None:
+        return spec.features
+    if spec.time.clock is not None:
+        raise ConversionError(f"value '{name}': a graph with bindings knows all numbers of steps")
+    return spec.features * spec.time.add
+
+
 __all__ = [
     "BATCH", "DTYPES", "FLOAT32_MAX", "FN_CODES", "GRU", "HARD_SIGMOID_KERAS2",
     "HARD_SIGMOID_KERAS3", "HARD_SIGMOID_ONNX", "HARD_SIGMOID_TORCH", "HARD_SILU", "LAYERS",
     "LINEAR", "LSTM", "PARAMETERS", "RELU", "RELU6", "RNN", "SELU", "SIGMOID", "SILU", "TANH",
-    "TIME", "Activation", "Affine", "Axis", "ClockConflict", "Combine", "Concat", "Conv1D",
-    "Conv2D", "Dense", "DepthwiseConv1D", "DepthwiseConv2D", "Embedding", "Fill", "Flatten", "Fn",
-    "Graph", "LastStep", "Layer", "LayerNorm", "OpenSteps", "PadTime", "Pool1D", "PoolPositions",
-    "Recurrent", "Reduce", "ReduceTime", "Repeat", "Restep", "Reverse", "Select", "SliceTime",
-    "Softmax", "SoftmaxTime", "Spec", "StepMask", "Steps", "Unflatten", "Value", "Window",
+    "TIME", "Activation", "Affine", "Axis", "Binding", "ClockConflict", "Combine", "Concat",
+    "Conv1D", "Conv2D", "Dense", "DepthwiseConv1D", "DepthwiseConv2D", "Embedding", "Fill", "Flatten",
+    "Fn", "Graph", "LastStep", "Layer", "LayerNorm", "OpenSteps", "PadTime", "Pool1D",
+    "PoolPositions", "Recurrent", "Reduce", "ReduceTime", "Repeat", "Restep", "Reverse", "Select",
+    "SliceTime", "Softmax", "SoftmaxTime", "Spec", "StepMask", "Steps", "Unflatten", "Value",
+    "Window",
 ]  # fmt: skip

@@ -71,6 +71,9 @@ class Value:
     is the constant ``time``. Outputs have no clock of their own: the graph says how many steps they
     have.
 
+    ``call`` is for inputs of a graph with :class:`Binding`: the steps of its own that each of its
+    time steps has, as layers see it; 0 if it has none.
+
     ``dtype`` is what the source takes or gives. Inside lstmc every value is float32; integers up to
     2^24 are exact. A float16 output of the source is given as float32, not rounded.
     """
@@ -80,6 +83,7 @@ class Value:
     dtype: str = "float32"
     time: int | None = None
     clock: str | None = TIME
+    call: int = 0
 
     def __post_init__(self) -> None:
         symbols = [a for a in self.axes if isinstance(a, str)]
@@ -91,6 +95,8 @@ class Value:
             raise ConversionError(f"value '{self.name}': axes {self.axes} can't be laid out")
         if TIME in symbols and self.clock is None and not self.time:
             raise ConversionError(f"value '{self.name}': its number of steps is not known")
+        if self.call and math.prod(self.sizes) % self.call:
+            raise ConversionError(f"value '{self.name}': {self.axes} are not of {self.call} steps")
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -106,7 +112,25 @@ class Value:
             return Spec(math.prod(self.sizes), Steps(None, self.time or 0))
         return Spec(math.prod(self.sizes), Steps(self.clock))
 
+    @property
+    def inside(self) -> Spec:
+        """What layers see of an input of a graph with bindings: one of its time steps."""
+        floats = math.prod(self.sizes)
+        return Spec(floats // self.call, Steps(None, self.call)) if self.call else Spec(floats)
+
     def shape(self, batch: int | None = None, time: int | None = None) -> tuple[int | None, ...]:
         """The shape of an array for this value; None stands for a size left open."""
         sizes: dict[Axis, int | None] = {BATCH: batch, TIME: self.time if time is None else time}
         return tuple(sizes[a] if isinstance(a, str) else a for a in self.axes)
+
+
+@dataclass(frozen=True)
+class Binding:
+    """State from outside the layers: what ``output`` is after a step, ``input`` is in the next.
+
+    Both are laid out as the source had them, with a constant number of steps or none, and have as
+    many floats a row, in the same order inside the graph.
+    """
+
+    input: Value
+    output: Value

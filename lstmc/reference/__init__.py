@@ -7,7 +7,7 @@ against it, so nothing here is fast, clever or shared with what it checks. Array
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -89,7 +89,7 @@ def values(
     graph: g.Graph, inputs: Mapping[str, Array], lengths: Array | None = None
 ) -> dict[str, Array]:
     """Every value of the graph by name, inputs too, as [batch, (time,) features]; else as
-    :func:`run`.
+    :func:`run`. Of a graph with bindings, as [batch, time, all floats of a step].
 
     The function of a layer gets its inputs (None for an absent one), and as ``lengths`` the valid
     steps of each row of its first input that has time.
@@ -97,10 +97,23 @@ def values(
     specs = graph.infer()
     values: dict[str, Array] = {v.name: to_internal(v, inputs[v.name]) for v in graph.inputs}
     batch = values[graph.inputs[0].name].shape[0]
+    if graph.bindings:
+        return _run_stateful(graph, specs, values, batch, lengths)
     sizes = {v.clock: values[v.name].shape[1] for v in graph.inputs if v.spec.time and v.clock}
     rows = [dict(sizes) for _ in range(batch)]
     if lengths is not None and graph.clocks:
         rows = [{**sizes, graph.clocks[0]: int(n)} for n in lengths]
+    _run_layers(graph, specs, values, rows)
+    return values
+
+
+def _run_layers(
+    graph: g.Graph,
+    specs: Mapping[str, g.Spec],
+    values: dict[str, Array],
+    rows: Sequence[Mapping[str, int]],
+) -> None:
+    """Add what all layers make to the values; ``rows`` are each row's steps of each clock."""
     for layer in graph.layers:
         given = [None if n is None else values[n] for n in layer.inputs]
         times = [specs[n].time for n in layer.inputs if n is not None]
@@ -115,7 +128,38 @@ def values(
                 counts = np.array([made.count(row) for row in rows], int)
                 a = np.where(np.arange(a.shape[1])[:, None] < counts[:, None, None], a, 0.0)
             values[name] = a
-    return values
+
+
+def _run_stateful(
+    graph: g.Graph,
+    specs: Mapping[str, g.Spec],
+    inputs: Mapping[str, Array],
+    batch: int,
+    lengths: Array | None,
+) -> dict[str, Array]:
+    """A call of all layers for each step: what it gives as state is what the next one takes.
+
+    Every value, [batch, time, floats], zero beyond a row's length.
+    """
+
+    def shape(name: str) -> list[int]:
+        spec = specs[name]
+        return [batch, *([] if spec.time is None else [spec.time.add]), spec.features]
+
+    state = {b.input.name: np.zeros(shape(b.input.name)) for b in graph.bindings}
+    time = inputs[graph.inputs[0].name].shape[1]
+    made = {name: np.zeros((batch, time, np.prod(shape(name)[1:], dtype=int))) for name in specs}
+    for t in range(time):
+        values = {name: a[:, t].reshape(shape(name)) for name, a in inputs.items()} | state
+        _run_layers(graph, specs, values, [{}] * batch)
+        valid = np.full(batch, True) if lengths is None else t < np.asarray(lengths)
+        for b in graph.bindings:
+            old = state[b.input.name]
+            new = values[b.output.name].reshape(old.shape)
+            state[b.input.name] = np.where(valid.reshape(batch, *[1] * (old.ndim - 1)), new, old)
+        for name, steps in made.items():
+            steps[:, t] = np.where(valid[:, None], values[name].reshape(batch, -1), 0.0)
+    return made
 
 
 __all__ = ["LAYERS", "fn", "from_internal", "run", "to_internal", "values"]
