@@ -67,12 +67,18 @@ def convert(source: Any, **options: Any) -> Graph:
     """Convert a path or live object to a checked graph.
 
     Options are the converter's own (see each module); one it doesn't know is a ConversionError.
+    ``state`` is for all: which outputs are the inputs of the next call (:mod:`.state`).
     A path that doesn't exist is a FileNotFoundError, as everywhere in Python.
     """
+    state = options.pop("state", None)
     converter = find(source)
     if isinstance(source, (str, os.PathLike)) and not Path(source).exists():
         raise FileNotFoundError(f"no such file: '{os.fspath(source)}'")
     module = importlib.import_module(f"{__name__}.{converter.module}")
     graph = module.convert(source, **options)
     settle(graph)
+    if state is not None:
+        from .state import bind
+
+        graph = bind(graph, state)
     return graph

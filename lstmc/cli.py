@@ -106,8 +106,8 @@ def verify(args: argparse.Namespace) -> None:
     for path in (args.model, args.against, args.recorded, *args.input):
         if path is not None:
             _check_readable(path)
-    if args.against is None and (args.arch or args.set):
-        raise UsageError("--arch and --set describe the source: give it with --against")
+    if args.against is None and (args.arch or args.set or args.state):
+        raise UsageError("--arch, --set and --state describe the source: give --against SRC")
     model = load(args.model)
     checks = [finding("file", True, f"format {format.VERSION}, CRC and records are sound")]
     checks.append(check_golden(model, _chosen_targets(args)))
@@ -230,8 +230,8 @@ def report(args: argparse.Namespace) -> None:
         _check_readable(args.against)
         if output.exists() and output.samefile(args.against):
             raise UsageError(f"'{output}' is the source itself; give another name with -o")
-    elif args.arch or args.set:
-        raise UsageError("--arch and --set describe the source: give it with --against")
+    elif args.arch or args.set or args.state:
+        raise UsageError("--arch, --set and --state describe the source: give --against SRC")
     model, found, row, label = _traced(args, needed=False)
     checks = [check_golden(model, _chosen_targets(args))]
     if args.against is not None:
@@ -313,6 +313,8 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         if not name or not equals:
             raise UsageError(f"--set takes NAME=VALUE, got '{item}'")
         options.setdefault("constants", {})[name] = _constant(text)
+    if args.state:
+        options["state"] = args.state
     return options
 
 
@@ -451,6 +453,14 @@ def _parser() -> argparse.ArgumentParser:
             action="append",
             default=[],
             help="fix an input of an ONNX model: a number, a JSON list or a .npy file",
+        )
+        p.add_argument(
+            "--state",
+            metavar="[SEQUENCE=]OUTPUT:STATE",
+            action="append",
+            default=[],
+            help="the model keeps a state that the source takes and gives: output OUTPUT of one "
+            "call is what input STATE takes in the next",
         )
 
     p = command("convert", convert, "lstmc convert forecaster.pt --arch forecaster.toml -o f.lstmc")

@@ -21,6 +21,7 @@ from .samples import enough_steps, random_inputs
 from .terminal import line
 
 if TYPE_CHECKING:
+    from .frameworks import Framework
     from .model import Model
 
 LIMIT = 1e-5  # of relative errors
@@ -128,7 +129,7 @@ class Checks:
         self.samples = [*_random(source), *self.given]
         self.oracle(source)
         try:
-            framework = frameworks.of_source(path, source, options)
+            framework = _framework(path, source, options)
         except ImportError as e:
             text = f"not installed: {e.name or e}"
         except Exception as e:  # whatever a framework raises: it is not what is tested
@@ -211,9 +212,27 @@ class Checks:
         self.findings.append(finding("layers", ok, found.text(), **facts, table=table))
 
 
+def _framework(path: Path, graph: g.Graph, options: Mapping[str, Any]) -> Framework | None:
+    """The source in its framework; where states are bound, called again and again."""
+    from . import frameworks
+
+    if "state" not in options:
+        return frameworks.of_source(path, graph, options)
+    from .calls import Calls
+    from .converters import convert as convert_graph
+    from .converters.state import state_pairs
+
+    rest = {name: value for name, value in options.items() if name != "state"}
+    source = convert_graph(path, **rest)
+    framework = frameworks.of_source(path, source, rest)
+    if framework is None:
+        return None
+    return Calls(framework, source, graph, state_pairs(source, options["state"]))
+
+
 def _difference(ours: g.Graph, theirs: g.Graph) -> str:
     """The first difference between two graphs, provenance left out; an empty string if none."""
-    for what in ("inputs", "outputs"):
+    for what in ("inputs", "outputs", "bindings"):
         a, b = getattr(ours, what), getattr(theirs, what)
         if a != b:
             return f"{what} are {a}, the source has {b}"
