@@ -8,7 +8,6 @@ import numpy as np
 
 from . import graph as g
 from .arrays import Arrays
-from .errors import ShapeError
 
 
 def one_after_another(
@@ -19,6 +18,7 @@ def one_after_another(
     ``source`` is the graph as it is without that, ``pairs`` its inputs by the outputs that they
     take. Each call of the source gets what belongs to one step of a stateful model, or, where the
     layers keep the states, the number of steps that it insists on (any number: all in two calls).
+    ValueError if the steps are no whole number of calls.
     """
     inputs = {v.name: v for v in source.inputs}
     outputs = {v.name: v for v in source.outputs}
@@ -30,7 +30,7 @@ def one_after_another(
         batch = x[first.name].shape[first.axes.index(g.BATCH)]
         block = size or max(time // 2, 1)
         if size and time % size:
-            raise ShapeError(f"{time} steps are no calls of {size}")
+            raise ValueError(f"{time} steps are no calls of {size}")
         state = {
             i: np.zeros([n or 0 for n in inputs[i].shape(batch)], np.float32)
             for i in pairs.values()
