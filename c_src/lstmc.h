@@ -220,7 +220,7 @@ int lstmc_arena_size(size_t *size, const lstmc_model *model, const lstmc_config 
 /* What a session's arena, or one layer, takes: bytes.
  *
  * Of an arena, tables + record + state + scratch + values is lstmc_arena_size to the byte; record and
- * state are the sums of those of the layers. scratch and values are smaller than such sums, since
+ * state are the sums of those of the layers, and of what a stateful model keeps. scratch and values are smaller than such sums, since
  * layers run one after another: all use the same scratch, so it is that of the layer that needs most
  * (or, with threads, of rows side by side), and values share memory unless they are alive together. */
 typedef struct lstmc_memory {

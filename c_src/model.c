@@ -309,6 +309,8 @@ static int check_io(lstmc_model *m) {
             return LSTMC_E_INVALID;
         }
         for (uint32_t j = 0; j < i; j++) {
+            /* What gives a state may be an output as well. */
+            if (is_state && !is_input && j >= m->input_count && j < ports) continue;
             if (m->io[(size_t)j * LSTMC_IO_WORDS + IO_VALUE] == r[IO_VALUE]) return LSTMC_E_INVALID;
         }
     }

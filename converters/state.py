@@ -15,7 +15,7 @@ are two ways:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,20 +26,22 @@ from lstmc.errors import ConversionError
 
 from .state_layers import Unbound, continued
 
-State = str | Iterable[str] | Mapping[str, str]
+State = str | Sequence[str] | Mapping[str, str]
 
 
 def bind(graph: g.Graph, state: State) -> g.Graph:
     """The graph with states bound.
 
-    ``state`` is "[SEQUENCE=]OUTPUT:STATE[,OUTPUT:STATE ...]", several of those, or a dict of the
-    inputs by the outputs that they take. SEQUENCE names the input that goes on from call to call;
-    it changes nothing, since all that are not bound do. States begin at zero.
+    ``state`` is "[SEQUENCE[@N]=]OUTPUT:STATE[,OUTPUT:STATE ...]", several of those, or a dict of
+    the inputs by the outputs that they take. SEQUENCE names an input that goes on from call to
+    call, as all do that are not bound; N is how many time steps of its own a call of the source
+    has, where the source leaves that open. States begin at zero.
 
     Raises ConversionError for names that do not exist, shapes or dtypes that differ, and states
     that can't be bound, naming the layer.
     """
     pairs = state_pairs(graph, state)
+    _fix(graph, state)
     takes = {v.name: v for v in graph.inputs}
     gives = {v.name: v for v in graph.outputs}
     bound = g.Graph(
@@ -58,6 +60,10 @@ def bind(graph: g.Graph, state: State) -> g.Graph:
         # Its steps are a constant number, whatever a converter has left open.
         clock = None if g.TIME in takes[to].axes else takes[to].clock
         bindings.append(g.Binding(replace(takes[to], clock=clock), gives[name]))
+        if takes[to].dtype != "float32":
+            note = f"state '{to}' is kept in float32, not rounded to {takes[to].dtype}"
+            notes = [bound.provenance["note"]] if "note" in bound.provenance else []
+            bound.provenance["note"] = "\n".join([*notes, note])
 
     fixed = all(v.time for v in bound.inputs if g.TIME in v.axes)
     open_ends = [v.name for v in bound.inputs if g.TIME in v.axes and not v.time]
@@ -66,8 +72,8 @@ def bind(graph: g.Graph, state: State) -> g.Graph:
     except Unbound as e:
         if open_ends:
             raise ConversionError(
-                f"state: {e}, and '{open_ends[0]}' leaves the number of time steps of a call "
-                "open: fix it in the source, then each call becomes a time step"
+                f"state: {e}, and the number of time steps of a call is open: give it, as in "
+                f"{open_ends[0]}@N={next(iter(pairs))}:..., then each call becomes a time step"
             ) from None
     return _stepped(bound, bindings)
 
@@ -84,9 +90,9 @@ def state_pairs(graph: g.Graph, state: State) -> dict[str, str]:
         found = [(str(o), str(i)) for o, i in state.items()]
     else:
         for text in [state] if isinstance(state, str) else state:
-            sequence, equals, rest = str(text).rpartition("=")
-            if equals:
-                sequences.append(sequence.strip())
+            sequence, rest = _sequence(text)
+            if sequence:
+                sequences.append(_steps(sequence, takes)[0])
             found += [_pair(part.strip(), gives, takes) for part in rest.split(",")]
     if not found:
         raise ConversionError("state: nothing is bound; give OUTPUT:STATE")
@@ -109,11 +115,41 @@ def state_pairs(graph: g.Graph, state: State) -> dict[str, str]:
     return dict(found)
 
 
+def _sequence(text: str) -> tuple[str, str]:
+    """What stands before "=", and what behind it."""
+    sequence, equals, rest = str(text).rpartition("=")
+    return (sequence.strip() or "''" if equals else ""), rest
+
+
+def _steps(sequence: str, takes: Sequence[str]) -> tuple[str, int | None]:
+    """INPUT or INPUT@N."""
+    name, at, number = sequence.rpartition("@")
+    if sequence in takes or not at:
+        return sequence, None
+    if not (number.isascii() and number.isdigit() and 0 < len(number) < 9 and int(number)):
+        raise ConversionError(f"state: '{sequence}' gives no number of time steps behind '@'")
+    return name, int(number)
+
+
+def _fix(graph: g.Graph, state: State) -> None:
+    """Give inputs the number of time steps that a call has."""
+    texts = [] if isinstance(state, Mapping) else [state] if isinstance(state, str) else state
+    for text in texts:
+        name, steps = _steps(_sequence(text)[0], [v.name for v in graph.inputs])
+        for i, v in enumerate(graph.inputs):
+            if v.name != name or steps is None:
+                continue
+            if g.TIME not in v.axes or v.time not in (None, steps):
+                has = f"has {v.time}" if v.time else "has none"
+                raise ConversionError(f"state: {steps} time steps for '{name}', which {has}")
+            graph.inputs[i] = replace(v, time=steps)
+
+
 def _pair(text: str, gives: list[str], takes: list[str]) -> tuple[str, str]:
     """OUTPUT:STATE; names may hold colons themselves."""
     cuts = [(text[:i], text[i + 1 :]) for i, c in enumerate(text) if c == ":"]
     if not cuts:
-        raise ConversionError(f"state: '{text}' is not [SEQUENCE=]OUTPUT:STATE")
+        raise ConversionError(f"state: '{text}' is not [SEQUENCE[@N]=]OUTPUT:STATE")
     return next(((o, i) for o, i in cuts if o in gives and i in takes), cuts[0])
 
 
@@ -123,7 +159,7 @@ def _listed(names: Iterable[str]) -> str:
 
 def _check(to: g.Value, source: g.Value, spec: g.Spec, graph: g.Graph) -> None:
     """An output can be what the input takes next."""
-    if to.dtype != "float32" or source.dtype != "float32":
+    if to.dtype != source.dtype or not to.dtype.startswith("float"):
         raise ConversionError(
             f"state: '{source.name}' is {source.dtype} and '{to.name}' {to.dtype}; "
             "states are float32"
@@ -132,8 +168,9 @@ def _check(to: g.Value, source: g.Value, spec: g.Spec, graph: g.Graph) -> None:
     steps = None
     if spec.time is not None and (spec.time.clock is None or spec.time.clock in fixed):
         steps = spec.time.count({c: n or 0 for c, n in fixed.items() if c})
-    given = ["batch" if a == g.BATCH else steps if a == g.TIME else a for a in source.axes]
-    taken = ["batch" if a == g.BATCH else to.time if a == g.TIME else a for a in to.axes]
+    row = 1 if graph.one_row else "batch"
+    given = [row if a == g.BATCH else steps if a == g.TIME else a for a in source.axes]
+    taken = [row if a == g.BATCH else to.time if a == g.TIME else a for a in to.axes]
     for name, shape in ((to.name, taken), (source.name, given)):
         if None in shape:
             raise ConversionError(f"state: '{name}' has an open number of time steps")
@@ -159,9 +196,9 @@ def _stepped(graph: g.Graph, bindings: list[g.Binding]) -> g.Graph:
     inputs, before = [], []
     for v in graph.inputs:
         steps = v.time if g.TIME in v.axes else None
-        into, layers = _reorder_input(v, specs)
-        inputs.append(_with_time(v, steps, 0 if layers else steps or 0))
-        before += layers
+        into, cut = _reorder_input(v, specs)
+        inputs.append(_with_time(v, steps, 0 if cut else steps or 0))
+        before += cut
         for layer in graph.layers:
             layer.rename({v.name: into})
     outputs, behind = [], []
@@ -175,12 +212,13 @@ def _stepped(graph: g.Graph, bindings: list[g.Binding]) -> g.Graph:
         time = specs[b.output.name].time
         steps = time.add if time else 1
         place = np.argsort(_order(b.output, steps))[_order(b.input, b.input.time or 1)]
-        layers = _reorder(graph, b.output, specs, place)
-        behind += layers
+        turned = _reorder(graph, b.output, specs, place)
+        behind += turned
         # Once reordered it has no time. In which order its floats are, no layer asks.
-        axes = tuple(steps if a == g.TIME and layers else a for a in b.output.axes)
+        axes = tuple(steps if a == g.TIME and turned else a for a in b.output.axes)
         bound.append(replace(b, output=replace(b.output, axes=axes, clock=g.TIME, time=None)))
-    made = g.Graph(inputs, outputs, [*before, *graph.layers, *behind], graph.provenance, bound)
+    layers = [*before, *graph.layers, *behind]
+    made = g.Graph(inputs, outputs, layers, graph.provenance, bindings=bound)
     made.infer()
     return made
 

@@ -20,7 +20,7 @@ from .simplify import prune
 #: Layers that see one step at a time.
 BY_STEP = (
     g.Dense, g.Activation, g.Softmax, g.Embedding, g.Affine, g.LayerNorm, g.Combine, g.Concat,
-    g.Select, g.Reduce,
+    g.Select, g.Reduce, g.PoolPositions,
 )  # fmt: skip
 
 #: By value: for each float of a row, step by step, which state it is; -1: none.
@@ -184,7 +184,7 @@ def _by_step(graph: g.Graph, specs: dict[str, g.Spec], kept: set[str]) -> None:
                 raise Unbound(f"{what} goes backwards in time")
             if layer.hold and len(inputs) > 1 and inputs[1] is not None:
                 raise Unbound(f"{what} repeats its output where a step is masked")
-        elif isinstance(layer, g.Conv1D | g.DepthwiseConv1D):
+        elif isinstance(layer, g.Window) and not isinstance(layer, BY_STEP):
             if layer.whole(*read) or layer.extent > 1:
                 raise Unbound(f"{what} sees several steps")
         elif not isinstance(layer, (*BY_STEP, g.LastStep)):

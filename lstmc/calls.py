@@ -8,6 +8,7 @@ import numpy as np
 
 from . import graph as g
 from .arrays import Arrays
+from .frameworks import Framework
 
 
 def one_after_another(
@@ -27,7 +28,7 @@ def one_after_another(
     def run(x: Arrays) -> Arrays:
         first = model.inputs[0]
         time = x[first.name].shape[first.axes.index(g.TIME)]
-        batch = x[first.name].shape[first.axes.index(g.BATCH)]
+        batch = x[first.name].shape[first.axes.index(g.BATCH)] if g.BATCH in first.axes else 1
         block = size or max(time // 2, 1)
         if size and time % size:
             raise ValueError(f"{time} steps are no calls of {size}")

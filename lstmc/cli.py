@@ -456,11 +456,11 @@ def _parser() -> argparse.ArgumentParser:
         )
         p.add_argument(
             "--state",
-            metavar="[SEQUENCE=]OUTPUT:STATE",
+            metavar="[SEQUENCE[@N]=]OUTPUT:STATE",
             action="append",
             default=[],
             help="the model keeps a state that the source takes and gives: output OUTPUT of one "
-            "call is what input STATE takes in the next",
+            "call is what input STATE takes in the next; N: time steps of a call, if it is open",
         )
 
     p = command("convert", convert, "lstmc convert forecaster.pt --arch forecaster.toml -o f.lstmc")

@@ -52,6 +52,7 @@ def facts(model: Model, batch: int = 1, time: int = 1) -> dict[str, Any]:
         "format_version": int.from_bytes(blob[8:12], "little"),
         "inputs": {name: list(shape) for name, shape in model.inputs.items()},
         "outputs": {name: list(shape) for name, shape in model.outputs.items()},
+        "states": {name: list(shape) for name, shape in model.states.items()},
         "layers": rows,
         "parameters": sum(r["parameters"] for r in rows),
         "multiply_adds": sum(r["multiply_adds"] for r in rows),
@@ -78,7 +79,10 @@ def text(found: dict[str, Any], columns: int = 100) -> str:
     shown = " + ".join(f"{k} {arena[f'{k}_bytes']:,}" for k in ARENA)
     rows, steps = found["batch"], found["time"]
     sizes = f"{_count(rows, 'row')} and {_count(steps, 'step')}"
-    out = [f"inputs   {_shapes(found['inputs'])}", f"outputs  {_shapes(found['outputs'])}", ""]
+    out = [f"inputs   {_shapes(found['inputs'])}", f"outputs  {_shapes(found['outputs'])}"]
+    if found["states"]:
+        out.append(f"states   {_shapes(found['states'])}, kept from step to step")
+    out.append("")
     out += table(found["layers"], max(columns, 80))
     out += [
         "",

@@ -85,7 +85,10 @@ class Recurrence(LayerTrace):
 @dataclass
 class Trace:
     """``inputs`` and ``outputs`` in the model's own shapes; ``values``, by name, of all the graph's
-    values as [batch, time, features] or [batch, features]; ``layers`` in execution order."""
+    values as [batch, time, features] or [batch, features]; ``layers`` in execution order.
+
+    Of a stateful model, values are [batch, time, all floats of a step]; layers have the steps
+    within all steps one after another, and one for a value without time."""
 
     inputs: dict[str, np.ndarray]
     outputs: dict[str, np.ndarray]
@@ -133,13 +136,57 @@ def trace(
     wanted = [n for layer in graph.layers for n in layer.outputs if n is not None]
     for start in range(0, len(wanted), OUTPUTS):
         part = wanted[start : start + OUTPUTS]
-        copy = replace(graph, outputs=[_dense_value(n, specs[n]) for n in part])
+        copy = replace(graph, outputs=[graph.plain(n, specs[n]) for n in part])
         y = Model(format.dumps(copy)).predict(inputs, lengths)
         found.update(y if isinstance(y, dict) else {part[0]: y})
     outputs = {v.name: reference.from_internal(v, found[v.name]) for v in graph.outputs}
     valid = _Valid(graph, specs, inputs, lengths)
-    layers = {layer.name: _layer(layer, found, valid) for layer in graph.layers}
+    if graph.bindings:
+        layers = _by_calls(graph, specs, found, valid)
+    else:
+        layers = {layer.name: _layer(layer, found, valid) for layer in graph.layers}
     return Trace(inputs, outputs, found, layers)
+
+
+def _by_calls(
+    graph: g.Graph, specs: dict[str, g.Spec], values: dict[str, np.ndarray], valid: _Valid
+) -> dict[str, LayerTrace]:
+    """Layers of a stateful model, which begin anew in each step: each row's steps are rows to
+    them. What they have is put together again as one sequence, of all steps within all steps."""
+    batch, time = next(iter(values.values())).shape[:2]
+    for b in graph.bindings:  # as the step before left it
+        made = values[b.output.name]
+        first = np.zeros((batch, 1, made.shape[2]), np.float32)
+        values[b.input.name] = np.concatenate([first, made[:, :-1]], 1)
+    calls = {}
+    for name, a in values.items():
+        steps = specs[name].time
+        calls[name] = a.reshape(batch * time, *([steps.add] if steps else []), specs[name].features)
+    counts = np.array([row[g.TIME] for row in valid.rows])
+    inside = _Inside(specs, (np.arange(time) < counts[:, None]).ravel())
+
+    def joined(a: np.ndarray) -> np.ndarray:
+        return a.reshape(batch, -1, a.shape[-1])
+
+    found = {}
+    for layer in graph.layers:
+        t = found[layer.name] = _layer(layer, calls, inside)
+        t.outputs = tuple(None if a is None else joined(a) for a in t.outputs)
+        if isinstance(t, Recurrence):
+            t.gates = {n: joined(a) for n, a in t.gates.items()}
+            t.h, t.c = joined(t.h), None if t.c is None else joined(t.c)
+    return found
+
+
+class _Inside:
+    """The valid steps within each step: all of them, or none beyond a row's length."""
+
+    def __init__(self, specs: dict[str, g.Spec], rows: np.ndarray) -> None:
+        self.specs, self.rows = specs, rows
+
+    def of(self, name: str) -> np.ndarray:
+        steps = self.specs[name].time or g.Steps(None, 1)
+        return np.where(self.rows, steps.add, 0)
 
 
 def rows(model: Model, x: Mapping[str, np.ndarray], row: int) -> dict[str, np.ndarray]:
@@ -185,11 +232,6 @@ class _Valid:
         return np.array([steps.count(row) for row in self.rows], int)
 
 
-def _dense_value(name: str, spec: g.Spec) -> g.Value:
-    axes = (g.BATCH, g.TIME, spec.features) if spec.time else (g.BATCH, spec.features)
-    return g.Value(name, axes)
-
-
 def _opened(graph: g.Graph) -> g.Graph:
     """The same graph, in which every recurrent layer writes the h of every step, and of any number
     of steps, since the golden sample has its own."""
@@ -208,7 +250,7 @@ def _opened(graph: g.Graph) -> g.Graph:
     return replace(graph, inputs=inputs, layers=layers)
 
 
-def _layer(layer: g.Layer, values: dict[str, np.ndarray], valid: _Valid) -> LayerTrace:
+def _layer(layer: g.Layer, values: dict[str, np.ndarray], valid: _Valid | _Inside) -> LayerTrace:
     outputs = tuple(None if n is None else values[n] for n in layer.outputs)
     kind = type(layer).__name__
     if not isinstance(layer, g.Recurrent):

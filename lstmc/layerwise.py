@@ -64,10 +64,7 @@ def core_values(graph: g.Graph, sample: Sample) -> Arrays:
     names = [n for layer in graph.layers for n in layer.outputs if n is not None]
     found: Arrays = {}
     for i in range(0, len(names), MAX_OUTPUTS):
-        values = [
-            g.Value(n, (g.BATCH, *((g.TIME,) if specs[n].time else ()), specs[n].features))
-            for n in names[i : i + MAX_OUTPUTS]
-        ]
+        values = [graph.plain(n, specs[n]) for n in names[i : i + MAX_OUTPUTS]]
         opened = Model(format.dumps(dataclasses.replace(graph, outputs=values)))
         found |= by_name(opened, opened.predict(sample.inputs, sample.lengths))
     return found

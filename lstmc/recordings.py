@@ -45,8 +45,20 @@ class Recording:
         shape = self.calls[0][0].inputs[first.name].shape
         stream = model.stream(shape[first.axes.index(g.BATCH)] if g.BATCH in first.axes else 1)
         for sample, wanted in self.calls:
-            made = by_name(model, stream.run(_timed(model, sample.inputs)))
-            yield {n: y.reshape(wanted[n].shape) for n, y in made.items()}
+            x = {v.name: _as_step(v, sample.inputs[v.name]) for v in model.graph.inputs}
+            made = by_name(model, stream.run(x))
+            yield {
+                v.name: made[v.name].reshape(wanted[v.name].shape)
+                if _as_step(v, wanted[v.name]).shape == made[v.name].shape
+                else made[v.name]
+                for v in model.graph.outputs
+            }
+
+
+def _as_step(value: g.Value, array: np.ndarray) -> np.ndarray:
+    """A call's array that has no time, as a step of a stateful model's."""
+    short = g.TIME in value.axes and array.ndim == len(value.axes) - 1
+    return np.expand_dims(array, value.axes.index(g.TIME)) if short else array
 
 
 def recording(path: Path, model: Model, called: Mapping[str, str] | None = None) -> Recording:
@@ -82,14 +94,6 @@ def given_samples(path: Path, model: Model) -> list[Sample]:
 
 def _numbers(arrays: Arrays) -> list[int]:
     return sorted({int(m[2]) for n in arrays if (m := CALL.fullmatch(n))})
-
-
-def _timed(model: Model, inputs: Arrays) -> Arrays:
-    """The inputs of a call that is one step of the model, which has an axis of time for it."""
-    return {
-        v.name: a if a.ndim == len(v.axes) else np.expand_dims(a, v.axes.index(g.TIME))
-        for v, a in ((v, inputs[v.name]) for v in model.graph.inputs)
-    }
 
 
 def _calls(

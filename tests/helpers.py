@@ -239,7 +239,7 @@ def stateful_graph(*, scattered: bool = False) -> g.Graph:
         g.Value(out["s"], (BATCH, TIME, 2, 3)),
         g.Value(net.dense(mixed, 3), (3, BATCH, TIME) if scattered else (TIME, BATCH, 1, 3)),
     ]
-    graph = g.Graph(net.inputs, outputs, net.layers, {"source": "tests"}, bindings)
+    graph = g.Graph(net.inputs, outputs, net.layers, {"source": "tests"}, bindings=bindings)
     graph.infer()
     return graph
 

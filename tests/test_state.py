@@ -464,7 +464,7 @@ def test_what_does_more_than_go_on_is_refused_by_name(change):
     with pytest.raises(ConversionError) as e:
         bind(call, pairs)
     assert CHANGES[change] in str(e.value)
-    assert "leaves the number of time steps of a call open" in str(e.value)
+    assert "the number of time steps of a call is open: give it, as in x@N=" in str(e.value)
     assert pickle.dumps(call) == before
     for time in (1, 4):
         call, pairs = changed(time, change)
@@ -502,7 +502,7 @@ def test_masks_that_hold():
 @pytest.mark.parametrize(
     ("state", "says"),
     [
-        ("nothing", "'nothing' is not [SEQUENCE=]OUTPUT:STATE"),
+        ("nothing", "'nothing' is not [SEQUENCE[@N]=]OUTPUT:STATE"),
         ("nxt:state", "there is no output 'nxt'; outputs are 'y', 'next'"),
         ("next:stat", "there is no input 'stat'; inputs are 'x', 'state'"),
         ("z=next:state", "there is no input 'z'; inputs are 'x', 'state'"),

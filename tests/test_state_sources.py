@@ -289,7 +289,7 @@ def test_verify_finds_a_state_bound_otherwise(lstmc_run):  # noqa: F811
 def test_errors_of_the_command(lstmc_run):  # noqa: F811
     summing("m.onnx")
     for state, says in (
-        ("next", "'next' is not [SEQUENCE=]OUTPUT:STATE"),
+        ("next", "'next' is not [SEQUENCE[@N]=]OUTPUT:STATE"),
         ("next:t", "there is no input 't'; inputs are 'x', 's'"),
         ("y:s,next:x", "all inputs are bound"),
     ):

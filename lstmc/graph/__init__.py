@@ -163,13 +163,13 @@ class Graph:
                 raise ConversionError(f"two {group}s have the same name")
 
     def _check_bindings(self, specs: dict[str, Spec]) -> None:
-        given = {v.name for v in self.outputs}
+        given: set[str] = set()
         for b in self.bindings:
             name = b.output.name
             if name not in specs or name in {v.name for v in self.inputs}:
                 raise ConversionError(f"state '{name}' is not made by a layer")
             if name in given or name in {other.input.name for other in self.bindings}:
-                raise ConversionError(f"state '{name}' is also an output, or another state")
+                raise ConversionError(f"state '{name}' is also another state")
             given.add(name)
             made, laid = specs[name], b.output.spec
             if made.features != laid.features or (made.time is None) != (laid.time is None):
@@ -189,6 +189,13 @@ class Graph:
             return {v.name: v.spec for v in self.inputs + self.outputs}
         specs = self.infer()
         return {v.name: specs[v.name] for v in self.inputs + self.outputs}
+
+    def plain(self, name: str, spec: Spec) -> Value:
+        """Any value of the graph as an output of it: [batch, (time,) features]; of a graph with
+        bindings [batch, time, all floats of a step]."""
+        if self.bindings:
+            return Value(name, (BATCH, TIME, _floats(name, spec)))
+        return Value(name, (BATCH, *((TIME,) if spec.time else ()), spec.features))
 
     @property
     def one_row(self) -> bool:
@@ -248,8 +255,8 @@ __all__ = [
     "HARD_SIGMOID_KERAS3", "HARD_SIGMOID_ONNX", "HARD_SIGMOID_TORCH", "HARD_SILU", "LAYERS",
     "LINEAR", "LSTM", "PARAMETERS", "RELU", "RELU6", "RNN", "SELU", "SIGMOID", "SILU", "TANH",
     "TIME", "Activation", "Affine", "Axis", "Binding", "ClockConflict", "Combine", "Concat",
-    "Conv1D", "Conv2D", "Dense", "DepthwiseConv1D", "DepthwiseConv2D", "Embedding", "Fill", "Flatten",
-    "Fn", "Graph", "LastStep", "Layer", "LayerNorm", "OpenSteps", "PadTime", "Pool1D",
+    "Conv1D", "Conv2D", "Dense", "DepthwiseConv1D", "DepthwiseConv2D", "Embedding", "Fill",
+    "Flatten", "Fn", "Graph", "LastStep", "Layer", "LayerNorm", "OpenSteps", "PadTime", "Pool1D",
     "PoolPositions", "Recurrent", "Reduce", "ReduceTime", "Repeat", "Restep", "Reverse", "Select",
     "SliceTime", "Softmax", "SoftmaxTime", "Spec", "StepMask", "Steps", "Unflatten", "Value",
     "Window",

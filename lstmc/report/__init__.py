@@ -105,6 +105,8 @@ def _summary(found: dict[str, Any], checks: Sequence[Mapping[str, Any]]) -> str:
         digests = ", ".join(f"{n} {d}" for n, d in golden["digests"].items())
         sample = f"{golden['batch']} rows, {golden['time']} steps: {digests}"
     rows = [("inputs", _shapes(found["inputs"])), ("outputs", _shapes(found["outputs"]))]
+    if found["states"]:
+        rows.append(("states", f"{_shapes(found['states'])}, kept from step to step"))
     rows += list(found["provenance"].items())
     rows += [("size", f"{found['bytes']:,} bytes, format {found['format_version']}")]
     rows += [("golden digests", sample), ("SHA-256", found["sha256"])]

@@ -14,13 +14,16 @@ WEIGHTED = (g.Dense, g.Embedding, g.Conv1D, g.DepthwiseConv1D)
 
 def draw(graph: g.Graph, rows: list[dict[str, Any]]) -> str:
     """An SVG; ``rows`` are the layers' facts, as of lstmc.info."""
-    writer: dict[str, str] = {v.name: f"i{i}" for i, v in enumerate(graph.inputs)}
+    given = [("input", v) for v in graph.inputs] + [("state", b.input) for b in graph.bindings]
+    ends = [("output", v) for v in graph.outputs]
+    ends += [("next state", b.output) for b in graph.bindings]
+    writer: dict[str, str] = {v.name: f"i{i}" for i, (_, v) in enumerate(given)}
     specs = graph.infer()
     boxes: dict[str, str] = {}
     edges: list[tuple[str, str]] = []
-    nodes = [f"i{i}" for i in range(len(graph.inputs))]
-    for i, v in enumerate(graph.inputs):
-        boxes[f"i{i}"] = _box("input", v.name, _shape(v), "pill", f"input {v.name} {_shape(v)}")
+    nodes = [f"i{i}" for i in range(len(given))]
+    for i, (what, v) in enumerate(given):
+        boxes[f"i{i}"] = _box(what, v.name, _shape(v), "pill", f"{what} {v.name} {_shape(v)}")
     for i, (layer, row) in enumerate(zip(graph.layers, rows, strict=True)):
         node = f"l{i}"
         nodes.append(node)
@@ -32,11 +35,11 @@ def draw(graph: g.Graph, rows: list[dict[str, Any]]) -> str:
         hint += f"parameters, {row['multiply_adds']:,} multiply-adds a step; {row['options']}"
         made = next(specs[n] for n in layer.outputs if n is not None)
         boxes[node] = _box(row["type"], layer.name, size_of(made).replace(" x ", "×"), kind, hint)
-    for i, v in enumerate(graph.outputs):
+    for i, (what, v) in enumerate(ends):
         node = f"o{i}"
         nodes.append(node)
         edges.append((writer[v.name], node))
-        boxes[node] = _box("output", v.name, _shape(v), "pill", f"output {v.name} {_shape(v)}")
+        boxes[node] = _box(what, v.name, _shape(v), "pill", f"{what} {v.name} {_shape(v)}")
     found = lay_out(nodes, edges)
     label = f"Graph of {len(graph.layers)} layers, from inputs at the top to outputs below"
     drawn = [_edge(target, points) for _, target, points in found.paths]
