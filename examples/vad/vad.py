@@ -123,7 +123,7 @@ def main() -> None:
     path = args.model or find_model()
     samples = audio.read(args.input)
     frames = frames_of(samples)
-    model = lstmc.convert(path, constants={"sr": audio.RATE}, state="input=stateN:state")
+    model = lstmc.convert(path, constants={"sr": audio.RATE}, state="input@576=stateN:state")
     probability = by_lstmc(model, frames)
     for start, end in spoken(probability):
         print(f"speech   {start:6.2f} to {end:6.2f} s")
