@@ -38,9 +38,15 @@ class Sample:
     lengths: np.ndarray | None = None
 
 
-def error(got: np.ndarray, want: np.ndarray) -> float:
-    """The largest difference, relative to the largest magnitude wanted; inf if shapes differ, or
-    one is NaN or infinite where the other is not."""
+def magnitude(array: np.ndarray) -> float:
+    """The largest finite one, 0 if there is none."""
+    a = np.abs(np.asarray(array, np.float64))
+    return float(a.max(where=np.isfinite(a), initial=0.0))
+
+
+def error(got: np.ndarray, want: np.ndarray, scale: float | None = None) -> float:
+    """The largest difference, relative to ``scale``, by default the largest magnitude wanted; inf
+    if shapes differ, or one is NaN or infinite where the other is not."""
     with np.errstate(over="ignore"):
         b = np.asarray(want, np.float64)
         finite = np.isfinite(b.astype(np.float32))
@@ -48,7 +54,7 @@ def error(got: np.ndarray, want: np.ndarray) -> float:
         return float("inf")
     if not finite.any():
         return 0.0
-    scale = float(np.abs(b[finite]).max()) or 1.0
+    scale = (magnitude(b) if scale is None else scale) or 1.0
     return float(np.abs(got[finite] - b[finite]).max()) / scale
 
 
