@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 
 import numpy as np
@@ -283,6 +284,13 @@ def test_hostile_files(tmp_path):
         del f[leaf]
         f[leaf] = data
 
+    def bushy(f):
+        """Few groups, many ways to each."""
+        groups = [f.create_group(f"layers/g{n}") for n in range(25)]
+        for a, b in itertools.pairwise(groups):
+            a["left"] = a["right"] = b
+
+    broken(bushy, "holds too many", number=1)
     broken(loop, "nested too deeply, or holds too many", number=1)
     broken(rename, "not 0, 1, 2", number=1)
     broken(lambda f: replace(f, "b kernel", h5py.ExternalLink("/etc/hostname", "x")), "is a link")

@@ -241,28 +241,48 @@ PIECES = [dense, recurrent, join, function, scale, part, unflatten, flatten, pad
           pool]  # fmt: skip
 
 
+ALONG = [pad, conv, channels, pool, dense, function, part]
+
+
 @settings(60)
 @given(st.data())
 def test_branches(tmp_path_factory, data):
-    d = Drawn(data.draw, data.draw(st.integers(0, LARGEST_SEED)))
-    batch, steps = 2, data.draw(st.integers(1, 5))
-    inputs = {"x": torch.randn(batch, steps, data.draw(st.integers(1, 12)))}
+    pieces = data.draw(st.lists(st.sampled_from(PIECES), max_size=7))
+    check(tmp_path_factory.mktemp("net") / "net.pt", data.draw, [dense, *pieces])
+
+
+@settings(60)
+@given(st.data())
+def test_positions(tmp_path_factory, data):
+    pieces = data.draw(st.lists(st.sampled_from(ALONG), min_size=1, max_size=5))
+    check(
+        tmp_path_factory.mktemp("net") / "net.pt",
+        data.draw,
+        [unflatten, conv, channels, *pieces, conv],
+    )
+
+
+def check(path, draw, pieces):
+    """The pieces one after another, as a file of weights and a description."""
+    d = Drawn(draw, draw(st.integers(0, LARGEST_SEED)))
+    batch, steps = 2, draw(st.integers(1, 5))
+    inputs = {"x": torch.randn(batch, steps, draw(st.integers(3, 12)))}
     axes = {"x": ["batch", "time", inputs["x"].shape[-1]]}
-    if data.draw(st.booleans()):
-        inputs["s"] = torch.randn(batch, data.draw(st.integers(1, 12)))
+    if draw(st.booleans()):
+        inputs["s"] = torch.randn(batch, draw(st.integers(3, 12)))
         axes["s"] = ["batch", inputs["s"].shape[-1]]
     d.values |= inputs
     with torch.no_grad():
-        for piece in [dense, *data.draw(st.lists(st.sampled_from(PIECES), max_size=7))]:
+        for piece in pieces:
             piece(d)
     inputs = {n: x for n, x in inputs.items() if n in d.read}
     outputs = [n for n in d.values if n not in d.read and n.startswith("v")]
-    path = tmp_path_factory.mktemp("net") / "net.pt"
     torch.save(d.modules.state_dict(), path)
     arch = {
         "model": {"inputs": {n: axes[n] for n in inputs}, "outputs": outputs},
         "layer": d.entries,
     }
+    assume(list(d.modules))
     want = [d.values[n] for n in outputs]
     largest = max(float(v.abs().max()) for v in d.values.values())
     assume(np.isfinite(largest) and largest < 1e3)
