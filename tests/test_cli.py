@@ -303,6 +303,7 @@ def test_info_of_a_session(lstmc_run, forecaster):
     shorts = [info.short(lstm[f"{n}_bytes"]) for n in ("weights", "scratch", "values")]
     assert row[:5] == ["lstm", "LSTM", "50", "12.2k", "12.0k"]
     assert [row[5], *row[7:]] == shorts
+    assert row[6] == info.short(lstm["record_bytes"] + lstm["state_bytes"])
     for wrong in ("0", "-1", "1073741824", "x"):
         assert lstmc_run("info", forecaster, "--batch", wrong)[0] == 2
         assert lstmc_run("info", forecaster, "--time", wrong)[0] == 2

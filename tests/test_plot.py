@@ -161,19 +161,20 @@ def test_what_is_in_the_figure():
 
 def test_names_are_not_obeyed():
     """No mathematics, no control characters, no endless lines, glyphs or not."""
-    names = ("$\\frac{1}{", "\x1b[2J名前\udc80" + "x" * 500)
+    names = ("$\\frac{1}{$", "\x1b[2J名前\udc80" + "x" * 500)
     figure = plot.draw(trace(two_layers(names)), title="$a$_^{")
     for kind in plot.FORMATS:
         assert plot.render(figure, kind)
-    assert "$\\frac{1}{" in texts(figure) and "$a$_^{" in texts(figure)
+    assert "$\\frac{1}{$" in texts(figure) and "$a$_^{" in texts(figure)
     assert all(len(t) < 80 and t.isprintable() for t in texts(figure))
 
 
 def test_a_users_settings_stay_and_change_nothing():
     found = trace(two_layers())
     plain = plot.render(plot.draw(found), "png")
-    with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "text.usetex": True,
-                                "savefig.dpi": 10, "image.cmap": "gray"}):  # fmt: skip
+    theirs = {"font.size": 30, "axes.facecolor": "red", "text.usetex": True, "savefig.dpi": 10,
+              "axes.grid": True, "lines.linestyle": "--"}  # fmt: skip
+    with matplotlib.rc_context(theirs):
         before = dict(matplotlib.rcParams)
         assert plot.render(plot.draw(found), "png") == plain
         assert dict(matplotlib.rcParams) == before

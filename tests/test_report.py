@@ -272,25 +272,15 @@ def test_lines_lie_where_the_values_are():
                 assert all(p.endswith(",61.0") for p in line.get("points").split())
 
 
-@settings(150)
-@hypothesis.given(data=st.data())
-def test_layout_of_any_graph(data):
+def laid_out(nodes, edges):
     """Boxes don't overlap, edges lead from the bottom of a box to the top of a lower or later one,
     all of it within the picture, and every edge is drawn."""
-    count = data.draw(st.integers(1, 90))
-    rng = np.random.default_rng(data.draw(st.integers(0, LARGEST_SEED)))
-    near = data.draw(st.integers(1, 30))
-    nodes = [f"n{i}" for i in range(count)]
-    edges = []
-    for i in range(1, count):
-        for _ in range(rng.integers(0, 4)):
-            edges.append((nodes[max(0, i - rng.integers(1, near + 1))], nodes[i]))
     found = lay_out(nodes, edges)
     assert set(found.boxes) == set(nodes)
     places = np.array([found.boxes[n] for n in nodes])
     apart = np.abs(places[:, None] - places[None])
     overlap = (apart[..., 0] < BOX[0] + 2) & (apart[..., 1] < BOX[1] + 2)
-    assert np.array_equal(overlap, np.eye(count, dtype=bool))
+    assert np.array_equal(overlap, np.eye(len(nodes), dtype=bool))
     low, high = places - np.array(BOX) / 2, places + np.array(BOX) / 2
     points = np.array([p for _, _, path in found.paths for p in path]).reshape(-1, 2)
     for a in (low, high, points):
@@ -310,15 +300,38 @@ def test_layout_of_any_graph(data):
         x, y = found.boxes[b]
         assert (round(x, 3), round(y - BOX[1] / 2, 3)) in reached, (a, b)
         assert any(target == b for target, _ in pieces[a])
+    return found
+
+
+@settings(150)
+@hypothesis.given(data=st.data())
+def test_layout_of_any_graph(data):
+    count = data.draw(st.integers(1, 90))
+    rng = np.random.default_rng(data.draw(st.integers(0, LARGEST_SEED)))
+    near = data.draw(st.integers(1, 30))
+    nodes = [f"n{i}" for i in range(count)]
+    edges = []
+    for i in range(1, count):
+        for _ in range(rng.integers(0, 4)):
+            edges.append((nodes[max(0, i - rng.integers(1, near + 1))], nodes[i]))
+    laid_out(nodes, edges)
 
 
 def test_a_long_graph_goes_on_in_the_next_column():
     nodes = [f"n{i}" for i in range(100)]
-    found = lay_out(nodes, list(itertools.pairwise(nodes)))
+    chain = list(itertools.pairwise(nodes))
+    found = laid_out(nodes, chain)
     columns = sorted({round(x) for x, _ in found.boxes.values()})
     assert 5 <= len(columns) <= 8 and found.height < 1500 and found.width < 1473
     straight = [p for _, _, p in found.paths if len(p) == 2]
     assert all(p[0][0] == pytest.approx(p[1][0]) for p in straight), "a chain is a straight line"
+
+    skips = [(nodes[i - 15], nodes[i]) for i in range(20, 100, 9)]
+    found = laid_out(nodes, chain + skips)
+    turned = [p for _, _, p in found.paths if len(p) > 2]
+    assert len(turned) > 5, "several edges at a time lead to the next column"
+    upright = [abs(p[0][0] - p[1][0]) < 1e-6 for _, _, p in found.paths if len(p) == 2]
+    assert np.mean(upright) > 0.7, "chains and lanes are straight but for where they meet"
 
 
 # ----------------------------------------------------------------------------------- the command
