@@ -9,7 +9,6 @@ import pytest
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 from lstmc.converters import from_onnx
-from lstmc.converters.onnx_branches import Decisions
 from onnx_nets import Net, agree, data, kinds
 from test_onnx_windows import MODELS, golden
 
@@ -115,7 +114,8 @@ def test_a_time_of_one_step_is_time() -> None:
     assert g.outputs[0].axes == (1, 1, "batch", 4)
 
 
-def test_steps_of_many_rows_that_are_refused() -> None:
+def test_steps_of_many_rows_that_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By any reading; by the last one, which takes all axes as features, for what it lacks."""
     for kind, attrs, says in (
         ("LSTM", {}, "not for this LSTM"), ("GRU", {"clip": 1.0}, "a clip, lengths or no state"),
     ):  # fmt: skip
@@ -123,9 +123,10 @@ def test_steps_of_many_rows_that_are_refused() -> None:
         model = n.output(*rows(n, kind, **attrs)).model()
         with pytest.raises(errors.ConversionError):
             from_onnx.convert(model)
-        conversion = from_onnx.Conversion(model, {}, {}, (-1, -1), Decisions())
-        with pytest.raises(errors.ConversionError, match=says):
-            conversion.graph()
+        with monkeypatch.context() as m:
+            m.setattr(from_onnx, "PREFERENCES", from_onnx.PREFERENCES[-1:])
+            with pytest.raises(errors.ConversionError, match=says):
+                from_onnx.convert(model)
 
 
 def test_gtcrn() -> None:
