@@ -168,6 +168,16 @@ def test_a_shadowed_name_is_the_inner_one() -> None:
         _ = scopes["c"]
 
 
+def test_what_a_node_takes_from_around_it() -> None:
+    """Names of its branches' own don't count, nor does what they hide."""
+    net = Net(16)
+    x, yes = net.input("x", "N", 3), net.const(np.array(True))
+    chosen(net, yes, lambda n: n.node("Add", n.weight(3), x), lambda n: n.node("Relu", yes))
+    (node,) = net.nodes
+    assert onnx_scopes.reads(node, {}, "") == {x, yes}
+    assert onnx_scopes.reads(node, {onnx_scopes.key(node, ""): False}, "") == {yes}
+
+
 def test_what_only_the_other_branch_reads_is_not_looked_at() -> None:
     """Not even for what its axes mean: its operand would make x's last axis time."""
 

@@ -266,3 +266,51 @@ def test_a_size_that_is_computed_from_an_open_one_is_refused() -> None:
     net.output(net.node("Tanh", y))
     with pytest.raises(errors.ConversionError, match="computes a size from one that is left open"):
         from_onnx.convert(net.model())
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+def test_shapes_that_are_fixed_in_part(opset: int) -> None:
+    """[N, 2] * [1, 3], of x [N, 2, 3]: the batch stays open."""
+    net = Net(opset)
+    x = net.input("x", "N", 2, 3)
+    shape = net.node("Mul", net.slice(net.node("Shape", x), 0, 2, 0), i(net, 1, 3))
+    y = net.node("MatMul", net.node("Reshape", x, shape), net.weight(6, 2))
+    agree(net.output(net.node("Tanh", y)), x=data(4, 2, 3))
+
+
+def test_only_steps_behind_the_batch_are_cut() -> None:
+    """Of [time, batch, features], a Reshape to [.., n, 2] would mix rows."""
+    net = Net()
+    x = net.input("x", "T", "N", 3)
+    y = net.node("Conv", net.node("Transpose", x, perm=[1, 2, 0]), net.weight(4, 3, 2), strides=[2])
+    y = net.node("Transpose", y, perm=[2, 0, 1])
+    steps = net.node("Gather", net.node("Shape", x), i(net, 0), axis=0)
+    y = net.node("Reshape", y, net.node("Concat", i(net, -1), steps, i(net, 2), axis=0))
+    with pytest.raises(errors.ConversionError, match="don't regroup the axes as they are"):
+        from_onnx.convert(net.output(net.node("Tanh", y)).model())
+
+
+def test_attributes_count_as_work() -> None:
+    """A window that is wide beside its input."""
+
+    def pool(wide: int) -> Any:
+        net = added(lambda n: n.slice(n.node("Reshape", n.node(
+            "MaxPool", f(n, 1, 1, 200), kernel_shape=[wide], pads=[wide - 1, wide - 1]
+        ), i(n, 1, -1)), 0, 4, 1))  # fmt: skip
+        return net.model()
+
+    from_onnx.convert(pool(1))
+    with pytest.raises(errors.ConversionError, match=r"make over .* elements, or take long"):
+        from_onnx.convert(pool(199))
+
+
+@pytest.mark.parametrize("size", [3, 4])
+def test_a_mirror_shows_no_more_than_there_is(size: int) -> None:
+    net = Net()
+    x = net.node("MatMul", net.input("x", "N", 3), net.weight(3, size))
+    net.output(net.node("Tanh", net.node("Pad", x, i(net, 0, 3, 0, 0), mode="reflect")))
+    if size == 4:
+        agree(net, x=data(2, 3))
+    else:
+        with pytest.raises(errors.ConversionError, match="reflects 3 places to 3 before"):
+            from_onnx.convert(net.model())
