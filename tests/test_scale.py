@@ -352,6 +352,32 @@ def test_an_input_that_changes_meanwhile(run, ready, how):
     assert leftovers("m.lstmc", "x.npy", "want.npy") == []
 
 
+@pytest.mark.parametrize("progress", [{"row": "x"}, {"row": 21}, {"row": 4, "step": 1}])
+def test_a_journal_that_can_not_be(run, ready, progress):
+    with failing(KeyboardInterrupt()):
+        run(*ready)
+    path = work.folder_of(Path("y.npy")) / "journal"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"progress": progress}))
+    status, facts, _ = run(*ready, "--resume")
+    assert status == 0 and facts["resumed"] == ""
+    assert Path("y.npy").read_bytes() == Path("want.npy").read_bytes()
+
+
+def test_the_journal_goes_before_what_it_vouches_for(run, ready, monkeypatch):
+    """Killed in between, it would vouch for data that come after."""
+    with failing(KeyboardInterrupt()):
+        run(*ready)
+    gone, unlink = [], Path.unlink
+
+    def unlinking(self, missing_ok=False):
+        gone.append(self.name)
+        unlink(self, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlinking)
+    assert run(*ready)[0] == 0
+    assert gone[:2] == ["journal", "0.npy"]
+
+
 def test_two_runs_at_once(run, ready):
     with failing(KeyboardInterrupt()):
         run(*ready)

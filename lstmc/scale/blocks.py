@@ -96,7 +96,7 @@ def predict_to_file(
     with working(output, identity, resume) as work:
         stored = [_without(s, v, one_row) for s, v in zip(plan.shapes, plan.outs, strict=True)]
         names = [f"{i}.npy" for i in range(len(stored))]
-        if not all(work.path(n).is_file() for n in names):
+        if not (all(work.path(n).is_file() for n in names) and plan.fits(work.progress)):
             work.start_over()  # killed between the last rename and tidying up
         resumed = work.told if work.progress else ""
         if not work.progress:
@@ -150,6 +150,13 @@ class _Plan:
         """Chunks of time give what the whole gives."""
         each_step = (layout.time < 0 or layout.steps([7]) == 7 for layout in self.model._outputs)
         return len(self.times) == 1 and self.model.graph.sequential and all(each_step)
+
+    def fits(self, progress: Mapping[str, Any]) -> bool:
+        """The numbers of a journal are such as :meth:`run` writes."""
+        row, step = progress.get("row", 0), progress.get("step", 0)
+        if not (isinstance(row, int) and isinstance(step, int)):
+            return False
+        return 0 <= row <= self.batch and 0 <= step < (self.times[0] if self.chunk else 1)
 
     def run(self, work: Work, sinks: Sequence[ArrayFile], quiet: bool) -> None:
         """Fill the sinks from where ``work`` stands on."""
