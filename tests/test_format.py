@@ -67,6 +67,7 @@ V1_FILES = {
          0xA76C4E11, 0x53714BB8, 0x6EDD4400, 0x87596AD2, 0xF6A372B4, 0x16CC2545, 0xA08B6DAD,
          0xBE0F6FAA],
     ),
+    "v1_stateful.lstmc": (0x1AA71F4E, [0xA831A844, 0x1D64E718]),
 }  # fmt: skip
 
 
@@ -378,6 +379,65 @@ def test_the_core_takes_the_parameters_that_the_graph_takes():
                 lstmc.Model(with_crc(changed))
         allowed += good
     assert allowed > 500
+
+
+def test_states_that_make_no_sense_are_refused():
+    """Word by word, behind a checksum that fits: what a state's records must be."""
+    model = from_graph(stateful_graph(), panel=2)
+    blob = model.to_bytes()
+    n_in, n_out, states = word(blob, 5), word(blob, 6), word(blob, 15)
+    assert (n_in, n_out, states) == (3, 2, 2)
+    io = 16
+    first = io + 8 * (n_in + n_out)  # takes h, gives h, takes the cache, gives it
+    values = first + 8 * 2 * states
+    pool = values + 4 * word(blob, 7) + 8 * word(blob, 8) + 8 * word(blob, 9)
+
+    def record(value):
+        return values + 4 * value
+
+    def dims(at):
+        return pool + word(blob, at + 4)
+
+    takes = [word(blob, first + 16 * i + 1) for i in range(states)]
+    gives = [word(blob, first + 16 * i + 9) for i in range(states)]
+    assert takes == [n_in, n_in + 1]
+    assert word(blob, record(takes[0]) + 1) == 4
+    cases = {
+        "no states": {15: 0}, "one": {15: 1}, "three": {15: 3}, "too many": {15: 257},
+        "takes an input": {first + 1: 0}, "takes the other": {first + 1: takes[1]},
+        "both swapped": {first + 1: takes[1], first + 17: takes[0]},
+        "takes what a layer makes": {first + 1: gives[0]},
+        "takes nothing": {first + 1: 0xFFFFFFFF},
+        "gives itself": {first + 9: takes[0]}, "gives the other": {first + 9: takes[1]},
+        "gives an input": {first + 9: 0}, "gives what there is not": {first + 9: word(blob, 7)},
+        "gives nothing": {first + 9: 0xFFFFFFFF},
+        "two give the same": {first + 25: gives[0]},
+        "more floats than are given": {record(takes[0]) + 1: 8, dims(first) + 2: 8},
+        "fewer than are given": {record(takes[0]) + 1: 2, dims(first) + 2: 2},
+        "very many": {record(takes[0]) + 1: 1 << 24, dims(first) + 2: 1 << 24},
+        "axes of another size": {dims(first) + 2: 5},
+        "no batch axis, but many rows": {dims(first) + 1: 1},
+        "has the time of the file": {dims(first): 0xFFFFFFFE},
+        "a time of its own": {record(takes[0]) + 2: 1},
+        "a sample": {first + 6: 0}, "a digest": {first + 15: 1}, "steps insisted on": {first + 5: 3},
+        "a dtype": {first + 2: 99},
+        "its steps are not its own": {first + 16 + 5: 2},
+        "an input without time": {dims(io) + 1: 1},
+        "an input with two times": {dims(io) + 2: 0xFFFFFFFE},
+        "an input on another clock": {dims(io) + 1: 0xFFFFFFFD},
+        "an input with fixed time": {io + 5: 4},
+        "an output with fixed time": {io + 8 * n_in + 5: 4},
+        "an output is a state's input": {io + 8 * n_in + 1: takes[0]},
+        "a value with the file's clock": {record(gives[0]) + 2: 1},
+    }  # fmt: skip
+    for name, changes in cases.items():
+        changed = blob
+        for index, value in changes.items():
+            assert word(changed, index) != value, name
+            changed = set_word(changed, index, value)
+        with pytest.raises(FormatError) as e:
+            lstmc.Model(with_crc(changed))
+        assert "unknown" in str(e.value) if name == "a dtype" else "invalid" in str(e.value), name
 
 
 def aligned(blob):

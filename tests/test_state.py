@@ -26,7 +26,7 @@ from test_contract import check_graph
 from test_oracle import assert_close
 
 import lstmc
-from lstmc import ConversionError, ShapeError, _core, reference
+from lstmc import ConversionError, ShapeError, _core, inspect, layerwise, reference
 from lstmc import graph as g
 from lstmc.calls import one_after_another
 from lstmc.model import from_graph
@@ -296,11 +296,102 @@ def test_summary_shows_states():
     assert "states   state [2, ?, 2], kept from step to step" in model.summary()
 
 
+def test_a_state_may_be_an_output_too():
+    """In a file; what gives it writes to the caller's memory then."""
+    graph = bind(counting(), "next:state")
+    graph.outputs.append(g.Value("next", (BATCH, TIME, 4)))
+    model = from_graph(graph)
+    x = np.random.default_rng(1).integers(-9, 9, (3, 5, 4)).astype(np.float32)
+    y = model.predict(x, lengths=[5, 0, 2])
+    sums = np.cumsum(x, axis=1)
+    for b, n in enumerate((5, 0, 2)):
+        np.testing.assert_array_equal(y["next"][b, :n], sums[b, :n])
+        assert not y["next"][b, n:].any()
+    s = model.stream(3)
+    parts = [s.run(x[:, :2]), s.run(x[:, 2:])]
+    got = {n: np.concatenate([p[n] for p in parts], 1) for n in ("y", "next")}
+    assert_same(got, {"y": 2 * sums, "next": sums})
+    assert_same(got, {n: a.astype(np.float32) for n, a in reference.run(graph, {"x": x}).items()})
+
+
+def test_one_row():
+    """A source that takes one row, since nothing of it has a batch axis."""
+    call = g.Graph(
+        [g.Value("x", (TIME, 4), time=1, clock=None), g.Value("state", (2, 2))],
+        [g.Value("y", (4,)), g.Value("next", (2, 2))],
+        counting().layers,
+    )
+    call.layers.insert(0, g.LastStep(name="last", inputs=("x",), outputs=("row",)))
+    call.layers[1].inputs = ("state", "row")
+    graph, model = bound(call, "next:state")
+    assert model.inputs == {"x": (None, 4)}
+    assert model.outputs == {"y": (None, 4)}
+    assert model.states == {"state": (2, 2)}
+    x = np.arange(12, dtype=np.float32).reshape(3, 4)
+    want = 2 * np.cumsum(x, axis=0)
+    np.testing.assert_array_equal(model.predict(x), want)
+    s = model.stream()
+    np.testing.assert_array_equal(np.concatenate([s.step(x[t : t + 1]) for t in range(3)]), want)
+    np.testing.assert_array_equal(s.state["state"], want[-1].reshape(2, 2) / 2)
+    s.state = {"state": np.ones((2, 2))}
+    np.testing.assert_array_equal(s.run(x), want + 2)
+    assert_same({"y": model.predict(x)}, call_after_call(call, graph, {"next": "state"}, {"x": x}))
+
+
+def test_memory_is_what_an_arena_is_made_of():
+    model = from_graph(stateful_graph())
+    for batch in (1, 3):
+        whole, *layers = model._core.memory(batch, 5)
+        assert sum(whole.values()) - whole["weights"] == (
+            _core.Session(model._core, batch, 5, 0).arena_bytes
+        )
+        states = [16 * -(-batch * n // 16) for n in (4, 6)]
+        assert whole["state"] == sum(x["state"] for x in layers) + 4 * sum(states)
+
+
+@some(15)
+@hypothesis.given(seed=SEEDS, batch=st.integers(1, 3), time=st.integers(1, 4))
+def test_what_happens_inside(seed, batch, time):
+    """A trace has the core's values of every step, and verify compares them layer by layer."""
+    call, pairs = random_call(seed, bounded=True)
+    graph, model = bound(call, pairs)
+    inputs = random_inputs(graph, seed, batch, time)
+    t = inspect.trace(model, inputs)
+    assert_same({n: np.float32(a) for n, a in t.outputs.items()}, predict(model, inputs))
+    values = reference.values(graph, inputs)
+    assert set(t.values) >= set(values)  # and the h of layers that hand on none
+    for name, a in values.items():
+        assert t.values[name].shape == a.shape
+    for r in t.recurrent.values():
+        assert r.error < 1e-5
+        assert all(a.shape[:2] == r.h.shape[:2] for a in r.pictures().values())
+    found = layerwise.compare(model, [layerwise.Sample("here", inputs)], 1e-3)
+    assert not found.overlap
+    assert [row["layer"] for row in found.rows] == [layer.name for layer in graph.layers]
+
+
+def test_gates_over_time():
+    """Of two steps in each of three: six steps, the states those of the call before."""
+    graph, model = bound(*recurrent_call(9, 2, kind=g.GRU, layers=1, tail=True))
+    x = random_inputs(graph, 4, 2, 3)
+    t = inspect.trace(model, x, lengths=[3, 1])
+    (r,) = t.recurrent.values()
+    assert r.h.shape == (2, 6, 5)
+    assert r.error < 1e-6
+    assert np.isfinite(r.gates["z"][0]).all()
+    assert np.isfinite(r.gates["z"][1, :2]).all()
+    assert np.isnan(r.gates["z"][1, 2:]).all()
+    before = t.values["state"][0]
+    assert not before[0].any()
+    np.testing.assert_array_equal(before[1:], t.values[graph.bindings[0].output.name][0, :-1])
+
+
 # ------------------------------------------------------------------- a call continues the other
 
 
-def recurrent_call(seed, time, *, kind=g.LSTM, axes=(BATCH, TIME), layers=2, mix=True):
-    """Layers whose states are one input, stacked, and one output; time None: open."""
+def recurrent_call(seed, time, *, kind=g.LSTM, axes=(BATCH, TIME), layers=2, tail=False):
+    """Layers whose states are one input, stacked, and one output; time None: open. ``tail``: the
+    output is the last step's."""
     net = Net(seed)
     size = 5
     n = layers * len(kind.states) * size
@@ -308,7 +399,7 @@ def recurrent_call(seed, time, *, kind=g.LSTM, axes=(BATCH, TIME), layers=2, mix
         g.Value("x", (*axes, 3), time=time), g.Value("state", (BATCH, n)),
     ]  # fmt: skip
     net.specs = {v.name: v.spec for v in net.inputs}
-    order = net.rng.permutation(n) if mix else np.arange(n)
+    order = net.rng.permutation(n)
     parts = [
         net.simple(g.Select, "state", index=tuple(int(i) for i in order[k * size : (k + 1) * size]))
         for k in range(n // size)
@@ -330,6 +421,8 @@ def recurrent_call(seed, time, *, kind=g.LSTM, axes=(BATCH, TIME), layers=2, mix
         g.Value(x, (*axes, 4), time=time),
         g.Value(back, (BATCH, n)),
     ]
+    if tail:
+        values[0] = g.Value(net.simple(g.LastStep, x), (BATCH, 4))
     graph = g.Graph(net.inputs, values, net.layers)
     graph.infer()
     return graph, {back: "state"}
@@ -357,24 +450,19 @@ def test_recurrent_layers_keep_their_own_states(kind, time, axes):
 
 def test_a_last_step_that_goes_on():
     """An open sequence whose output is the last step's: predict gives that of the whole."""
-    call, pairs = recurrent_call(3, None)
-    last = g.LastStep(name="last", inputs=(call.outputs[0].name,), outputs=("end",))
-    call.layers.append(last)
-    call.outputs[0] = g.Value("end", (BATCH, 4))
+    call, pairs = recurrent_call(3, None, tail=True)
     graph, model = bound(call, pairs)
-    assert model.outputs == {"end": (None, 4)}
+    assert list(model.outputs.values()) == [(None, 4)]
     x = random_inputs(graph, 2, 3, 9)
     assert_same(predict(model, x), call_after_call(call, graph, pairs, x))
 
 
 def test_a_call_of_several_steps_with_one_answer_is_a_step():
     """Of a fixed number of steps each call has its own answer, so none may be lost."""
-    call, pairs = recurrent_call(3, 4)
-    call.layers.append(g.LastStep(name="last", inputs=(call.outputs[0].name,), outputs=("end",)))
-    call.outputs[0] = g.Value("end", (BATCH, 4))
+    call, pairs = recurrent_call(3, 4, tail=True)
     graph, model = bound(call, pairs)
     assert model.inputs == {"x": (None, None, 4, 3)}
-    assert model.outputs == {"end": (None, None, 4)}
+    assert list(model.outputs.values()) == [(None, None, 4)]
     x = random_inputs(graph, 2, 3, 5)
     assert_same(predict(model, x), call_after_call(call, graph, pairs, x))
 
@@ -556,6 +644,42 @@ def test_all_outputs_bound():
     del call.outputs[0]
     with pytest.raises(ConversionError, match="all outputs are bound, none is left"):
         bind(call, "next:state")
+
+
+def test_the_steps_of_a_call_are_given():
+    call, pairs = changed(None, convolved)
+    (output,) = pairs
+    graph = bind(copy.deepcopy(call), f"x@4={output}:state")
+    assert graph.inputs[0].axes == (BATCH, TIME, 4, 3)
+    model, x = from_graph(graph), random_inputs(graph, 5, 3, 4)
+    four = g.Graph(
+        [g.Value("x", (BATCH, TIME, 3), time=4), call.inputs[1]], call.outputs, call.layers
+    )
+    assert_same(predict(model, x), call_after_call(freeze(four), graph, pairs, x))
+    for text, says in (
+        ("x@", "'x@' gives no number of time steps behind '@'"),
+        ("x@0", "gives no number"), ("x@-1", "gives no number"), ("x@1e3", "gives no number"),
+        ("x@" + "9" * 40, "gives no number"), ("y@4", "there is no input 'y'"),
+        ("state@4", "input 'state' is bound"),
+    ):  # fmt: skip
+        with pytest.raises(ConversionError) as e:
+            bind(copy.deepcopy(call), f"{text}={output}:state")
+        assert says in str(e.value)
+    call.inputs[0] = g.Value("x", (BATCH, TIME, 3), time=3)
+    with pytest.raises(ConversionError, match="4 time steps for 'x', which has 3"):
+        bind(call, f"x@4={output}:state")
+    with pytest.raises(ConversionError, match="4 time steps for 'x', which has none"):
+        bind(counting(), "x@4=next:state")
+
+
+def test_float16_states_are_kept_in_float32():
+    call = counting()
+    call.inputs[1] = g.Value("state", call.inputs[1].axes, dtype="float16")
+    call.outputs[1] = g.Value("next", call.outputs[1].axes, dtype="float16")
+    call.provenance["note"] = "weights widened"
+    graph = bind(call, "next:state")
+    want = "weights widened\nstate 'state' is kept in float32, not rounded to float16"
+    assert graph.provenance["note"] == want
 
 
 def test_a_state_of_any_length_is_refused():

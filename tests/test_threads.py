@@ -34,6 +34,7 @@ from helpers import (
     random_inputs,
     run_program,
     sequence_graph,
+    stateful_graph,
 )
 from recurrent_nets import cases
 from test_contract import TABLE, check_graph
@@ -409,7 +410,8 @@ def wide_graph():
 
 
 def new_models(directory):
-    for i, graph in enumerate((pointwise_graph(), sequence_graph(), wide_graph())):
+    graphs = pointwise_graph(), sequence_graph(), stateful_graph(), wide_graph()
+    for i, graph in enumerate(graphs):
         path = directory / f"new{i}.lstmc"
         from_graph(graph).save(path)
         yield path

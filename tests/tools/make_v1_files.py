@@ -144,9 +144,44 @@ def directions() -> tuple[g.Graph, int]:
     return _graph(inputs, layers), 4
 
 
+def stateful() -> tuple[g.Graph, int]:
+    """A source's own states: with and without steps, of a size before the batch; layers that begin
+    anew in every step, a convolution, both directions, several steps a call."""
+    net = ExactNet()
+    inputs = [
+        g.Value("x", (g.BATCH, g.TIME, 3)), g.Value("chunk", (g.BATCH, g.TIME, 4, 3), call=4),
+        g.Value("one", (g.TIME, g.BATCH, 2), call=1),
+    ]  # fmt: skip
+    h = g.Value("h", (2, g.BATCH, 9))
+    cache = g.Value("cache", (g.BATCH, 2, g.TIME), time=3, clock=None)
+    layers = [
+        g.Conv1D(name="conv", inputs=("chunk",), outputs=("seen",), weight=net.weight(3, 6),
+                 bias=None, taps=2, before=1, activation=g.RELU),
+        g.Select(name="h0", inputs=("h",), outputs=("h0",), index=tuple(range(9))),
+        g.Select(name="c0", inputs=("h",), outputs=("c0",), index=tuple(range(9, 18))),
+        _cell(net, g.LSTM, "lstm", "seen", None, "h0", "c0"),
+        _cell(net, g.GRU, "back", "seen", reverse=True),
+        g.Concat(name="next h", inputs=("lstm.h", "lstm.c"), outputs=("next h",)),
+        g.SliceTime(name="kept", inputs=("cache",), outputs=("kept",), start=1, drop=0),
+        g.Flatten(name="old", inputs=("kept",), outputs=("old",)),
+        g.LastStep(name="now", inputs=("one",), outputs=("now",)),
+        g.Concat(name="row", inputs=("old", "now"), outputs=("row",)),
+        g.Unflatten(name="next cache", inputs=("row",), outputs=("next cache",), count=3),
+        g.Concat(name="all", inputs=("back.h", "row", "x", "next h"), outputs=("all",)),
+        g.Dense(name="y", inputs=("all",), outputs=("y",), weight=net.weight(5, 36), bias=None),
+    ]  # fmt: skip
+    outputs = [g.Value("lstm.y", (g.BATCH, g.TIME, 4, 9)), g.Value("y", (g.TIME, g.BATCH, 5))]
+    states = [
+        g.Binding(h, g.Value("next h", (2, g.BATCH, 9))),
+        g.Binding(cache, g.Value("next cache", (g.BATCH, 2, g.TIME))),
+    ]
+    layers[4].outputs = (None, "back.h")
+    return g.Graph(inputs, outputs, layers, {"source": "onnx"}, bindings=states), 4
+
+
 MAKERS = {
     "lstm": lstm, "stack": stack, "functions": functions, "names": names, "recurrent": recurrent,
-    "directions": directions,
+    "directions": directions, "stateful": stateful,
 }  # fmt: skip
 
 
