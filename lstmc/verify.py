@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .model import Model
 
 LIMIT = 1e-5  # of relative errors
-NOISE, NOISE_LIMIT = 2.0, 1e-4  # of what float32 itself does to a sensitive net
+NOISE, NOISE_LIMIT = 4.0, 1e-4  # of what float32 itself does to a sensitive net
 BEGINNINGS = 3  # samples that failed, in which the first wrong layer is sought
 
 

@@ -305,6 +305,48 @@ def test_errors_of_the_command(lstmc_run):  # noqa: F811
 
 # ---------------------------------------------------------------------------------- real models
 
+SILERO = (
+    ("silero_vad", "input@576=stateN:state", ["state"]),
+    ("silero_vad_16k_op15", "input@576=stateN:state", ["state"]),
+    ("silero_vad_16k_sequence", "hn:h,cn:c", []),
+)
+
+
+@pytest.mark.skipif(not (MODELS / "silero-vad").is_dir(), reason="needs the real models")
+@pytest.mark.parametrize(("name", "state", "states"), SILERO)
+def test_silero(name, state, states, lstmc_run):  # noqa: F811
+    """Frames one after another; or the sequence form, whose LSTM keeps the state itself."""
+    folder = MODELS / "silero-vad"
+    source, recorded = folder / f"{name}.onnx", folder / f"{name}.golden.npz"
+    told = ["--state", state, *([] if "sequence" in name else ["--set", "sr=16000"])]
+    assert lstmc_run("convert", source, *told, "-o", "m.lstmc")[0] == 0
+    status, out, _ = lstmc_run(
+        "verify", "m.lstmc", "--against", source, *told, "--recorded", recorded, "--json"
+    )
+    assert status == 0, out
+    checks = {c["name"]: c for c in json.loads(out)["checks"]}
+    assert checks["framework"]["ok"], checks["framework"]
+    assert "keeps" in checks["recorded"]["text"]
+    model = lstmc.load("m.lstmc")
+    assert list(model.states) == states
+    if states:
+        assert model.inputs == {"input": (None, None, 576)}
+        assert model.outputs == {"output": (None, None, 1)}
+        calls = np.load(recorded)
+        s = model.stream()
+        for i in range(4):
+            close(s.step(calls[f"in{i}|input"]), calls[f"out{i}|output"])
+            close(s.state["state"], calls[f"out{i}|stateN"])
+
+
+def test_silero_needs_its_frames():
+    if not (MODELS / "silero-vad").is_dir():
+        pytest.skip("needs the real models")
+    with pytest.raises(ConversionError, match="give it, as in input@N=stateN:"):
+        lstmc.convert(MODELS / "silero-vad" / "silero_vad_16k_op15.onnx", state="stateN:state",
+                      constants={"sr": 16000})  # fmt: skip
+
+
 DTLN = {
     "model_1": ("input_2=tf_op_layer_stack_2:input_3", 0),
     "model_2": ("input_4=tf_op_layer_stack_5:input_5", 1),
