@@ -13,7 +13,7 @@ from lstmc import graph as g
 from lstmc.graph import TIME
 
 from .onnx_axes import as_batch, bare
-from .onnx_layers import Builder, as_time
+from .onnx_layers import Builder, as_time, product
 from .onnx_values import FEATURES, Axis, Dim, Node, Tracked, axis_size
 
 SAME = {"NOTSET": "", "VALID": "", "SAME_UPPER": "upper", "SAME_LOWER": "lower"}
@@ -160,6 +160,7 @@ def made(
             count = window(node, r.over_positions).count(axis_size(x.axes[r.positions]) or 0)
         new = axes[r.positions] = (Dim(count, FEATURES),)
     order = tuple(e for d in order for e in (new if d is POSITIONS else (d,)))
+    product(node, list(order))  # says if these are too many
     if r.time is not None:
         time = steps(node, x.axes[r.time], r.over_time)
         axes[r.time] = (time,)

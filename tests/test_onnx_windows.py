@@ -360,6 +360,13 @@ def test_windows_that_do_not_fit_are_refused() -> None:
         from_onnx.convert(n.output(y).model())
 
 
+def test_too_many_features_are_refused() -> None:
+    n = Net()
+    y = n.node("Conv", n.input("x", "N", 1, "T", 4096), n.weight(8192, 1, 1, 1))
+    with pytest.raises(errors.ConversionError, match="makes 33554432 features, more than 2"):
+        from_onnx.convert(n.output(y).model())
+
+
 # --------------------------------------------------------------------------------- a model in use
 
 
