@@ -102,6 +102,7 @@ class Checks:
         self.failing: list[Sample] = []
         self.samples: list[Sample] = []
         self.peers: dict[str, Any] = {}  # of layerwise.compare
+        self.source = model.graph  # what the oracle runs
         self.noted = False  # the source computes otherwise, and the model says so
 
     def all(
@@ -143,7 +144,7 @@ class Checks:
                 return  # nothing can be fed to both
             if difference:
                 self.peers["source"] = source
-        self.noted = "note" in source.provenance
+        self.source, self.noted = source, "note" in source.provenance
         self.samples = [*_random(source), *self.given]
         oracle = self.run("oracle", *_oracle(source))
         framework = None
@@ -210,7 +211,7 @@ class Checks:
         from . import reference
 
         rng = np.random.default_rng(2)
-        graph = copy.deepcopy(self.model.graph)
+        graph = copy.deepcopy(self.source)
         for layer in graph.layers:
             for name, _, array in layer.tensors():
                 if array is not None:
