@@ -471,14 +471,13 @@ static void copy_scattered(const lstmc_session *s, const port *p, const lstmc_ar
     const uint32_t *dims = m->pool + p->io[IO_DIMS];
     const lstmc_view v = s->call.views[p->value];
     const size_t next = m->state_count ? p->features : v.time_stride; /* step */
-    const size_t row = m->state_count ? next * steps : v.batch_stride;
     lstmc_view theirs;
     size_t strides[MAX_RANK];
     uint32_t at[MAX_RANK]; /* of each size */
     strides_of(m, p, array, s->call.batch, steps, strides, &theirs);
     for (uint32_t b = 0; b < s->call.batch; b++) {
         for (uint32_t t = 0; t < steps; t++) {
-            float *mine = v.data + b * row + t * next;
+            float *mine = v.data + b * v.batch_stride + t * next;
             float *base = theirs.data + b * theirs.batch_stride + t * theirs.time_stride;
             memset(at, 0, sizeof at);
             for (uint32_t f = 0; f < p->features; f++) {

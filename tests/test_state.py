@@ -186,6 +186,19 @@ def test_rows_that_a_call_leaves_out_stay_as_they_were():
     assert session.states() == [("state", "next", 4)]
 
 
+def test_states_stand_still_beyond_a_row():
+    """Seen in C, where a call with lengths may be followed by another."""
+    _, model = bound(counting(), "next:state")
+    session = _core.Session(model._core, 3, 5, 0)
+    x, y = np.ones((3, 5, 4), np.float32), np.empty((3, 5, 4), np.float32)
+    session.run([x], [y], 3, [5], np.array([5, 2, 0], np.int32), True)
+    state = np.empty((3, 4), np.float32)
+    session.state_read(0, state, 3)
+    np.testing.assert_array_equal(state[:, 0], [5, 2, 0])
+    session.run([x], [y], 3, [5], None, True)
+    np.testing.assert_array_equal(y[:, -1, 0], [20, 14, 10])
+
+
 def test_lengths():
     graph, model = bound(counting(), "next:state")
     x = np.random.default_rng(0).integers(-9, 9, (4, 6, 4)).astype(np.float32)
