@@ -35,6 +35,7 @@ from lstmc import graph as g
 from lstmc.arrays import by_name
 from lstmc.errors import ConversionError
 from lstmc.layerwise import Sample
+from lstmc.recordings import as_step
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "MODELS.md"
 LIMIT = 1e-5
@@ -150,7 +151,15 @@ def ours(model: lstmc.Model, sample: Sample, streamed: bool) -> Form:
 
     if streamed:
         stream = model.stream()
-        return Form("stream", lambda: stream.run(x), read)
+        steps = {v.name: as_step(v, sample.inputs[v.name]) for v in model.graph.inputs}
+        if all(
+            a.shape[v.axes.index(g.TIME)] > 1
+            for v, a in zip(model.graph.inputs, steps.values(), strict=True)
+        ):
+            return Form("stream", lambda: stream.run(steps), read)
+        rows = {n: a.reshape(1, -1) for n, a in steps.items()}
+        step = next(iter(rows.values())) if len(rows) == 1 else rows
+        return Form("stream", lambda: stream.step(step), read)
     return Form("predict", lambda: model.predict(x), read)
 
 

@@ -70,6 +70,16 @@ AECMOS = ("PyPI speechmos 0.0.1.1", "MIT")
 MODELS = (
     Real("DTLN, first stage", "dtln/model_1.onnx", *DTLN, recorded="dtln/model_1.golden.npz"),
     Real("DTLN, second stage", "dtln/model_2.onnx", *DTLN, recorded="dtln/model_2.golden.npz"),
+    Real(
+        "DTLN, first stage, state kept", "dtln/model_1.onnx", *DTLN,
+        flags=("--state", "input_2=tf_op_layer_stack_2:input_3"),
+        recorded="dtln/model_1.golden.npz",
+    ),
+    Real(
+        "DTLN, second stage, state kept", "dtln/model_2.onnx", *DTLN,
+        flags=("--state", "input_4=tf_op_layer_stack_5:input_5"),
+        recorded="dtln/model_2.golden.npz",
+    ),
     *(
         Real(
             f"DTLN, {name} stage, weights only", "dtln/model.h5", *DTLN,
@@ -88,6 +98,11 @@ MODELS = (
     Real(
         "silero-vad", "silero-vad/silero_vad.onnx", *SILERO,
         flags=("--set", "sr=16000"), recorded="silero-vad/silero_vad.golden.npz",
+    ),
+    Real(
+        "silero-vad, state kept", "silero-vad/silero_vad.onnx", *SILERO,
+        flags=("--set", "sr=16000", "--state", "input@576=stateN:state"),
+        recorded="silero-vad/silero_vad.golden.npz",
     ),
     Real(
         "silero-vad, 16 kHz", "silero-vad/silero_vad_16k_op15.onnx", *SILERO,
@@ -111,6 +126,14 @@ MODELS = (
     ),
     Real(
         "GTCRN", "gtcrn/gtcrn_simple.onnx", *GTCRN,
+        recorded="gtcrn/gtcrn_simple.golden.npz",
+    ),
+    Real(
+        "GTCRN, states kept", "gtcrn/gtcrn_simple.onnx", *GTCRN,
+        flags=(
+            "--state",
+            "mix=conv_cache_out:conv_cache,tra_cache_out:tra_cache,inter_cache_out:inter_cache",
+        ),
         recorded="gtcrn/gtcrn_simple.golden.npz",
     ),
 )  # fmt: skip

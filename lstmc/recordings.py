@@ -45,17 +45,17 @@ class Recording:
         shape = self.calls[0][0].inputs[first.name].shape
         stream = model.stream(shape[first.axes.index(g.BATCH)] if g.BATCH in first.axes else 1)
         for sample, wanted in self.calls:
-            x = {v.name: _as_step(v, sample.inputs[v.name]) for v in model.graph.inputs}
+            x = {v.name: as_step(v, sample.inputs[v.name]) for v in model.graph.inputs}
             made = by_name(model, stream.run(x))
             yield {
                 v.name: made[v.name].reshape(wanted[v.name].shape)
-                if _as_step(v, wanted[v.name]).shape == made[v.name].shape
+                if as_step(v, wanted[v.name]).shape == made[v.name].shape
                 else made[v.name]
                 for v in model.graph.outputs
             }
 
 
-def _as_step(value: g.Value, array: np.ndarray) -> np.ndarray:
+def as_step(value: g.Value, array: np.ndarray) -> np.ndarray:
     """A call's array that has no time, as a step of a stateful model's."""
     short = g.TIME in value.axes and array.ndim == len(value.axes) - 1
     return np.expand_dims(array, value.axes.index(g.TIME)) if short else array
