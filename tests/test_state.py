@@ -210,6 +210,39 @@ def test_lengths():
     assert_same({"y": reference.run(graph, {"x": x}, np.array([6, 2, 0, 5]))["y"]}, {"y": y})
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_state_that_is_given_in_another_order(turned):
+    """[batch, 3, time] with two steps lies step by step inside, [batch, 3, 2] as it is written."""
+    steps = g.Value("cache", (BATCH, 3, TIME), time=2, clock=None)
+    flat = g.Value("cache", (BATCH, 3, 2))
+    layers = [
+        g.Reverse(name="r", inputs=("cache",), outputs=("back",)),
+        g.LastStep(name="l", inputs=("back",), outputs=("row",)),
+        g.Combine(name="c", inputs=("row", "x"), outputs=("y",), op="subtract"),
+        g.Concat(name="new", inputs=("x", "y"), outputs=("next",)),
+    ]
+    if turned:  # what is given has steps, what is taken has none
+        layers[0] = g.Select(name="r", inputs=("cache",), outputs=("row",), index=(1, 3, 5))
+        layers[1] = g.Unflatten(name="u", inputs=("both",), outputs=("next",), count=2)
+        layers = [layers[0], layers[2], layers[3], layers[1]]
+        layers[2].outputs = ("both",)
+    call = g.Graph(
+        [g.Value("x", (BATCH, 3)), flat if turned else steps],
+        [g.Value("y", (BATCH, 3)), g.Value("next", (BATCH, 3, TIME) if turned else (BATCH, 3, 2))],
+        layers,
+    )
+    graph, model = bound(call, "next:cache")
+    x = random_inputs(graph, 7, 3, 5)
+    assert_same(predict(model, x), call_after_call(call, graph, {"next": "cache"}, x))
+    s = model.stream(3)
+    s.run(x["x"])
+    last = from_graph(copy.deepcopy(call))
+    state = np.zeros((3, 3, 2), np.float32)
+    for t in range(5):
+        state = last.predict({"x": x["x"][:, t], "cache": state})["next"]
+    np.testing.assert_array_equal(s.state["cache"], state)
+
+
 def test_layers_begin_anew_in_every_step():
     """A causal convolution and an LSTM remember nothing from one step to the next."""
     net = Net(0)

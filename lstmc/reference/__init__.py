@@ -154,9 +154,7 @@ def _run_stateful(
         _run_layers(graph, specs, values, [{}] * batch)
         valid = np.full(batch, True) if lengths is None else t < np.asarray(lengths)
         for b in graph.bindings:
-            old = state[b.input.name]
-            new = values[b.output.name].reshape(old.shape)
-            state[b.input.name] = np.where(valid.reshape(batch, *[1] * (old.ndim - 1)), new, old)
+            state[b.input.name] = values[b.output.name].reshape(shape(b.input.name))
         for name, steps in made.items():
             steps[:, t] = np.where(valid[:, None], values[name].reshape(batch, -1), 0.0)
     return made
