@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import lstmc
-from lstmc import cli, reference
+from lstmc import cli, commands, reference
 from lstmc.layerwise import Sample, error
 from lstmc.recordings import Recording, recording
 from lstmc.samples import enough_steps, random_inputs
@@ -56,7 +56,7 @@ class Real:
         """As the command line does it."""
         path = models / self.path
         args = cli._parser().parse_args(["convert", str(path), *self.arguments])
-        return lstmc.convert(path, **cli._options(args))
+        return lstmc.convert(path, **commands.options(args))
 
 
 SILERO = ("PyPI silero-vad 6.2.3", "MIT")

@@ -26,6 +26,7 @@ from lstmc.errors import ConversionError
 
 from .state_layers import Unbound, continued
 
+MOST = 2048  # steps that are tried for a message
 State = str | Sequence[str] | Mapping[str, str]
 
 
@@ -71,11 +72,22 @@ def bind(graph: g.Graph, state: State) -> g.Graph:
         return continued(bound, bindings, steps_only=fixed)
     except Unbound as e:
         if open_ends:
+            output, to = next(iter(pairs.items()))
             raise ConversionError(
                 f"state: {e}, and the number of time steps of a call is open: give it, as in "
-                f"{open_ends[0]}@N={next(iter(pairs))}:..., then each call becomes a time step"
+                f"{open_ends[0]}@N={output}:{to}{_fitting(graph)}, then each call becomes a time "
+                "step"
             ) from None
     return _stepped(bound, bindings)
+
+
+def _fitting(graph: g.Graph) -> str:
+    """Which numbers of steps a graph takes, of those that are easily tried."""
+    specs, clocks = graph.infer(), graph.clocks
+    good = [n for n in range(1, MOST) if not graph.misfit(specs, dict.fromkeys(clocks, n))]
+    if not good or good[-1] == MOST - 1 or len(good) != good[-1] - good[0] + 1:
+        return ""
+    return f" (it takes {good[0]} to {good[-1]})"
 
 
 # ---------------------------------------------------------------------------------- what is given

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import lstmc
-from lstmc import cli, format, info, reference, terminal
+from lstmc import cli, commands, format, info, reference, terminal
 from lstmc import graph as g
 from lstmc.model import from_graph
 from lstmc.scale.run import run_arrays
@@ -688,7 +688,7 @@ def test_whatever_happens_is_one_line(lstmc_run, forecaster, monkeypatch, error,
     def fail(_):
         raise error
 
-    monkeypatch.setattr(cli, "load", fail)
+    monkeypatch.setattr(commands, "load", fail)
     assert lstmc_run("info", forecaster)[0] == status
 
 
