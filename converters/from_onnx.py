@@ -16,6 +16,8 @@ evaluates what is constant. Source: https://onnx.ai/onnx/repo-docs/IR.html.
     onnx_scopes.py  graphs within graphs        onnx_branches.py   If
     onnx_windows.py axes and fields of windows  onnx_transposed.py ConvTranspose
     onnx_sizes.py   what computes with sizes    onnx_one_step.py   one step of many rows
+    onnx_loops.py   Loop, Scan; with onnx_steps.py, onnx_loop_parts.py, onnx_loop_layers.py
+    onnx_terms.py   what a step computes        onnx_cells.py      which cells that is
 """
 
 from __future__ import annotations
@@ -155,6 +157,7 @@ class Conversion:
         self.functions = {(f.domain, f.name) for f in model.functions}
         visible = {v.name for v in (*model.graph.input, *model.graph.output)}
         self.builder = Builder(visible, preference)
+        self.builder.conversion = self
         self.builder.assumed = decisions.assumed
         self.decisions = decisions
         self.folder = Folder(self.opset)

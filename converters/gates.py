@@ -38,6 +38,11 @@ def peephole(weight: np.ndarray) -> np.ndarray:
     return _reordered(weight, "iof", "ifo")
 
 
+def joined(order: str, found: dict[str, np.ndarray]) -> np.ndarray:
+    """Gates by name, one after the other in an order such as "ifgo"."""
+    return np.concatenate([found[gate] for gate in order])
+
+
 def _reordered(weight: np.ndarray, order: str, wanted: str) -> np.ndarray:
     if weight.shape[0] % len(order):
         raise ValueError(f"{weight.shape[0]} rows do not divide into {len(order)} gates")

@@ -30,6 +30,7 @@ class Builder:
         self.guessed = False
         self.masks: dict[tuple[str, str], str] = {}  # StepMasks by lengths and sequence
         self.timed: dict[Dim, Tracked] = {}  # a value with each time dim that Shape has read
+        self.conversion: Any = None  # the one that it builds for
         self.notes: dict[str, None] = {}  # what the provenance is to say, each once
         self.assumed: set[str] = set()  # questions for an open size, to be answered with yes
         self.pins: list[tuple[Dim, int]] = []  # times that are to have so many steps from here on

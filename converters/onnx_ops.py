@@ -11,12 +11,14 @@ from __future__ import annotations
 from lstmc.errors import ConversionError
 
 from . import onnx_conv as conv
+from . import onnx_loops as loops
 from . import onnx_moves as moves
 from . import onnx_parts as parts
 from . import onnx_pointwise as pointwise
 from . import onnx_quantised as quantised
 from . import onnx_shapes as shapes
 from . import onnx_sizes as sizes
+from . import onnx_steps as steps
 from .onnx_axes import LabelConflict
 from .onnx_functions import OPERATORS
 from .onnx_layers import Builder, Handler
@@ -27,11 +29,13 @@ from .onnx_values import Inner, Kind, Node
 
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(OPERATORS, pointwise.elementwise),
-    "Add": pointwise.sum_,
+    "Add": steps.of_length(pointwise.sum_),
+    "And": steps.both,
     "AveragePool": conv.pool("mean"),
     "BatchNormalization": pointwise.batch_norm,
     "Cast": pointwise.cast,
     "Concat": moves.concat,
+    "ConcatFromSequence": steps.concat,
     "ConstantOfShape": shapes.constant_of_shape,
     "Conv": conv.conv,
     "ConvTranspose": conv_transpose,
@@ -50,7 +54,9 @@ HANDLERS: dict[str, Handler] = {
     "Identity": shapes.identity,
     "LSTM": recurrent(LSTM),
     "LayerNormalization": pointwise.normalisation(rms=False),
+    "Less": steps.compare,
     "LogSoftmax": pointwise.softmax,
+    "Loop": loops.loop,
     "MatMul": matmul,
     "MatMulInteger": quantised.matmul_integer,
     "Max": pointwise.combined("maximum"),
@@ -74,11 +80,15 @@ HANDLERS: dict[str, Handler] = {
     "ScatterND": moves.scatter_nd,
     "Shape": sizes.shape,
     "Size": sizes.size,
+    "Scan": loops.scan,
+    **dict.fromkeys(("SequenceAt", "SequenceInsert", "SequenceLength"), steps.lists),
+    "SequenceEmpty": steps.sequence_empty,
     "Slice": parts.slice_,
     "Softmax": pointwise.softmax,
     "Split": parts.split,
+    "SplitToSequence": steps.split_to_sequence,
     "Squeeze": shapes.squeeze,
-    "Sub": pointwise.subtract,
+    "Sub": steps.of_length(pointwise.subtract),
     "Sum": pointwise.sum_,
     "Tile": moves.tile,
     "Transpose": shapes.transpose,
@@ -99,8 +109,10 @@ FOREIGN: dict[tuple[str, str], Handler] = {
 def run(b: Builder, node: Node) -> list[Kind]:
     """What a node's outputs are; ConversionError if that can't be represented."""
     handler = FOREIGN[node.domain, node.op] if node.domain else HANDLERS.get(node.op)
-    if any(isinstance(k, Inner) for k in node.inputs) and not node.domain:
-        handler = quantised.HANDLERS.get(node.op, handler)
+    inner = next((k.part for k in node.inputs if isinstance(k, Inner)), None)
+    if inner is not None and not node.domain:
+        table = steps.HANDLERS if isinstance(inner, steps.Part) else quantised.HANDLERS
+        handler = table.get(node.op, handler)
     if (result := shapes.zeros(node)) is not None:
         return result
     if handler is None:

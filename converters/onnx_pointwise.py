@@ -164,7 +164,7 @@ def cast(b: Builder, node: Node) -> list[Kind]:
     node.attr("saturate")
     node.attr("round_mode")
     kind = node.input(0)
-    if isinstance(kind, Sizes) and to in (6, 7):
+    if isinstance(kind, Sizes) and to in (1, 6, 7):  # as float32, only to be compared
         return [kind]
     x = node.value(0, any_type=True)
     if to in (1, *HALVES):

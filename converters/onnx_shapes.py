@@ -220,7 +220,7 @@ def constant_of_shape(b: Builder, node: Node) -> list[Kind]:
     """ConstantOfShape-9 on: zero (the default) of any shape."""
     value = node.attr("value")
     if value is None or is_zeros(Const("", value)):
-        return [Zeros()]
+        return [Zeros(last_size(node, 0))]
     raise node.error(
         "its shape depends on the inputs or is huge, and its value is not 0.0; only zero is known"
     )
@@ -242,4 +242,14 @@ def zeros(node: Node) -> list[Kind] | None:
     if node.op not in KEEP_ZEROS or not sources or not all(is_zeros(k) for k in sources):
         return None
     node.seen.update(node.attrs)
-    return [Zeros() for _ in node.outputs]
+    width = last_size(node, 1) if node.op == "Expand" else None
+    return [Zeros(width) for _ in node.outputs]
+
+
+def last_size(node: Node, index: int) -> int | None:
+    """The last of the sizes at an input, if it is fixed."""
+    kind = node.inputs[index] if node.has(index) else None
+    if isinstance(kind, Const) and kind.array.dtype.kind == "i" and kind.array.size:
+        return int(kind.array.reshape(-1)[-1])
+    last = kind.items[-1] if isinstance(kind, Sizes) and kind.items else None
+    return last if isinstance(last, int) else None

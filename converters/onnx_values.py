@@ -78,7 +78,10 @@ class Const:
 
 @dataclass
 class Zeros:
-    """All zeros, of a shape that may depend on the batch: an initial state."""
+    """All zeros, of a shape that may depend on the batch: an initial state. ``width`` is the size
+    of the last axis, where it is known."""
+
+    width: int | None = None
 
 
 @dataclass
@@ -147,6 +150,7 @@ class Inner:
     integers of a quantised product. ``part`` is what the pattern's own module makes of it."""
 
     part: Any
+    what: str = "quantised"
 
 
 Kind = Const | Zeros | Spread | Sizes | Tracked | Refused | Inner
@@ -165,7 +169,6 @@ WHAT = {
     Zeros: "all zeros",
     Spread: "constant",
     Sizes: "a shape",
-    Inner: "quantised",
 }
 
 
@@ -228,9 +231,10 @@ class Node:
         """An input that depends on the model's inputs, float32 unless any type will do."""
         kind = self.input(index)
         if not isinstance(kind, Tracked):
+            what = kind.what if isinstance(kind, Inner) else WHAT[type(kind)]
             raise self.error(
-                f"its input {index} ('{self.input_names[index]}') is {WHAT[type(kind)]} where a "
-                "value computed from the model's inputs is expected; simplify the model first "
+                f"its input {index} ('{self.input_names[index]}') is {what} where a value "
+                " computed from the model's inputs is expected; simplify the model first "
                 "(onnxslim, onnxsim)"
             )
         if kind.dtype != "float32" and not any_type:

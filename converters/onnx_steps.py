@@ -1,0 +1,407 @@
+"""One step of an ONNX Loop or Scan: what its body reads and keeps, as exporters write it.
+
+- sequences: inputs of a Scan; in a Loop ``Gather(x, i)`` by the loop's own counter (or from the
+  other end, ``T - 1 - i``), or ``SequenceAt`` of what SplitToSequence made. tf2onnx counts in
+  states of its own, from 0 on.
+- how many steps: those of the sequences, and nothing that depends on data may end it before.
+- results: last states, scan outputs, and lists that grow by SequenceInsert in each step.
+
+What of this is no value of a graph is a :class:`Part` of the loop, and :data:`HANDLERS` know what
+operators make of those.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lstmc import graph as g
+from lstmc.graph import BATCH
+
+from .onnx_axes import as_batch, same_axis
+from .onnx_layers import Builder, Handler, as_time, fill, take_features, weight
+from .onnx_values import (
+    FEATURES,
+    NEXT,
+    Axis,
+    Const,
+    Dim,
+    Inner,
+    Kind,
+    Node,
+    Sizes,
+    Spread,
+    Tracked,
+    Zeros,
+    axis_size,
+)
+
+# ----------------------------------------------------------------------- what a body's tensors are
+
+
+@dataclass(eq=False)
+class Part:
+    """A tensor that the loop itself is made of. ``step`` is the loop, None outside of one."""
+
+    step: Step | None
+
+
+@dataclass(eq=False)
+class Counter(Part):
+    """The number of the step, from 0 on, plus a constant; or a length minus that."""
+
+    plus: int
+    end: Length | None = None
+
+
+@dataclass(eq=False)
+class Length(Part):
+    """A number of steps that the model leaves open, plus a constant."""
+
+    sizes: Sizes
+    plus: int
+
+
+@dataclass(eq=False)
+class Going(Part):
+    """A condition that holds after every step but perhaps the last."""
+
+
+@dataclass(eq=False)
+class Pieces(Part):
+    """The steps of a sequence, as a list."""
+
+    x: Tracked
+    axis: int
+
+
+@dataclass(eq=False)
+class Grown(Part):
+    """The list that state ``at`` is: as it came, or with this step's value at its end."""
+
+    at: int
+    value: Tracked | None = None
+
+
+@dataclass(eq=False)
+class Stacked(Part):
+    """A list of a value of each step, which is time of ``value``; axes are those of one."""
+
+    value: Tracked
+    axes: tuple[Axis, ...]
+    time: Axis
+
+
+def part(node: Node, index: int) -> Any:
+    kind = node.input(index)
+    return kind.part if isinstance(kind, Inner) else kind
+
+
+def inner(made: Part) -> Inner:
+    return Inner(made, "a part of a loop")
+
+
+def whole_number(kind: Any) -> int | None:
+    """A constant integer of one element."""
+    if isinstance(kind, Const) and kind.array.dtype.kind in "iu" and kind.array.size == 1:
+        return int(kind.array.reshape(-1)[0])
+    return None
+
+
+def counted(b: Builder, node: Node) -> list[Kind]:
+    """The counter plus or minus a constant, or in another type or shape."""
+    first = part(node, 0)
+    second = part(node, 1) if node.op in ("Add", "Sub") else None
+    if node.op == "Sub" and isinstance(second, Counter) and second.end is None:
+        end = first
+        if (n := whole_number(first)) is not None:
+            end = Length(None, Sizes((n + 1,)), -1)
+        if isinstance(end, Length):
+            return [inner(Counter(second.step, second.plus, end))]
+    if node.op in ("Add", "Sub"):
+        for one, other in ((first, second), (second, first)):
+            n = whole_number(other)
+            if n is None or (node.op == "Sub" and one is not first):
+                continue
+            n = n if node.op == "Add" else -n
+            if isinstance(one, Counter) and one.end is None:
+                return [inner(Counter(one.step, one.plus + n))]
+            if isinstance(one, Length):
+                return [inner(Length(None, one.sizes, one.plus + n))]
+        raise node.error("computes with the number of the step in a way that is not supported")
+    node.seen.update(node.attrs)  # whatever the type or shape: it stays one number
+    number = isinstance(first, Counter | Length)
+    if not number and not (node.op == "Cast" and isinstance(first, Going)):
+        raise node.error("takes a part of a loop")
+    if node.op == "Cast" and node.attr("to") not in (1, 6, 7, 9, 11):
+        raise node.error(f"attribute to={node.attr('to')} of the number of the step; {NEXT}")
+    if node.op == "Cast" and number and node.attr("to") == 9:
+        raise node.error("makes a condition of the number of the step")
+    return [node.input(0)]
+
+
+def same(b: Builder, node: Node) -> list[Kind]:
+    return [node.input(0)]
+
+
+def goes_on(b: Builder, node: Node) -> list[Kind]:
+    """And of conditions that hold as long as the sequence lasts; the number of a step below its
+    length."""
+    kinds = part(node, 0), part(node, 1)
+    step = next((k.step for k in kinds if isinstance(k, Part) and k.step), None)
+    if node.op == "And":
+        if step is not None and all(isinstance(k, Going) or is_true(k) for k in kinds):
+            return [inner(Going(step))]
+    elif isinstance(kinds[0], Counter) and step and kinds[0].plus <= 1 and not kinds[0].end:
+        step.lengths.append(kinds[1])
+        return [inner(Going(step))]
+    raise node.error("may end the loop before its sequence ends")
+
+
+def is_true(kind: Any) -> bool:
+    return isinstance(kind, Const) and kind.array.dtype == bool and bool(kind.array.all())
+
+
+def read_step(b: Builder, node: Node) -> list[Kind]:
+    """Gather of a sequence by the number of the step; SequenceAt of a list of its steps."""
+    x, at = part(node, 0), part(node, 1)
+    if not isinstance(at, Counter) or at.step is None or at.plus:
+        raise node.error("reads another step of a sequence than the one that the loop is at")
+    if at.end is not None:
+        if at.end.plus != -1:
+            raise node.error("reads another step, from the end, than the one that the loop is at")
+        at.step.lengths.append(at.end.sizes)
+    if isinstance(x, Pieces):
+        return [at.step.read(x.x, x.axis, at.end is not None)]
+    x = node.value(0)
+    axis = node.axis(node.attr("axis", 0), len(x.axes))
+    return [at.step.read(x, axis, at.end is not None)]
+
+
+def insert(b: Builder, node: Node) -> list[Kind]:
+    """SequenceInsert at the end of the list, of a value of this step."""
+    grown = part(node, 0)
+    if not isinstance(grown, Grown) or grown.value is not None or node.has(2):
+        raise node.error("adds to a list in a way that is not supported, once at its end is")
+    return [inner(Grown(grown.step, grown.at, node.value(1)))]
+
+
+def length(b: Builder, node: Node) -> list[Kind]:
+    pieces = part(node, 0)
+    if not isinstance(pieces, Pieces):
+        raise node.error("counts a list that grows")
+    return [Sizes((pieces.x.axes[pieces.axis],), scalar=True)]
+
+
+def concat(b: Builder, node: Node) -> list[Kind]:
+    """ConcatFromSequence of a list that a loop made: new_axis=1 stacks its values, else an axis of
+    size 1 is the one that they are joined on."""
+    made = part(node, 0)
+    if not isinstance(made, Stacked):
+        raise node.error("joins a list that no loop made of its steps")
+    axis, new = node.attr("axis", 0), node.flag("new_axis")
+    axis = node.axis(axis, len(made.axes) + new)
+    axes = list(made.axes)
+    if new:
+        axes.insert(axis, made.time)
+    elif axis_size(axes[axis]) == 1:
+        axes[axis] = made.time
+    else:
+        raise node.error("joins values on an axis that is not of size 1 in each")
+    return [made.value.moved(tuple(axes))]
+
+
+# Operators that take a part of a loop among their inputs.
+HANDLERS: dict[str, Handler] = {
+    **dict.fromkeys(("Add", "Cast", "Reshape", "Squeeze", "Sub", "Unsqueeze"), counted),
+    **dict.fromkeys(("And", "Less"), goes_on),
+    **dict.fromkeys(("Gather", "SequenceAt"), read_step),
+    "ConcatFromSequence": concat,
+    "Identity": same,
+    "SequenceInsert": insert,
+    "SequenceLength": length,
+}
+
+
+def of_length(arithmetic: Handler) -> Handler:
+    """Add or Sub, of an open number of steps and a constant too."""
+
+    def handler(b: Builder, node: Node) -> list[Kind]:
+        for at in (0, 1):
+            kind, n = node.inputs[at], whole_number(node.inputs[1 - at])
+            if isinstance(kind, Sizes) and n is not None and open_size(kind):
+                if node.op == "Sub" and at == 1:
+                    break
+                return [inner(Length(None, kind, n if node.op == "Add" else -n))]
+        return arithmetic(b, node)
+
+    return handler
+
+
+def open_size(kind: Sizes) -> bool:
+    return len(kind.items) == 1 and not isinstance(kind.items[0], int)
+
+
+def lists(b: Builder, node: Node) -> list[Kind]:
+    node.input(0)  # says so if it is refused
+    raise node.error("works on a list that is not a part of a loop's pattern")
+
+
+def sequence_empty(b: Builder, node: Node) -> list[Kind]:
+    """SequenceEmpty-11: a list that a loop may fill."""
+    if node.attr("dtype", 1) != 1:
+        raise node.error("is not a list of float32")
+    return [inner(Grown(None, -1))]
+
+
+def split_to_sequence(b: Builder, node: Node) -> list[Kind]:
+    """SplitToSequence-11, one step after the other."""
+    x = node.value(0)
+    axis, keep = node.axis(node.attr("axis", 0), len(x.axes)), node.flag("keepdims", 1)
+    if whole_number(node.input(1)) != 1 if node.has(1) else keep:
+        raise node.error("makes a list of something else than single steps")
+    if node.has(1) and node.const(1, "split").array.ndim and len(x.axes[axis]):
+        raise node.error("makes a list of something else than single steps")
+    if keep and node.has(1) and "keepdims" in node.attrs:
+        raise node.error(f"attribute keepdims=1; {NEXT}")
+    return [inner(Pieces(None, x, axis))]
+
+
+def compare(b: Builder, node: Node) -> list[Kind]:
+    """Less of a constant and a size: there is at least one step, or the result is empty anyway."""
+    kind, size = node.input(0), node.input(1)
+    if isinstance(kind, Const) and isinstance(size, Sizes) and np.all(kind.array < 1):
+        return [Const(node.name, np.array(True))]
+    raise node.error(f"compares computed values; {NEXT}")
+
+
+def both(b: Builder, node: Node) -> list[Kind]:
+    if all(is_true(node.input(i)) for i in (0, 1)):
+        return [Const(node.name, np.array(True))]
+    raise node.error(f"combines conditions that are not constant; {NEXT}")
+
+
+# ---------------------------------------------------------------------------------------- one step
+
+
+@dataclass(eq=False)
+class Step:
+    """A body on its way: outside it ``b`` and ``node``, inside it ``body``."""
+
+    b: Builder
+    node: Node
+    body: Any  # the Conversion of the body's nodes
+    backwards: bool = False
+    sequences: dict[str, Tracked] = field(default_factory=dict)  # by the name of a step of each
+    turned: dict[str, str] = field(default_factory=dict)  # sequences from their other end
+    states: dict[str, Tracked] = field(default_factory=dict)
+    lengths: list[Any] = field(default_factory=list)  # what has to be the number of steps
+    time: Axis = ()
+
+    def read(self, x: Tracked, axis: int, turned: bool = False) -> Tracked:
+        """One step of a sequence from outside: a value of the body."""
+        b, node = self.b, self.node
+        if x.name not in b.values and x.name not in self.body.outer.inputs:
+            raise node.error(f"reads steps of '{x.name}', which it computes itself")
+        x = as_time(b, node, x, axis)
+        batch, rest = self.batch_axis(x.axes, axis)
+        as_batch(node, x.axes[batch])
+        x = take_features(b, node, x, rest)
+        time = x.axes[axis]
+        if self.time and not same_axis(self.time, time):
+            raise node.error("reads sequences of different numbers of steps")
+        self.time = self.time or time
+        name = x.name
+        if turned:
+            name = self.turned[name] = self.turned.get(name) or b.add(g.Reverse, node, name)
+        step = f"{name}/step"
+        order = tuple(d for d in x.order if d.label == FEATURES)
+        self.sequences[step] = Tracked(name, x.axes, order)
+        return Tracked(step, x.axes[:axis] + x.axes[axis + 1 :], order)
+
+    def batch_axis(self, axes: tuple[Axis, ...], time: int | None) -> tuple[int, list[int]]:
+        """Which axis is the batch, and which are features: the batch is what is known to be, else
+        the first that is not of size 1, else the one before the last."""
+        others = [i for i in range(len(axes)) if i != time]
+        if len(others) < 2:
+            raise self.node.error("works on a step without a batch axis")
+        known = [i for i in others if any(d.label == BATCH for d in axes[i])]
+        wide = [i for i in others[:-1] if axis_size(axes[i]) != 1]
+        batch = (known or wide or others[-2:-1])[0]
+        return batch, [i for i in others if i != batch]
+
+    def state(self, name: str, kind: Kind, declared: Any) -> Kind:
+        """A state before the step, for the body."""
+        node = self.node
+        if isinstance(kind, Tracked):
+            if kind.dtype != "float32":
+                raise node.error(f"its state '{name}' is {kind.dtype}")
+            batch, rest = self.batch_axis(kind.axes, None)
+            as_batch(node, kind.axes[batch])
+            kind = take_features(self.b, node, kind, rest)
+            axes, order = kind.axes, tuple(d for d in kind.order if d.label == FEATURES)
+        else:
+            sizes: list[int | None] = [d.dim_value or None for d in declared.shape.dim]
+            if isinstance(kind, Zeros):
+                sizes = sizes or [None, None]
+                sizes[-1] = sizes[-1] or kind.width
+            elif isinstance(kind, Const | Spread):
+                sizes = list(kind.array.shape)
+            if len(sizes) < 2 or any(n != 1 for n in sizes[:-2]):
+                raise node.error(f"its state '{name}' has shape {sizes}, expected [batch, size]")
+            order = (Dim(sizes[-1], FEATURES),)
+            axes = (*((),) * (len(sizes) - 2), (Dim(None, BATCH),), order)
+        leaf = f"{name}/before"
+        self.states[leaf] = Tracked(kind.name if isinstance(kind, Tracked) else "", axes, order)
+        return Tracked(leaf, axes, order)
+
+    def initial(self, leaf: str, kind: Kind, like: Tracked) -> str | None:
+        """A state at the beginning as a value outside, None for zeros."""
+        if isinstance(kind, Tracked):
+            return self.states[leaf].name
+        if isinstance(kind, Zeros):
+            return None
+        assert isinstance(kind, Const | Spread)
+        array = weight(Const(kind.name, kind.array))
+        rows = array.reshape(-1, array.shape[-1])
+        if np.any(rows != rows[:1]):
+            raise self.node.error(
+                f"its state '{kind.name}' begins with a different constant for each row of the "
+                "batch; make it an input of the model"
+            )
+        return fill(self.b, self.node, like, rows[0]) if rows[0].any() else None
+
+
+def enter(b: Builder, node: Node, graph: Any) -> Step:
+    """A conversion of a body's nodes, which sees what is outside."""
+    from .from_onnx import Conversion  # which registers this module's handlers
+
+    if b.conversion.outer is not None:
+        raise node.error(f"is within another loop; {NEXT}")
+    outer = b.conversion
+    model = type(outer.model)()
+    model.ir_version = outer.model.ir_version
+    model.opset_import.extend(outer.model.opset_import)
+    model.functions.extend(outer.model.functions)
+    model.graph.node.extend(graph.node)
+    model.graph.initializer.extend(graph.initializer)
+    body = Conversion(model, {}, {}, b.preference)
+    body.outer, body.folded = outer, outer.folded
+    body.builder.values |= b.values
+    return Step(b, node, body)
+
+
+def run(step: Step, graph: Any) -> None:
+    """The body's nodes, each as what it makes of one step."""
+    for proto in graph.node:
+        step.body.visit(proto)
+        for name in proto.output:
+            kind = step.body.tensors.get(name)
+            if isinstance(kind, Sizes) and all(isinstance(n, int) for n in kind.items):
+                sizes = np.array(kind.items, np.int64)
+                step.body.tensors[name] = Const(name, sizes[0] if kind.scalar else sizes)
+    step.b.guessed |= step.body.builder.guessed
+    step.b.notes |= step.body.builder.notes
+    step.body.outer.folded = step.body.folded
