@@ -43,6 +43,10 @@ class Builder:
         used.add(candidate)
         return candidate
 
+    def reserve(self, name: str) -> str:
+        """A name for a value that no layer makes."""
+        return self._unique(name, self.values, "/")
+
     def add(
         self,
         kind: type[g.Layer],

@@ -11,7 +11,7 @@ from . import onnx_cells as cells
 from .onnx_layers import in_order, product
 from .onnx_steps import Grown, Stacked, Step, inner
 from .onnx_terms import Apply, Cat, Leaf, Linear, Op, Scaled, Term, Terms, describe, selects
-from .onnx_values import Axis, Inner, Kind, Refused, Tracked, axis_size
+from .onnx_values import FEATURES, Axis, Inner, Kind, Refused, Tracked, axis_size
 
 KNOWN = "its body is not a recurrent cell lstmc knows: "
 
@@ -33,9 +33,9 @@ class Layers:
         for name, x in step.sequences.items():
             self.known[self.leaf(name, x)] = x.name
         carried = [
-            (f"{n}/before", k, r)
+            (step.leaves[n], k, r)
             for n, k, r in zip(names, initial, results, strict=True)
-            if f"{n}/before" in step.states
+            if n in step.leaves
         ]
         for leaf_name, kind, _ in carried:
             self.states[self.leaf(leaf_name, step.states[leaf_name])] = kind
@@ -55,19 +55,19 @@ class Layers:
         self.match(after)
 
     def leaf(self, name: str, x: Tracked) -> Leaf:
-        made = self.terms.leaf(name, product(self.node, list(x.order)))
+        made = self.terms.leaf(
+            name, product(self.node, [d for d in x.order if d.label == FEATURES])
+        )
         self.values[name] = made
         return made
 
     def constant_in_time(self, name: str) -> Tracked | None:
         """A value from outside that is the same in every step, if it is one."""
-        outer = self.step.body.outer
-        for kind in outer.tensors.values():
-            if isinstance(kind, Tracked) and kind.name == name and kind.dtype == "float32":
-                in_order(self.b, self.node, kind)
-                if not kind.labelled(TIME):
-                    return kind
-        return None
+        kind = self.step.outside.get(name)
+        if kind is None or kind.dtype != "float32":
+            return None
+        kind = in_order(self.b, self.node, kind)
+        return None if kind.labelled(TIME) or kind.name != name else kind
 
     def term(self, kind: Kind, like: Tracked | None = None) -> Term:
         """A tensor of the body as a term; its axes must be ``like``'s."""
@@ -106,7 +106,7 @@ class Layers:
             )
             if found is None:
                 leaf, now = next(iter(left.items()))
-                name = leaf.name.removesuffix("/before")
+                name = next(n for n, before in self.step.leaves.items() if before == leaf.name)
                 raise self.node.error(f"{KNOWN}'{name}' becomes {describe(now)}")
             self.add(found, after)
             for leaf in found.states:
@@ -129,9 +129,6 @@ class Layers:
         for leaf, last in zip(found.states, made[1:], strict=True):
             whole = step.states[leaf.name]
             self.lasts[leaf.name] = Tracked(last or "", whole.axes, whole.order)
-
-    def last(self, leaf: str) -> Kind:
-        return self.lasts[leaf]
 
     def grown(self, at: int, after: Kind) -> Kind:
         """A list that a value is added to in each step."""

@@ -25,6 +25,7 @@ from .onnx_steps import (
     enter,
     inner,
     is_true,
+    rank_of,
     run,
     whole_number,
 )
@@ -71,9 +72,9 @@ def loop(b: Builder, node: Node) -> list[Kind]:
     for i, (value, kind) in enumerate(zip(graph.input[2:], initial, strict=True)):
         number = whole_number(kind)
         if kept[i] == value.name:
-            made: Kind = kind
+            made = step.same(kind)
         elif number is not None:
-            made = inner(Counter(step, number))
+            made = inner(Counter(step, number, rank_of(kind)))
         elif isinstance(kind, Inner) and isinstance(kind.part, Grown):
             made = inner(Grown(step, i))
         else:
@@ -116,12 +117,12 @@ def scan(b: Builder, node: Node) -> list[Kind]:
     for i in range(count):
         x = node.value(states + i)
         axis = node.axis(axes[i], len(x.axes))
-        value = step.read(x, axis, turned=bool(turned[i]) and not step.backwards)
+        value = step.read(x, axis, bool(turned[i]) and not step.backwards, together=True)
         given[graph.input[states + i].name] = value
     initial = [node.input(i) for i in range(states)]
     for i, (value, kind) in enumerate(zip(graph.input[:states], initial, strict=True)):
         same_ = passed(graph, results[i]) == value.name
-        made = kind if same_ else step.state(value.name, kind, value.type.tensor_type)
+        made = step.same(kind) if same_ else step.state(value.name, kind, value.type.tensor_type)
         given[value.name] = made
     run(step, graph)
     names = [v.name for v in graph.input[:states]]
@@ -155,8 +156,8 @@ def finish(
     layers = Layers(step, initial, names, results)
     for i, (name, kind) in enumerate(zip(names, initial, strict=True)):
         after = step.body.tensor(results[i])
-        if f"{name}/before" in step.states:
-            made.append(layers.last(f"{name}/before"))
+        if name in step.leaves:
+            made.append(layers.lasts[step.leaves[name]])
         elif isinstance(kind, Inner) and isinstance(kind.part, Grown):
             made.append(layers.grown(i, after))
         elif passed_through(step, name, kind):

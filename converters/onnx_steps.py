@@ -12,7 +12,7 @@ operators make of those.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ import numpy as np
 from lstmc import graph as g
 from lstmc.graph import BATCH
 
-from .onnx_axes import as_batch, same_axis
+from .onnx_axes import as_batch, same_axis, unify
 from .onnx_layers import Builder, Handler, as_time, fill, take_features, weight
 from .onnx_values import (
     FEATURES,
@@ -50,9 +50,11 @@ class Part:
 
 @dataclass(eq=False)
 class Counter(Part):
-    """The number of the step, from 0 on, plus a constant; or a length minus that."""
+    """The number of the step, from 0 on, plus a constant; or a length minus that. It has one
+    element and ``rank`` axes."""
 
     plus: int
+    rank: int = 0
     end: Length | None = None
 
 
@@ -119,7 +121,7 @@ def counted(b: Builder, node: Node) -> list[Kind]:
         if (n := whole_number(first)) is not None:
             end = Length(None, Sizes((n + 1,)), -1)
         if isinstance(end, Length):
-            return [inner(Counter(second.step, second.plus, end))]
+            return [inner(Counter(second.step, second.plus, max(second.rank, rank_of(first)), end))]
     if node.op in ("Add", "Sub"):
         for one, other in ((first, second), (second, first)):
             n = whole_number(other)
@@ -127,11 +129,11 @@ def counted(b: Builder, node: Node) -> list[Kind]:
                 continue
             n = n if node.op == "Add" else -n
             if isinstance(one, Counter) and one.end is None:
-                return [inner(Counter(one.step, one.plus + n))]
+                return [inner(Counter(one.step, one.plus + n, max(one.rank, rank_of(other))))]
             if isinstance(one, Length):
                 return [inner(Length(None, one.sizes, one.plus + n))]
         raise node.error("computes with the number of the step in a way that is not supported")
-    node.seen.update(node.attrs)  # whatever the type or shape: it stays one number
+    node.seen.update(node.attrs)  # whatever the type: it stays one number
     number = isinstance(first, Counter | Length)
     if not number and not (node.op == "Cast" and isinstance(first, Going)):
         raise node.error("takes a part of a loop")
@@ -139,7 +141,20 @@ def counted(b: Builder, node: Node) -> list[Kind]:
         raise node.error(f"attribute to={node.attr('to')} of the number of the step; {NEXT}")
     if node.op == "Cast" and number and node.attr("to") == 9:
         raise node.error("makes a condition of the number of the step")
-    return [node.input(0)]
+    if node.op == "Cast":
+        return [node.input(0)]
+    if not isinstance(first, Counter):
+        raise node.error("changes the shape of a length")
+    rank = 0
+    if node.op == "Unsqueeze":
+        rank = first.rank + len(node.ints(1, "axes") or [])
+    elif node.op == "Reshape":
+        rank = len(node.ints(1, "shape") or [])
+    return [inner(replace(first, rank=rank))]
+
+
+def rank_of(kind: Any) -> int:
+    return kind.array.ndim if isinstance(kind, Const) else 0
 
 
 def same(b: Builder, node: Node) -> list[Kind]:
@@ -176,8 +191,11 @@ def read_step(b: Builder, node: Node) -> list[Kind]:
     if isinstance(x, Pieces):
         return [at.step.read(x.x, x.axis, at.end is not None)]
     x = node.value(0)
+    if x.name not in at.step.outside:
+        raise node.error(f"reads steps of '{x.name}', which the loop computes")
     axis = node.axis(node.attr("axis", 0), len(x.axes))
-    return [at.step.read(x, axis, at.end is not None)]
+    made = at.step.read(x, axis, at.end is not None)
+    return [made.moved((*made.axes[:axis], *((),) * at.rank, *made.axes[axis:]))]
 
 
 def insert(b: Builder, node: Node) -> list[Kind]:
@@ -257,15 +275,14 @@ def sequence_empty(b: Builder, node: Node) -> list[Kind]:
 
 
 def split_to_sequence(b: Builder, node: Node) -> list[Kind]:
-    """SplitToSequence-11, one step after the other."""
+    """SplitToSequence-11, step by step, each without the axis: keepdims=0. With a split of 1 the
+    text says that keepdims is ignored; ONNX Runtime heeds it, and PyTorch's exporter counts on it.
+    """
     x = node.value(0)
     axis, keep = node.axis(node.attr("axis", 0), len(x.axes)), node.flag("keepdims", 1)
-    if whole_number(node.input(1)) != 1 if node.has(1) else keep:
-        raise node.error("makes a list of something else than single steps")
-    if node.has(1) and node.const(1, "split").array.ndim and len(x.axes[axis]):
-        raise node.error("makes a list of something else than single steps")
-    if keep and node.has(1) and "keepdims" in node.attrs:
-        raise node.error(f"attribute keepdims=1; {NEXT}")
+    size = node.input(1) if node.has(1) else Const("1", np.array(1))
+    if keep or whole_number(size) != 1 or not isinstance(size, Const) or size.array.ndim:
+        raise node.error("makes a list of something else than single steps without their axis")
     return [inner(Pieces(None, x, axis))]
 
 
@@ -296,27 +313,30 @@ class Step:
     backwards: bool = False
     sequences: dict[str, Tracked] = field(default_factory=dict)  # by the name of a step of each
     turned: dict[str, str] = field(default_factory=dict)  # sequences from their other end
-    states: dict[str, Tracked] = field(default_factory=dict)
+    outside: dict[str, Tracked] = field(default_factory=dict)  # what the body may read of it
+    leaves: dict[str, str] = field(default_factory=dict)  # by state: its name before the step
+    states: dict[str, Tracked] = field(default_factory=dict)  # by that name
     lengths: list[Any] = field(default_factory=list)  # what has to be the number of steps
     time: Axis = ()
 
-    def read(self, x: Tracked, axis: int, turned: bool = False) -> Tracked:
-        """One step of a sequence from outside: a value of the body."""
+    def read(self, x: Tracked, axis: int, turned: bool = False, together: bool = False) -> Tracked:
+        """One step of a sequence from outside: a value of the body. ``together``: it has as many
+        steps as the others, or the model is not valid."""
         b, node = self.b, self.node
-        if x.name not in b.values and x.name not in self.body.outer.inputs:
-            raise node.error(f"reads steps of '{x.name}', which it computes itself")
         x = as_time(b, node, x, axis)
         batch, rest = self.batch_axis(x.axes, axis)
         as_batch(node, x.axes[batch])
         x = take_features(b, node, x, rest)
         time = x.axes[axis]
+        if self.time and together:
+            unify(node, self.time[0], time[0])
         if self.time and not same_axis(self.time, time):
             raise node.error("reads sequences of different numbers of steps")
         self.time = self.time or time
         name = x.name
         if turned:
             name = self.turned[name] = self.turned.get(name) or b.add(g.Reverse, node, name)
-        step = f"{name}/step"
+        step = self.body.builder.reserve(f"{name}/step")
         order = tuple(d for d in x.order if d.label == FEATURES)
         self.sequences[step] = Tracked(name, x.axes, order)
         return Tracked(step, x.axes[:axis] + x.axes[axis + 1 :], order)
@@ -331,6 +351,12 @@ class Step:
         wide = [i for i in others[:-1] if axis_size(axes[i]) != 1]
         batch = (known or wide or others[-2:-1])[0]
         return batch, [i for i in others if i != batch]
+
+    def same(self, kind: Kind) -> Kind:
+        """A state that no step changes, for the body."""
+        if isinstance(kind, Tracked):
+            self.outside[kind.name] = kind
+        return kind
 
     def state(self, name: str, kind: Kind, declared: Any) -> Kind:
         """A state before the step, for the body."""
@@ -353,7 +379,7 @@ class Step:
                 raise node.error(f"its state '{name}' has shape {sizes}, expected [batch, size]")
             order = (Dim(sizes[-1], FEATURES),)
             axes = (*((),) * (len(sizes) - 2), (Dim(None, BATCH),), order)
-        leaf = f"{name}/before"
+        leaf = self.leaves[name] = self.body.builder.reserve(f"{name}/before")
         self.states[leaf] = Tracked(kind.name if isinstance(kind, Tracked) else "", axes, order)
         return Tracked(leaf, axes, order)
 
@@ -396,6 +422,13 @@ def enter(b: Builder, node: Node, graph: Any) -> Step:
 def run(step: Step, graph: Any) -> None:
     """The body's nodes, each as what it makes of one step."""
     for proto in graph.node:
+        for name in proto.input:
+            kind = step.body.tensor(name) if name else None
+            own = name in step.body.tensors
+            if isinstance(kind, Inner) and isinstance(kind.part, Pieces):
+                kind = kind.part.x
+            if isinstance(kind, Tracked) and not own:
+                step.outside[kind.name] = kind
         step.body.visit(proto)
         for name in proto.output:
             kind = step.body.tensors.get(name)

@@ -10,6 +10,7 @@ from onnx_nets import FLOAT, Net
 
 INT32, INT64, BOOL = TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL
 ROWS = {"LSTM": 4, "GRU": 3, "RNN": 1}
+Sizes = tuple[int, int]  # features, hidden size
 STATES = {"LSTM": 2, "GRU": 1, "RNN": 1}
 
 
@@ -126,11 +127,11 @@ def graph(body: Net, inputs: list[Any], outputs: list[Any], outside: Net | None)
 
 def body_of(net: Net, seed: int) -> Net:
     body = Net(net.opset, seed)
-    body.count = 1000  # names of a body must not hide those outside
+    body.count = 1000 * (1 + seed)  # names of a body must not hide those outside
     return body
 
 
-def tf_loop(net: Net, x: str, kind: str, states: list[str], sizes: tuple[int, int], seed: int) -> Any:
+def tf_loop(net: Net, x: str, kind: str, states: list[str], sizes: Sizes, seed: int) -> Any:
     """As tf2onnx writes Keras: it counts itself, carries the length and the weights, and compares
     in float32. x [T, N, F] -> the last states, the sequence."""
     features, size = sizes
@@ -160,20 +161,20 @@ def tf_loop(net: Net, x: str, kind: str, states: list[str], sizes: tuple[int, in
     begins = net.node("And", begins, net.const(np.array(True)))
     trip = net.node("Cast", limit, to=INT64)
     sequence = body.node("Identity", after[0])
+    through = [info(f"{k}_in", FLOAT, a.shape) for k, a in carried]
     inputs = [info("loop_counter", INT64, []), info("going_in", BOOL, []),
               info("placeholder", INT32, []), *(info(n, FLOAT, [None, size]) for n in before),
-              info("limit", INT32, []), *(info(f"{k}_in", FLOAT, a.shape) for k, a in carried)]  # fmt: skip
+              info("limit", INT32, []), *through]  # fmt: skip
     outputs = [info(going, BOOL, []), info(count, INT32, []),
                *(info(n, FLOAT, [None, size]) for n in after),
-               info("limit", INT32, []), *(info(f"{k}_in", FLOAT, a.shape) for k, a in carried),
-               info(sequence, FLOAT, [None, size])]  # fmt: skip
+               info("limit", INT32, []), *through, info(sequence, FLOAT, [None, size])]  # fmt: skip
     outside = [net.const(a, k) for k, a in carried]
     made = net.node("Loop", trip, begins, net.const(np.int32(0)), *states, limit, *outside,
                     outputs=len(names) + 1, body=graph(body, inputs, outputs, None))  # fmt: skip
     return [*made[1 : 1 + len(states)], made[-1]]
 
 
-def torch_loop(net: Net, x: str, kind: str, states: list[str], sizes: tuple[int, int], seed: int) -> Any:
+def torch_loop(net: Net, x: str, kind: str, states: list[str], sizes: Sizes, seed: int) -> Any:
     """As PyTorch exports a scripted loop: x[i] or x[:, i], a list that grows, torch.stack."""
     features, size = sizes
     body = body_of(net, seed)
@@ -205,7 +206,7 @@ def torch_loop(net: Net, x: str, kind: str, states: list[str], sizes: tuple[int,
     return [*made[:-1], stacked]
 
 
-def scan_loop(net: Net, x: str, kind: str, states: list[str], sizes: tuple[int, int], seed: int) -> Any:
+def scan_loop(net: Net, x: str, kind: str, states: list[str], sizes: Sizes, seed: int) -> Any:
     """A Loop with a scan output, whose condition is a constant."""
     features, size = sizes
     body = body_of(net, seed)
@@ -222,14 +223,18 @@ def scan_loop(net: Net, x: str, kind: str, states: list[str], sizes: tuple[int, 
 
 
 def scan(
-    net: Net, x: str, kind: str, states: list[str], sizes: tuple[int, int], seed: int, **attrs: Any
+    net: Net, x: str, kind: str, states: list[str], sizes: Sizes, seed: int, **attrs: Any
 ) -> Any:
+    """An ONNX Scan of one sequence."""
     features, size = sizes
     body = body_of(net, seed)
     before = [f"{kind}_s{i}" for i in range(len(states))]
     after = Speller(body, body.rng).cell(kind, "x_in", before, features, size)
     twin = body.node("Identity", after[0])
-    inputs = [*(info(n, FLOAT, [None, size]) for n in before), info("x_in", FLOAT, [None, features])]
+    inputs = [
+        *(info(n, FLOAT, [None, size]) for n in before),
+        info("x_in", FLOAT, [None, features]),
+    ]
     outputs = [info(n, FLOAT, [None, size]) for n in (*after, twin)]
     return net.node("Scan", *states, x, outputs=len(states) + 1, num_scan_inputs=1,
                     body=graph(body, inputs, outputs, net if body.rng.integers(2) else None),
@@ -239,9 +244,7 @@ def scan(
 WRITERS = {"tf2onnx": tf_loop, "torch": torch_loop, "Loop": scan_loop, "Scan": scan}
 
 
-def loop_net(
-    writer: str, kind: str, seed: int, sizes: tuple[int, int] = (3, 4), opset: int = 17
-) -> Net:
+def loop_net(writer: str, kind: str, seed: int, sizes: Sizes = (3, 4), opset: int = 17) -> Net:
     """x [T, N, F], and states as inputs, zeros or constants -> last states and the sequence."""
     net = Net(opset, seed)
     x = net.input("x", "T", "N", sizes[0])

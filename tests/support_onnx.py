@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
+from loop_nets import WRITERS  # noqa: E402
 from onnx import TensorProto, helper  # noqa: E402
 from onnx_nets import Net, data, onnx_reference, onnx_run  # noqa: E402
 
@@ -353,6 +355,21 @@ def quantisation_left_out(model: Any, feeds: Arrays) -> Arrays:
     return {name: feeds["x"] @ ((np.arange(12).reshape(4, 3) - 7) * np.float32(0.25))}
 
 
+def loops(n: Net, x: str) -> list[str]:
+    """Each cell as a Loop that reads x[i], and as a Scan."""
+    made = []
+    for seed, (writer, kind) in enumerate(itertools.product(("Loop", "Scan"), GATES)):
+        state = n.node("Expand", n.const(np.zeros((1, 1), np.float32)), batch_by(n, x, 4))
+        states = [state] * (2 if kind == "LSTM" else 1)
+        made.append(WRITERS[writer](n, x, kind, states, (3, 4), seed)[-1])
+    return made
+
+
+def batch_by(n: Net, x: str, size: int) -> str:
+    batch = n.node("Gather", n.node("Shape", x), ints(n, 1))
+    return n.node("Concat", batch, ints(n, size), axis=0)
+
+
 INDICES = np.array([[3, 0, 6, 1, 2], [5, 5, 0, 0, 4]])
 SEQUENCE = ("T", "N", 3)
 
@@ -447,6 +464,7 @@ CONVERTS: dict[str, Case] = {
     "dynamic quantisation": converts(
         dynamically_quantised, "N", "T", 4, oracle=quantisation_left_out
     ),
+    "`Loop`, `Scan`": converts(loops, *SEQUENCE),
     "`Identity`, `Dropout`": converts(
         lambda n, x: n.node("Tanh", n.node("Dropout", n.node("Identity", x))), "N", 3
     ),
@@ -514,6 +532,17 @@ def loop(folder: Any) -> Any:
     return net.model()
 
 
+def looped(change: str) -> Callable[[Any], Any]:
+    def case(folder: Any) -> Any:
+        from test_onnx_loops import loop
+
+        net, _ = loop(change)
+        next(n for n in net.nodes if n.op_type == "Loop").name = "loop"
+        return net.model()
+
+    return case
+
+
 def foreign(folder: Any) -> Any:
     net = Net()
     net.output(net.node("FusedMatMul", net.input("x", "N", 3), net.weight(3, 3), domain="mine"))
@@ -573,7 +602,10 @@ DIFFERENT = np.int32([2, 3])
 REFUSED: dict[str, Callable[..., Any]] = {
     "any other operator": op("Sin"),
     "`If` on the data": control_flow,
-    "`Loop`, `Scan`": loop,
+    "loops that are no recurrent layer": looped("extra state"),
+    "loops over no sequence": loop,
+    "loops that may end before the sequence": looped("stops at 3"),
+    "loops that look at other steps": looped("next step"),
     "operators of other domains": foreign,
     "opsets below 7": old_opset,
     "products of quantised results": quantised_product,
