@@ -9,7 +9,8 @@ from lstmc.graph import BATCH, TIME
 
 from . import onnx_cells as cells
 from .onnx_layers import in_order, product
-from .onnx_steps import Grown, Stacked, Step, inner
+from .onnx_loop_parts import Grown, Stacked, inner
+from .onnx_steps import Step
 from .onnx_terms import Apply, Cat, Leaf, Linear, Op, Scaled, Term, Terms, describe, selects
 from .onnx_values import FEATURES, Axis, Inner, Kind, Refused, Tracked, axis_size
 
@@ -46,13 +47,20 @@ class Layers:
             if same_always is not None:
                 timed = self.b.add(g.Repeat, self.node, name, self.like.name)
                 self.known[self.leaf(name, same_always)] = timed
-        self.terms.read(layers, self.values)
+        self.count = 0  # of the body's layers that are read
+        self.read()
         after: dict[Leaf, Term] = {}
         for leaf_name, _, result in carried:
             leaf = self.values[leaf_name]
             assert isinstance(leaf, Leaf)
             after[leaf] = self.term(step.body.tensor(result), step.states[leaf_name])
         self.match(after)
+
+    def read(self) -> None:
+        """The terms of the body's layers that are new."""
+        layers = self.step.body.builder.layers
+        self.terms.read(layers[self.count :], self.values)
+        self.count = len(layers)
 
     def leaf(self, name: str, x: Tracked) -> Leaf:
         made = self.terms.leaf(
@@ -85,7 +93,7 @@ class Layers:
             )
             if not fits:
                 raise node.error(f"{KNOWN}a state changes its shape")
-        self.terms.read(self.step.body.builder.layers, self.values)
+        self.read()
         if x.name not in self.values:
             layer = self.step.body.builder.makers.get(x.name)
             what = f"{type(layer).__name__} '{layer.name}'" if layer else f"'{x.name}'"

@@ -17,19 +17,11 @@ from typing import Any
 from .onnx_axes import bare, same_axis
 from .onnx_layers import Builder
 from .onnx_loop_layers import Layers
-from .onnx_steps import (
-    Counter,
-    Going,
-    Grown,
-    Step,
-    enter,
-    inner,
-    is_true,
-    rank_of,
-    run,
-    whole_number,
-)
+from .onnx_loop_parts import Counter, Going, Grown, inner, is_true, rank_of, whole_number
+from .onnx_steps import Step, enter, run
 from .onnx_values import NEXT, Const, Inner, Kind, Node, Refused, Sizes, axis_size
+
+MOST = 64  # states that a loop may change
 
 
 def reads(node: Any) -> Iterator[str]:
@@ -44,7 +36,7 @@ def reads(node: Any) -> Iterator[str]:
 
 def passed(graph: Any, name: str) -> str:
     """Where a tensor comes from, through Identity."""
-    sources = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "Identity"}
+    sources = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "Identity" and n.input}
     for _ in range(len(sources)):
         if name not in sources:
             break
@@ -148,6 +140,8 @@ def finish(
     for name in (*results, *(n for n, _, _ in outputs)):
         if isinstance(kind := step.body.tensor(name), Refused):
             raise kind.error
+    if len(step.leaves) > MOST:
+        raise node.error(f"carries more than {MOST} states")
     if not step.time:
         raise node.error("reads no sequence step by step")
     for kind in step.lengths:
@@ -160,7 +154,7 @@ def finish(
             made.append(layers.lasts[step.leaves[name]])
         elif isinstance(kind, Inner) and isinstance(kind.part, Grown):
             made.append(layers.grown(i, after))
-        elif passed_through(step, name, kind):
+        elif step.body.tensors[name] is kind:  # no step changes it
             made.append(kind)
         else:
             made.append(counted_on(step, name, after))
@@ -169,10 +163,6 @@ def finish(
         axis = node.axis(axis, len(axes) + 1)
         made.append(value.moved((*axes[:axis], step.time, *axes[axis:])))
     return made
-
-
-def passed_through(step: Step, name: str, kind: Kind) -> bool:
-    return step.body.tensors[name] is kind
 
 
 def counted_on(step: Step, name: str, after: Kind) -> Kind:
@@ -197,9 +187,7 @@ def check_length(step: Step, kind: Any) -> None:
             return
         else:
             number = axis_size(item)
-    if number is None and isinstance(kind, Const) and kind.array.size == 1:
-        number = (
-            int(kind.array.reshape(-1)[0]) if float(kind.array.reshape(-1)[0]).is_integer() else -1
-        )
+    if isinstance(kind, Const) and kind.array.dtype.kind == "f" and kind.array.size == 1:
+        number = float(kind.array.reshape(-1)[0])  # as tf2onnx compares
     if number is None or number != size:
         raise step.node.error("does not run once for every step of its sequences")

@@ -11,6 +11,7 @@ from __future__ import annotations
 from lstmc.errors import ConversionError
 
 from . import onnx_conv as conv
+from . import onnx_loop_parts as loop_parts
 from . import onnx_loops as loops
 from . import onnx_moves as moves
 from . import onnx_parts as parts
@@ -18,7 +19,6 @@ from . import onnx_pointwise as pointwise
 from . import onnx_quantised as quantised
 from . import onnx_shapes as shapes
 from . import onnx_sizes as sizes
-from . import onnx_steps as steps
 from .onnx_axes import LabelConflict
 from .onnx_functions import OPERATORS
 from .onnx_layers import Builder, Handler
@@ -29,13 +29,13 @@ from .onnx_values import Inner, Kind, Node
 
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(OPERATORS, pointwise.elementwise),
-    "Add": steps.of_length(pointwise.sum_),
-    "And": steps.both,
+    "Add": loop_parts.of_length(pointwise.sum_),
+    "And": loop_parts.both,
     "AveragePool": conv.pool("mean"),
     "BatchNormalization": pointwise.batch_norm,
     "Cast": pointwise.cast,
     "Concat": moves.concat,
-    "ConcatFromSequence": steps.concat,
+    "ConcatFromSequence": loop_parts.concat,
     "ConstantOfShape": shapes.constant_of_shape,
     "Conv": conv.conv,
     "ConvTranspose": conv_transpose,
@@ -54,7 +54,7 @@ HANDLERS: dict[str, Handler] = {
     "Identity": shapes.identity,
     "LSTM": recurrent(LSTM),
     "LayerNormalization": pointwise.normalisation(rms=False),
-    "Less": steps.compare,
+    "Less": loop_parts.compare,
     "LogSoftmax": pointwise.softmax,
     "Loop": loops.loop,
     "MatMul": matmul,
@@ -81,14 +81,14 @@ HANDLERS: dict[str, Handler] = {
     "Shape": sizes.shape,
     "Size": sizes.size,
     "Scan": loops.scan,
-    **dict.fromkeys(("SequenceAt", "SequenceInsert", "SequenceLength"), steps.lists),
-    "SequenceEmpty": steps.sequence_empty,
+    **dict.fromkeys(("SequenceAt", "SequenceInsert", "SequenceLength"), loop_parts.lists),
+    "SequenceEmpty": loop_parts.sequence_empty,
     "Slice": parts.slice_,
     "Softmax": pointwise.softmax,
     "Split": parts.split,
-    "SplitToSequence": steps.split_to_sequence,
+    "SplitToSequence": loop_parts.split_to_sequence,
     "Squeeze": shapes.squeeze,
-    "Sub": steps.of_length(pointwise.subtract),
+    "Sub": loop_parts.of_length(pointwise.subtract),
     "Sum": pointwise.sum_,
     "Tile": moves.tile,
     "Transpose": shapes.transpose,
@@ -111,7 +111,7 @@ def run(b: Builder, node: Node) -> list[Kind]:
     handler = FOREIGN[node.domain, node.op] if node.domain else HANDLERS.get(node.op)
     inner = next((k.part for k in node.inputs if isinstance(k, Inner)), None)
     if inner is not None and not node.domain:
-        table = steps.HANDLERS if isinstance(inner, steps.Part) else quantised.HANDLERS
+        table = loop_parts.HANDLERS if isinstance(inner, loop_parts.Part) else quantised.HANDLERS
         handler = table.get(node.op, handler)
     if (result := shapes.zeros(node)) is not None:
         return result
