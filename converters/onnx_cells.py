@@ -109,7 +109,7 @@ def _lstm(found: tuple[Term, ...], h: Leaf, c: Leaf, output: g.Fn) -> Found | No
     named = {}
     for role, x in zip(roles, (found[1] if coupled else found[0], *found[1:]), strict=True):
         one = gate(x, h)
-        if one is None or c in one.inputs:
+        if one is None:
             return None
         named[role] = one
     if coupled:  # f is computed from i
