@@ -66,9 +66,11 @@ class Prepared(BackendRep):
         inputs: arrays in the order of the model's inputs, a dict by name, or one array.
 
         Raises BackendIsNotSupposedToImplementIt if lstmc can't represent the model, or takes no
-        such inputs (empty ones, negative indices); and the errors of :meth:`lstmc.Model.predict`
-        for inputs that don't fit.
+        such inputs (sequences, empty ones, negative indices); and the errors of
+        :meth:`lstmc.Model.predict` for inputs that don't fit.
         """
+        if any(not v.type.HasField("tensor_type") for v in self.proto.graph.input):
+            raise refused(ConversionError("an input is a sequence or optional"))
         arrays = self.named(inputs)
         if any(a.size == 0 for a in arrays.values()):
             raise refused(ConversionError("an input is empty"))
