@@ -141,7 +141,10 @@ def best(model: Any, constants: Mapping[str, Any]) -> g.Graph:
 
 
 class Conversion:
-    """One model on its way: tensors by name, layers in a builder."""
+    """One model on its way: tensors by name, layers in a builder.
+
+    ``outer``: the conversion of the graph around, if this one is of a loop's body.
+    """
 
     def __init__(
         self,
@@ -150,17 +153,19 @@ class Conversion:
         known: Labels,
         preference: Preference,
         decisions: Decisions,
+        outer: Conversion | None = None,
     ) -> None:
         self.model = model
+        self.outer = outer
         self.known = known
         self.opset = opset_of(model)
         self.functions = {(f.domain, f.name) for f in model.functions}
         visible = {v.name for v in (*model.graph.input, *model.graph.output)}
         self.builder = Builder(visible, preference)
         self.builder.conversion = self
-        self.builder.assumed = decisions.assumed
+        self.builder.assumed = decisions.assumed if outer is None else set()
         self.decisions = decisions
-        self.folder = Folder(self.opset)
+        self.folder = Folder(self.opset) if outer is None else outer.folder
         self.tensors = Scopes(model.graph)
         self.branches = Branches(self)
         self.renamed: dict[str, str] = {}  # values that have got an output's name

@@ -151,7 +151,7 @@ class Branches:
             if isinstance(kind, Refused) and isinstance(kind.error, OpenSize):
                 self.conversion.decisions.assume(kind.error.question, error)
             raise error
-        path = key(proto, self.path)
+        path = key(proto.output, self.path)
         self.conversion.decisions.taken[path] = which
         body = branch(proto, which)
         where = "then_branch" if which else "else_branch"

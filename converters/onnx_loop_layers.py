@@ -53,7 +53,7 @@ class Layers:
         for leaf_name, _, result in carried:
             leaf = self.values[leaf_name]
             assert isinstance(leaf, Leaf)
-            after[leaf] = self.term(step.body.tensor(result), step.states[leaf_name])
+            after[leaf] = self.term(step.body.tensors[result], step.states[leaf_name])
         self.match(after)
 
     def read(self) -> None:

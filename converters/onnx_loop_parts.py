@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .onnx_layers import Builder, Handler
+from .onnx_sizes import known
 from .onnx_values import NEXT, Axis, Const, Inner, Kind, Node, Sizes, Tracked, axis_size
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def inner(made: Part) -> Inner:
 
 def whole_number(kind: Any) -> int | None:
     """A constant integer of one element."""
+    kind = known(kind)
     if isinstance(kind, Const) and kind.array.dtype.kind in "iu" and kind.array.size == 1:
         return int(kind.array.reshape(-1)[0])
     return None
@@ -236,7 +238,7 @@ def of_length(arithmetic: Handler) -> Handler:
 
 
 def open_size(kind: Sizes) -> bool:
-    return len(kind.items) == 1 and not isinstance(kind.items[0], int)
+    return len(kind.items) == 1 and known(kind) is None
 
 
 def lists(b: Builder, node: Node) -> list[Kind]:

@@ -11,7 +11,6 @@ Sources: https://onnx.ai/onnx/operators/onnx__Loop.html, onnx__Scan.html (opset 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from .onnx_axes import bare, same_axis
@@ -22,16 +21,6 @@ from .onnx_steps import Step, enter, run
 from .onnx_values import NEXT, Const, Inner, Kind, Node, Refused, Sizes, axis_size
 
 MOST = 64  # states that a loop may change
-
-
-def reads(node: Any) -> Iterator[str]:
-    """Names that a node's own graphs read, from outside too."""
-    for attribute in node.attribute:
-        for graph in [attribute.g] if attribute.HasField("g") else attribute.graphs:
-            for within in graph.node:
-                yield from (n for n in within.input if n)
-                yield from reads(within)
-            yield from (v.name for v in graph.output)
 
 
 def passed(graph: Any, name: str) -> str:
@@ -72,8 +61,8 @@ def loop(b: Builder, node: Node) -> list[Kind]:
         else:
             made = step.state(value.name, kind, value.type.tensor_type)
         given[value.name] = made
-    run(step, graph)
-    going = step.body.tensor(results[0])
+    run(step)
+    going = step.body.tensors[results[0]]
     if isinstance(going, Refused):
         raise going.error
     if not is_true(going) and not (isinstance(going, Inner) and isinstance(going.part, Going)):
@@ -116,7 +105,7 @@ def scan(b: Builder, node: Node) -> list[Kind]:
         same_ = passed(graph, results[i]) == value.name
         made = step.same(kind) if same_ else step.state(value.name, kind, value.type.tensor_type)
         given[value.name] = made
-    run(step, graph)
+    run(step)
     names = [v.name for v in graph.input[:states]]
     outputs = [
         (n, axis, bool(way) != step.backwards)
@@ -138,7 +127,7 @@ def finish(
     """The loop's outputs: the states after it, then its sequences (name, time axis, turned)."""
     node = step.node
     for name in (*results, *(n for n, _, _ in outputs)):
-        if isinstance(kind := step.body.tensor(name), Refused):
+        if isinstance(kind := step.body.tensors[name], Refused):
             raise kind.error
     if len(step.leaves) > MOST:
         raise node.error(f"carries more than {MOST} states")
@@ -149,7 +138,7 @@ def finish(
     made: list[Kind] = []
     layers = Layers(step, initial, names, results)
     for i, (name, kind) in enumerate(zip(names, initial, strict=True)):
-        after = step.body.tensor(results[i])
+        after = step.body.tensors[results[i]]
         if name in step.leaves:
             made.append(layers.lasts[step.leaves[name]])
         elif isinstance(kind, Inner) and isinstance(kind.part, Grown):
@@ -159,7 +148,7 @@ def finish(
         else:
             made.append(counted_on(step, name, after))
     for name, axis, turned in outputs:
-        value, axes = layers.sequence(step.body.tensor(name), turned)
+        value, axes = layers.sequence(step.body.tensors[name], turned)
         axis = node.axis(axis, len(axes) + 1)
         made.append(value.moved((*axes[:axis], step.time, *axes[axis:])))
     return made

@@ -1,12 +1,12 @@
 """Graphs within graphs: what a name means there, and what a graph takes from the one around it.
 
-Nodes of a branch see the tensors of the graph around it; a name of their own hides an outer one.
-Source: https://onnx.ai/onnx/repo-docs/IR.html.
+Nodes of a branch or of a loop's body see the tensors of the graph around it; a name of their own
+hides an outer one. Source: https://onnx.ai/onnx/repo-docs/IR.html.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from lstmc.errors import ConversionError, FormatError
@@ -18,9 +18,14 @@ DEEPEST = 24  # branches within branches
 
 
 class Scopes:
-    """Tensors by name, those of the innermost graph first."""
+    """Tensors by name, those of the innermost graph first.
+
+    ``around`` says what a name is that none of these graphs has: in the body of a loop, a tensor of
+    the graph that the loop is in.
+    """
 
     def __init__(self, graph: Any) -> None:
+        self.around: Callable[[str], Kind] | None = None
         self.tensors: list[dict[str, Kind]] = []
         self.initializers: list[dict[str, Any]] = []
         self.enter(graph)
@@ -50,6 +55,8 @@ class Scopes:
                 known[name] = Const(name, to_array(stored[name], name))
             if name in known:
                 return known[name]
+        if self.around is not None:
+            return self.around(name)
         raise FormatError(f"not a valid ONNX model: tensor '{name}' is used but never made")
 
     def rewrite(self, dim: Dim, change: Callable[[Tracked], Tracked]) -> None:
@@ -63,9 +70,9 @@ class Scopes:
 # ----------------------------------------------------------------------------- what graphs read
 
 
-def key(node: Any, path: str) -> str:
-    """What tells an If from others, within the branches that ``path`` says."""
-    return f"{path}\0{next((n for n in node.output if n), node.name)}"
+def key(outputs: Iterable[str], path: str) -> str:
+    """What tells a node with bodies from others, within the bodies that ``path`` says."""
+    return f"{path}\0{next((n for n in outputs if n), '')}"
 
 
 def branch(node: Any, taken: bool) -> Any:
@@ -83,7 +90,7 @@ def reads(node: Any, taken: Mapping[str, bool], path: str, depth: int = 0) -> se
         return set()  # refused where it is visited
     found = {n for n in node.input if n}
     inner = bodies(node)
-    path = key(node, path) if inner else path
+    path = key(node.output, path) if inner else path
     if node.op_type == "If" and path in taken:
         inner = [b for b in [branch(node, taken[path])] if b is not None]
     for body in inner:

@@ -18,8 +18,10 @@ from lstmc import graph as g
 from lstmc.graph import BATCH
 
 from .onnx_axes import as_batch, same_axis, unify
+from .onnx_branches import NOTHING
 from .onnx_layers import Builder, as_time, fill, take_features, weight
 from .onnx_loop_parts import Pieces
+from .onnx_scopes import key
 from .onnx_values import (
     FEATURES,
     NEXT,
@@ -29,7 +31,6 @@ from .onnx_values import (
     Inner,
     Kind,
     Node,
-    Sizes,
     Spread,
     Tracked,
     Zeros,
@@ -86,8 +87,15 @@ class Step:
         batch = (known or wide or others[-2:-1])[0]
         return batch, [i for i in others if i != batch]
 
+    def look(self, name: str) -> Kind:
+        """A tensor from outside, for the body."""
+        kind = self.b.conversion.tensors[name]
+        x = kind.part.x if isinstance(kind, Inner) and isinstance(kind.part, Pieces) else kind
+        self.same(x)
+        return kind
+
     def same(self, kind: Kind) -> Kind:
-        """A state that no step changes, for the body."""
+        """What no step changes, for the body."""
         if isinstance(kind, Tracked):
             self.outside[kind.name] = kind
         return kind
@@ -150,28 +158,22 @@ def enter(b: Builder, node: Node, graph: Any) -> Step:
     model.graph.node.extend(graph.node)
     model.graph.initializer.extend(graph.initializer)
     model.graph.sparse_initializer.extend(graph.sparse_initializer)
-    body = Conversion(model, {}, {}, b.preference)
-    body.outer, body.folded = outer, outer.folded
+    model.graph.output.extend(graph.output)
+    body = Conversion(model, {}, {}, b.preference, outer.decisions, outer)
     body.builder.values |= b.values
-    return Step(b, node, body)
+    body.builder.inputs = b.inputs
+    origins = body.branches.origins
+    origins.update(outer.branches.origins)
+    for value, name in zip(graph.input, node.input_names, strict=False):  # both kinds: in order
+        origins[value.name] = outer.branches.origins.get(name, NOTHING)
+    body.branches.path = key(node.outputs, outer.branches.path)
+    step = Step(b, node, body)
+    body.tensors.around = step.look
+    return step
 
 
-def run(step: Step, graph: Any) -> None:
+def run(step: Step) -> None:
     """The body's nodes, each as what it makes of one step."""
-    for proto in graph.node:
-        for name in proto.input:
-            kind = step.body.tensor(name) if name else None
-            own = name in step.body.tensors
-            if isinstance(kind, Inner) and isinstance(kind.part, Pieces):
-                kind = kind.part.x
-            if isinstance(kind, Tracked) and not own:
-                step.outside[kind.name] = kind
-        step.body.visit(proto)
-        for name in proto.output:
-            kind = step.body.tensors.get(name)
-            if isinstance(kind, Sizes) and all(isinstance(n, int) for n in kind.items):
-                sizes = np.array(kind.items, np.int64)
-                step.body.tensors[name] = Const(name, sizes[0] if kind.scalar else sizes)
+    step.body.visit_all(step.body.model.graph)
     step.b.guessed |= step.body.builder.guessed
     step.b.notes |= step.body.builder.notes
-    step.body.outer.folded = step.body.folded

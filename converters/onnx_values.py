@@ -234,7 +234,7 @@ class Node:
             what = kind.what if isinstance(kind, Inner) else WHAT[type(kind)]
             raise self.error(
                 f"its input {index} ('{self.input_names[index]}') is {what} where a value "
-                " computed from the model's inputs is expected; simplify the model first "
+                "computed from the model's inputs is expected; simplify the model first "
                 "(onnxslim, onnxsim)"
             )
         if kind.dtype != "float32" and not any_type:

@@ -175,7 +175,7 @@ def test_what_a_node_takes_from_around_it() -> None:
     chosen(net, yes, lambda n: n.node("Add", n.weight(3), x), lambda n: n.node("Relu", yes))
     (node,) = net.nodes
     assert onnx_scopes.reads(node, {}, "") == {x, yes}
-    assert onnx_scopes.reads(node, {onnx_scopes.key(node, ""): False}, "") == {yes}
+    assert onnx_scopes.reads(node, {onnx_scopes.key(node.output, ""): False}, "") == {yes}
 
 
 def test_what_only_the_other_branch_reads_is_not_looked_at() -> None:

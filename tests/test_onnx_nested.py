@@ -1,0 +1,164 @@
+"""ONNX's Loop and Scan with If: either within the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from lstmc.converters import from_onnx
+
+from lstmc import errors
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+from loop_nets import ROWS, STATES, WRITERS, Speller, body_of, graph, info  # noqa: E402
+from onnx_nets import FLOAT, Net, agree, data, kinds, onnx_run  # noqa: E402
+from test_onnx_control import chosen, refuse  # noqa: E402
+
+FEEDS = {"x": data(5, 2, 3), "h": data(2, 4, seed=2), "context": data(2, 2, seed=3)}
+
+
+@pytest.mark.parametrize("kind", ROWS)
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_loop_in_a_branch(writer: str, kind: str) -> None:
+    """It reads what is around the branch; the branch that is not taken may hold anything."""
+    net = Net(17)
+    x = net.input("x", "T", "N", 3)
+    states = [net.input(f"state{i}", "N", 4) for i in range(STATES[kind])]
+    three = net.node("Size", net.node("Shape", x))
+    y = chosen(
+        net,
+        net.node("Equal", three, net.const(np.int64(3))),
+        lambda n: WRITERS[writer](n, x, kind, states, (3, 4), 1)[-1],
+        lambda n: n.node("Sin", x),
+    )
+    net.output(net.node("Neg", y))
+    feeds = {"x": FEEDS["x"], **{s: data(2, 4, seed=i) for i, s in enumerate(states)}}
+    g = agree(net, onnx_run, **feeds)
+    assert kinds(g).count(kind) == 1
+
+
+def looped(
+    condition: Callable[[Net, Net], str],
+    step: Callable[[Net, str], str] = lambda n, i: n.node("Gather", "x", i, axis=0),
+    wrong: Callable[[Net, str], str] = lambda n, i: n.node("Sin", "h"),
+    within: bool = False,
+) -> Net:
+    """A Loop over x [T, N, 3] whose body takes one step of it in a branch, and a context as well.
+
+    ``within``: all that is itself in a branch.
+    """
+    net = Net(17)
+    for name, axes in (("x", ("T", "N", 3)), ("h", ("N", 4)), ("context", ("N", 2))):
+        net.input(name, *axes)
+
+    def loop(n: Net) -> str:
+        body = body_of(n, 3)
+        made = chosen(
+            body,
+            condition(n, body),
+            lambda b: b.node("Concat", step(b, "i"), "context", axis=1),
+            lambda b: wrong(b, "i"),
+            tag="body",
+        )
+        (after,) = Speller(body, body.rng).gru(made, "before", 5, 4)
+        going = body.node("Identity", "going_in")
+        twin = body.node("Identity", after)
+        inputs = [info("i", onnx.TensorProto.INT64, []), info("going_in", onnx.TensorProto.BOOL, [])]
+        outputs = [info(going, onnx.TensorProto.BOOL, []), info(after), info(twin)]
+        inputs.append(info("before", FLOAT, [None, 4]))
+        trip = n.node("Gather", n.node("Shape", "x"), n.const(np.int64(0)), axis=0)
+        return n.node(
+            "Loop", trip, n.const(np.array(True)), "h", outputs=2,
+            body=graph(body, inputs, outputs, None),
+        )[1]  # fmt: skip
+
+    if within:
+        yes = net.const(np.array(True))
+        y = chosen(net, yes, loop, lambda n: n.node("Sin", "x"), tag="around")
+    else:
+        y = loop(net)
+    return net.output(net.node("Neg", y))
+
+
+CONDITIONS: dict[str, Callable[[Net, Net], str]] = {
+    "outside": lambda n, body: n.const(np.array(True)),
+    "inside": lambda n, body: body.const(np.array(True)),
+    "a rank": lambda n, body: body.node(
+        "Equal", body.node("Size", body.node("Shape", "context")), body.const(np.int64(2))
+    ),
+}
+
+
+@pytest.mark.parametrize("within", [False, True])
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_a_branch_in_a_loop(condition: str, within: bool) -> None:
+    """Its nodes read the number of the step, a sequence and a context from outside the loop."""
+    net = looped(CONDITIONS[condition], within=within)
+    g = agree(net, onnx_run, **FEEDS)
+    assert kinds(g).count("GRU") == 1
+
+
+def first_step(n: Net, body: Net) -> str:
+    return body.node("Equal", "i", body.const(np.int64(0)))
+
+
+def on_data(n: Net, body: Net) -> str:
+    total = body.node("ReduceSum", "context", keepdims=0)
+    return body.node("Greater", total, body.const(np.float32(0)))
+
+
+def on_state(n: Net, body: Net) -> str:
+    total = body.node("ReduceSum", "before", keepdims=0)
+    return body.node("Greater", total, body.const(np.float32(0)))
+
+
+def on_steps(n: Net, body: Net) -> str:
+    steps = body.node("Gather", body.node("Shape", "x"), body.const(np.int64(0)), axis=0)
+    return body.node("Equal", steps, body.const(np.int64(5)))
+
+
+def like_step(n: Net, i: str) -> str:
+    return n.node("Concat", n.node("Gather", "x", i, axis=0), "context", axis=1)
+
+
+@pytest.mark.parametrize(
+    ("condition", "text"),
+    [
+        (first_step, "(Equal): "),
+        (on_data, "is not known before the model runs: it depends on input 'context'"),
+        (on_state, "is not known before the model runs: it depends on input 'h'"),
+        (on_steps, "is not known before the model runs: it depends on the sizes of input 'x'"),
+    ],
+)
+@pytest.mark.parametrize("within", [False, True])
+def test_a_branch_in_a_loop_that_is_not_known(condition: Any, text: str, within: bool) -> None:
+    """Not even the number of steps is assumed within a loop, as it may be around one."""
+    refuse(looped(condition, wrong=like_step, within=within), text)
+
+
+def test_a_step_that_is_read_in_a_branch_is_that_of_the_loop() -> None:
+    def next_step(n: Net, i: str) -> str:
+        return n.node("Gather", "x", n.node("Add", i, n.const(np.int64(1))), axis=0)
+
+    refuse(looped(CONDITIONS["outside"], next_step), "reads another step of a sequence")
+
+
+def test_a_loop_within_a_loop_is_refused() -> None:
+    net = Net(17)
+    x, h = net.input("x", "T", "N", 3), net.input("h", "N", 4)
+    body = body_of(net, 3)
+    yes = body.const(np.array(True))
+    made = chosen(
+        body,
+        yes,
+        lambda n: WRITERS["Loop"](n, x, "RNN", ["before"], (3, 4), 1)[0],
+        lambda n: n.node("Sin", x),
+    )
+    inputs = [info("before", FLOAT, [None, 4]), info("x_in", FLOAT, [None, 3])]
+    outputs = [info(made, FLOAT, [None, 4])]
+    net.output(net.node("Scan", h, x, num_scan_inputs=1, body=graph(body, inputs, outputs, None)))
+    with pytest.raises(errors.ConversionError, match="is within another loop"):
+        from_onnx.convert(net.model())
