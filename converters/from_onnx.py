@@ -165,7 +165,7 @@ class Conversion:
         self.builder.conversion = self
         self.builder.assumed = decisions.assumed if outer is None else set()
         self.decisions = decisions
-        self.folder = Folder(self.opset) if outer is None else outer.folder
+        self.folder: Folder = Folder(self.opset) if outer is None else outer.folder
         self.tensors = Scopes(model.graph)
         self.branches = Branches(self)
         self.renamed: dict[str, str] = {}  # values that have got an output's name

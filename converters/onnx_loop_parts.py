@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lstmc.errors import ConversionError
+
 from .onnx_layers import Builder, Handler
-from .onnx_sizes import known
+from .onnx_sizes import is_open, known
 from .onnx_values import NEXT, Axis, Const, Inner, Kind, Node, Sizes, Tracked, axis_size
 
 if TYPE_CHECKING:
@@ -38,10 +40,11 @@ class Counter(Part):
 
 @dataclass(eq=False)
 class Length(Part):
-    """A number of steps that the model leaves open, plus a constant."""
+    """A number of steps, plus a constant. ``error``: what to say where no loop counts with it."""
 
     sizes: Sizes
     plus: int
+    error: ConversionError | None = None
 
 
 @dataclass(eq=False)
@@ -110,7 +113,7 @@ def counted(b: Builder, node: Node) -> list[Kind]:
             if isinstance(one, Counter) and one.end is None:
                 return [inner(Counter(one.step, one.plus + n, max(one.rank, rank_of(other))))]
             if isinstance(one, Length):
-                return [inner(Length(None, one.sizes, one.plus + n))]
+                return [inner(Length(None, one.sizes, one.plus + n, one.error))]
         raise node.error("computes with the number of the step in a way that is not supported")
     node.seen.update(node.attrs)  # whatever the type: it stays one number
     number = isinstance(first, Counter | Length)
@@ -223,22 +226,27 @@ HANDLERS: dict[str, Handler] = {
 
 
 def of_length(arithmetic: Handler) -> Handler:
-    """Add or Sub, of an open number of steps and a constant too."""
+    """Add or Sub, of an open number of steps and a constant too where the result is no size."""
 
     def handler(b: Builder, node: Node) -> list[Kind]:
-        for at in (0, 1):
-            kind, n = node.inputs[at], whole_number(node.inputs[1 - at])
-            if isinstance(kind, Sizes) and n is not None and open_size(kind):
-                if node.op == "Sub" and at == 1:
-                    break
-                return [inner(Length(None, kind, n if node.op == "Add" else -n))]
-        return arithmetic(b, node)
+        try:
+            return arithmetic(b, node)
+        except ConversionError as e:
+            for at in (0,) if node.op == "Sub" else (0, 1):
+                kind, n = node.inputs[at], whole_number(node.inputs[1 - at])
+                if isinstance(kind, Sizes) and n is not None and is_open(kind):
+                    return [inner(Length(None, kind, n if node.op == "Add" else -n, e))]
+            raise
 
     return handler
 
 
-def open_size(kind: Sizes) -> bool:
-    return len(kind.items) == 1 and known(kind) is None
+def misused(node: Node) -> ConversionError | None:
+    """The error of a length among a node's inputs, if the node is not a loop: what it says of its
+    own is about parts of loops."""
+    parts = (k.part for k in node.inputs if isinstance(k, Inner))
+    found = (p.error for p in parts if isinstance(p, Length) and node.op != "Loop")
+    return next((e for e in found if e is not None), None)
 
 
 def lists(b: Builder, node: Node) -> list[Kind]:

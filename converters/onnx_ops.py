@@ -123,6 +123,8 @@ def run(b: Builder, node: Node) -> list[Kind]:
     except LabelConflict:
         raise
     except ConversionError as e:
+        if (earlier := loop_parts.misused(node)) is not None:
+            raise earlier from e
         if str(e).startswith("node "):
             raise
         raise node.error(str(e)) from e

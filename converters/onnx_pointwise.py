@@ -23,7 +23,7 @@ from .onnx_layers import (
     weight,
 )
 from .onnx_matrix import add
-from .onnx_sizes import arithmetic, sizes_equal
+from .onnx_sizes import arithmetic, is_open, sizes_equal
 from .onnx_values import FEATURES, NEXT, Const, Kind, Node, Sizes, Tracked
 from .weights import float32
 
@@ -164,8 +164,8 @@ def cast(b: Builder, node: Node) -> list[Kind]:
     node.attr("saturate")
     node.attr("round_mode")
     kind = node.input(0)
-    if isinstance(kind, Sizes) and to in (1, 6, 7):  # as float32, only to be compared
-        return [kind]
+    if isinstance(kind, Sizes) and (to in (6, 7) or (to == 1 and is_open(kind))):
+        return [kind]  # as float32, which loops do to compare, only where nothing computes with it
     x = node.value(0, any_type=True)
     if to in (1, *HALVES):
         if to in HALVES:

@@ -57,6 +57,11 @@ def known(kind: Kind) -> Const | None:
     return kind if isinstance(kind, Const) else None
 
 
+def is_open(kind: Sizes) -> bool:
+    """One size, which the model leaves open."""
+    return len(kind.items) == 1 and known(kind) is None
+
+
 def size(b: Builder, node: Node) -> list[Kind]:
     """Size-1 to -25: how many numbers a tensor has, the product of its sizes."""
     kind = node.input(0)
@@ -125,7 +130,7 @@ def sizes_equal(b: Builder, node: Node, kinds: list[Kind]) -> Kind:
     items = [
         k.items if isinstance(k, Sizes) else tuple(k.array.reshape(-1).tolist())
         for k in kinds
-        if isinstance(k, Sizes | Const)
+        if isinstance(k, Sizes) or (isinstance(k, Const) and k.array.dtype.kind in "iu")
     ]
     if len(items) != 2 or len(items[0]) != len(items[1]):
         raise node.error(f"compares a shape; {NEXT}")

@@ -13,7 +13,7 @@ from lstmc import errors
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-from loop_nets import ROWS, STATES, WRITERS, Speller, body_of, graph, info  # noqa: E402
+from loop_nets import BOOL, INT64, ROWS, STATES, WRITERS, Speller, body_of, graph, info  # noqa: E402
 from onnx_nets import FLOAT, Net, agree, data, kinds, onnx_run  # noqa: E402
 from test_onnx_control import chosen, refuse  # noqa: E402
 
@@ -66,9 +66,12 @@ def looped(
         (after,) = Speller(body, body.rng).gru(made, "before", 5, 4)
         going = body.node("Identity", "going_in")
         twin = body.node("Identity", after)
-        inputs = [info("i", onnx.TensorProto.INT64, []), info("going_in", onnx.TensorProto.BOOL, [])]
-        outputs = [info(going, onnx.TensorProto.BOOL, []), info(after), info(twin)]
-        inputs.append(info("before", FLOAT, [None, 4]))
+        inputs = [
+            info("i", INT64, []),
+            info("going_in", BOOL, []),
+            info("before", FLOAT, [None, 4]),
+        ]
+        outputs = [info(going, BOOL, []), info(after), info(twin)]
         trip = n.node("Gather", n.node("Shape", "x"), n.const(np.int64(0)), axis=0)
         return n.node(
             "Loop", trip, n.const(np.array(True)), "h", outputs=2,
@@ -162,3 +165,60 @@ def test_a_loop_within_a_loop_is_refused() -> None:
     net.output(net.node("Scan", h, x, num_scan_inputs=1, body=graph(body, inputs, outputs, None)))
     with pytest.raises(errors.ConversionError, match="is within another loop"):
         from_onnx.convert(net.model())
+
+
+USES: list[Callable[[Net, str, str], str]] = [
+    lambda n, x, steps: n.node("Reshape", x, whole(n, steps)),
+    lambda n, x, steps: n.node("Reshape", x, whole(n, n.node("Mul", steps, one(n)))),
+    lambda n, x, steps: n.node("Mul", x, n.node("Cast", steps, to=FLOAT)),
+    lambda n, x, steps: n.node("Gather", x, steps, axis=1),
+    lambda n, x, steps: n.node("Slice", x, n.const(np.array([0])), steps, one(n)),
+]
+
+
+def one(n: Net) -> str:
+    return n.const(np.array([1]))
+
+
+def whole(n: Net, steps: str) -> str:
+    return n.node("Concat", n.const(np.array([0])), steps, n.const(np.array([3])), axis=0)
+
+
+@pytest.mark.parametrize("op", ["Add", "Sub"])
+@pytest.mark.parametrize("use", range(len(USES)))
+@pytest.mark.parametrize("plus", [0, 1])
+def test_arithmetic_on_an_open_number_of_steps_outside_loops(op: str, use: int, plus: int) -> None:
+    """Plus 0 it is a size; else it is refused for what it is, not as a part of a loop."""
+    net = Net(17)
+    x = net.input("x", "N", "T", 3)
+    steps = net.node("Gather", net.node("Shape", x), one(net), axis=0)
+    steps = net.node(op, steps, net.const(np.array([plus])))
+    net.output(net.node("Neg", USES[use](net, x, steps)))
+    if plus:
+        refuse(net, f"({op}): computes a size from one that is left open")
+    elif use < 2:
+        agree(net, onnx_run, x=data(2, 5, 3))
+    else:
+        assert "loop" not in refuse(net)
+
+
+def test_a_fixed_number_of_steps_as_a_float() -> None:
+    """5 / 2 is 2.5 then: only sizes that stay open are left as they are."""
+    net = Net(17)
+    x = net.input("x", "N", 5, 2)
+    shape = net.node("Shape", x)
+    sizes = (net.node("Gather", shape, net.const(np.array(i)), axis=0) for i in (1, 2))
+    steps, features = (net.node("Cast", s, to=FLOAT) for s in sizes)
+    less = net.node("Less", net.node("Div", steps, features), net.const(np.float32(2.2)))
+    y = chosen(net, less, lambda n: n.node("Sin", x), lambda n: n.node("Tanh", x))
+    agree(net.output(y), onnx_run, x=data(2, 5, 2))
+
+
+def test_an_open_number_of_steps_as_a_float_is_not_assumed() -> None:
+    net = Net(17)
+    x = net.input("x", "N", "T", 3)
+    pooled = net.node("MaxPool", net.node("Transpose", x, perm=[0, 2, 1]), kernel_shape=[2])
+    steps = net.node("Gather", net.node("Shape", pooled), net.const(np.array(2)), axis=0)
+    same = net.node("Equal", net.node("Cast", steps, to=FLOAT), net.const(np.float32(2.5)))
+    net.output(chosen(net, same, lambda n: n.node("Neg", x), lambda n: n.node("Tanh", x)))
+    refuse(net, "(Equal): compares a shape")
