@@ -161,7 +161,6 @@ def enter(b: Builder, node: Node, graph: Any) -> Step:
     model.graph.output.extend(graph.output)
     body = Conversion(model, {}, {}, b.preference, outer.decisions, outer)
     body.builder.values |= b.values
-    body.builder.inputs = b.inputs
     origins = body.branches.origins
     origins.update(outer.branches.origins)
     for value, name in zip(graph.input, node.input_names, strict=False):  # both kinds: in order

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lstmc.converters import from_onnx
+from lstmc.converters import from_onnx, onnx_fold
 
 from lstmc import errors
 
@@ -222,3 +222,57 @@ def test_an_open_number_of_steps_as_a_float_is_not_assumed() -> None:
     same = net.node("Equal", net.node("Cast", steps, to=FLOAT), net.const(np.float32(2.5)))
     net.output(chosen(net, same, lambda n: n.node("Neg", x), lambda n: n.node("Tanh", x)))
     refuse(net, "(Equal): compares a shape")
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_what_only_the_other_branch_of_a_body_reads_is_not_looked_at(
+    within: bool, monkeypatch: Any
+) -> None:
+    """The last attempt knows which branch of the body is taken, and visits only what that needs."""
+
+    def wrong(n: Net, i: str) -> str:
+        return n.node("Gather", "aside", i, axis=0)
+
+    net = looped(CONDITIONS["inside"], wrong=wrong, within=within)
+    net.nodes.insert(0, onnx.helper.make_node("MaxPool", ["x"], ["aside"], kernel_shape=[2]))
+    seen: list[tuple[Any, str]] = []
+    visit = from_onnx.Conversion.visit
+
+    def noting(self: Any, proto: Any) -> None:
+        seen.append((self, proto.op_type))
+        visit(self, proto)
+
+    monkeypatch.setattr(from_onnx.Conversion, "visit", noting)
+    agree(net, onnx_run, **FEEDS)
+    ops = [op for conversion, op in seen if conversion is seen[-1][0]]
+    assert ops.count("Loop") == 1
+    assert "MaxPool" not in ops
+
+
+def test_a_number_of_steps_that_could_be_assumed_around_a_loop_is_not_within() -> None:
+    """No layer of the graph would insist on it."""
+
+    def condition(n: Net, body: Net) -> str:
+        steps = body.node("Gather", body.node("Shape", "pooled"), body.const(np.int64(2)), axis=0)
+        return body.node("Equal", steps, body.const(np.int64(4)))
+
+    net = looped(condition)
+    turned = onnx.helper.make_node("Transpose", ["x"], ["turned"], perm=[1, 2, 0])
+    pooled = onnx.helper.make_node("MaxPool", ["turned"], ["pooled"], kernel_shape=[2], strides=[1])
+    net.nodes[:0] = [turned, pooled]
+    refuse(net, "is not known before the model runs: it depends on the sizes of input 'x'")
+
+
+def test_constants_of_bodies_count_as_those_around_them(monkeypatch: Any) -> None:
+    def many(n: Net) -> str:
+        shape = n.const(np.array([600]))
+        return n.node("ReduceMax", n.node("Expand", n.const(np.array([0])), shape), keepdims=0)
+
+    def condition(n: Net, body: Net) -> str:
+        zeros = [many(n), many(body)]
+        return body.node("Equal", *zeros)
+
+    net = looped(condition)
+    agree(net, onnx_run, **FEEDS)
+    monkeypatch.setattr(onnx_fold, "LIMIT", 1000)
+    refuse(net, "constant expressions make over 1000 elements")
