@@ -108,7 +108,7 @@ uint32_t lstmc_rows_parts(const lstmc_rows *rows, const lstmc_call *call, uint32
 void lstmc_rows_run(const lstmc_rows *rows, const lstmc_call *call, lstmc_node *nodes,
                     uint32_t parts);
 
-/* Run all layers in this thread (session.c). */
+/* Run all layers in this thread (run.c). */
 void lstmc_run_layers(lstmc_node *nodes, const lstmc_call *call);
 
 #endif

@@ -7,7 +7,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from . import graph as g
 from .arrays import Arrays, by_name
 from .errors import ConversionError, Error
 from .layerwise import Sample
-from .recordings import recording
+from .recordings import as_step, recording
 from .samples import enough_steps, random_inputs
 from .terminal import line
 
@@ -250,10 +250,14 @@ class Checks:
     def recorded(self, path: Path) -> None:
         """Outputs recorded elsewhere."""
         known = recording(path, self.model)
-        samples = [sample for sample, _ in known.calls]
+        values = {v.name: v for v in self.model.graph.inputs}
+        samples = [
+            replace(s, inputs={n: as_step(values[n], a) for n, a in s.inputs.items()})
+            for s, _ in known.calls
+        ]
         both = zip(known.outputs(self.model), known.calls, strict=True)
         errors = _relative([(got, want) for got, (_, want) in both])
-        self.samples += samples
+        self.samples += samples  # for their layers: each by itself, from where a model starts
         n = len(samples)
         text = f"{n} call{'s' * (n > 1)}"
         if known.states:

@@ -125,11 +125,12 @@ def test_by_command(real, tmp_path, capsys):
         recorded = []
     capsys.readouterr()
     command = ["verify", str(output), "--against", str(source), *recorded, *more]
-    status = cli.main([*command, "--layers", "--json"])
+    slow = "gtcrn" in real.path  # 452 layers, five tensors each: a minute
+    status = cli.main([*command, *([] if slow else ["--layers"]), "--json"])
     facts = json.loads(capsys.readouterr().out)
     checks = {c["name"]: c for c in facts["checks"]}
     assert status == 0 and checks["weights"]["ok"] and checks["oracle"]["ok"], facts
-    assert checks["layers"]["ok"] is not False
+    assert slow or checks["layers"]["ok"] is not False
     if source.suffix == ".onnx":
         assert checks["framework"]["ok"] and checks["framework"]["inputs"] >= 2
     else:

@@ -385,7 +385,7 @@ def test_a_file_without_a_golden_sample(capsys, forecaster):
         (["f.lstmc", "-o", "a.txt"], "must end with .html or .htm"),
         (["f.lstmc", "--against", "none.onnx"], "No such file"),
         (["f.lstmc", "--against", "s.html", "-o", "s.html"], "'s.html' is the source itself"),
-        (["f.lstmc", "--arch", "lstm"], "give it with --against"),
+        (["f.lstmc", "--arch", "lstm"], "describe the source: give --against SRC"),
         (["f.lstmc", "--row", "9"], "there is no 9"),
         (["f.lstmc", "--input", "x.npz", "--row", "0", "-o", "none/a.html"], "No such file"),
         (["none.lstmc"], "No such file"),
