@@ -82,10 +82,10 @@ static void copy_scattered(const lstmc_session *s, const lstmc_port *p, const ls
     }
 }
 
-/* Set the steps of all values and the strides of inner ones; 0 if a number doesn't fit. */
-static int set_steps(lstmc_session *s, const lstmc_array *inputs, uint32_t time) {
+/* The steps of each clock in this call; 0 if inputs contradict one another or the session. changed
+ * becomes 1 if they are not those of the call before. */
+static int set_clocks(lstmc_session *s, const lstmc_array *inputs, uint32_t time, int *changed) {
     const lstmc_model *m = s->model;
-    int changed = s->steps[0] == 0;
     uint32_t next = 0;
     for (uint32_t i = 0; i < m->input_count; i++) {
         const lstmc_port *p = s->ports + i;
@@ -101,18 +101,21 @@ static int set_steps(lstmc_session *s, const lstmc_array *inputs, uint32_t time)
             continue;
         }
         next++;
-        changed |= s->clocks[p->clock] != n;
+        *changed |= s->clocks[p->clock] != n;
         s->clocks[p->clock] = n;
     }
-    if (!changed) return 1;
+    return 1;
+}
+
+/* The steps of all values and the strides of inner ones; 0 if there are none of a value, or a layer
+ * can't take them. */
+static int set_values(lstmc_session *s) {
+    const lstmc_model *m = s->model;
     for (uint32_t id = 0; id < m->value_count; id++) {
         const lstmc_value v = lstmc_value_get(m, id);
         lstmc_view *view = s->call.views + id;
         s->steps[id] = lstmc_value_steps(&v, v.clock == LSTMC_NONE ? 0 : s->clocks[v.clock]);
-        if (!s->steps[id]) {
-            s->steps[0] = 0; /* look again at the next call */
-            return 0;
-        }
+        if (!s->steps[id]) return 0;
         view->time_stride = v.has_time ? v.features : 0;
         view->batch_stride = v.features * (size_t)s->steps[id];
     }
@@ -120,12 +123,18 @@ static int set_steps(lstmc_session *s, const lstmc_array *inputs, uint32_t time)
         lstmc_layer layer;
         if (!s->nodes[i].ops->fits) continue;
         lstmc_layer_get(m, i, &layer);
-        if (!s->nodes[i].ops->fits(&layer, s->steps)) {
-            s->steps[0] = 0;
-            return 0;
-        }
+        if (!s->nodes[i].ops->fits(&layer, s->steps)) return 0;
     }
     return 1;
+}
+
+/* All that follows from the inputs' steps; 0 if they don't fit. A call that was refused may have set
+ * some of it, so the next one must not take it for its own: steps[0] is 0 then. */
+static int set_steps(lstmc_session *s, const lstmc_array *inputs, uint32_t time) {
+    int changed = s->steps[0] == 0;
+    if (set_clocks(s, inputs, time, &changed) && (!changed || set_values(s))) return 1;
+    s->steps[0] = 0;
+    return 0;
 }
 
 void lstmc_run_layers(lstmc_node *nodes, const lstmc_call *call) {

@@ -317,6 +317,43 @@ static void test_run_misuse(void) {
     CHECK(outputs_are_golden(&s));
 }
 
+/* A call whose inputs contradict one another is refused, and the next one is as if it had not been. */
+static void test_after_a_refusal(const char *name) {
+    lstmc_model m;
+    sample s, fresh;
+    int status, refused = 0;
+    lstmc_array a[64], b[64];
+    open_model(&m, &s, name);
+    open_model(&m, &fresh, name);
+    const uint32_t count = s.inputs + s.outputs, rows = s.batch, fewer = s.time - 1;
+    memset(a, 0, sizeof a);
+    memset(b, 0, sizeof b);
+    for (uint32_t i = 0; i < count && i < 64; i++) {
+        a[i].data = s.all[i].data;
+        b[i].data = fresh.all[i].data;
+    }
+    clear_outputs(&fresh);
+    lstmc_session *session = make_session(&m, rows, s.time, LSTMC_TARGET_AUTO, &status);
+    const int expected = lstmc_run(session, b, b + s.inputs, rows, fewer, NULL);
+    for (uint32_t i = 0; i < s.inputs; i++) {
+        session = make_session(&m, rows, s.time, LSTMC_TARGET_AUTO, &status);
+        CHECK(!lstmc_run(session, a, a + s.inputs, rows, s.time, NULL));
+        a[i].time = s.time;
+        status = lstmc_run(session, a, a + s.inputs, rows, fewer, NULL);
+        CHECK(!status || status == LSTMC_E_SHAPE);
+        refused += status != 0;
+        a[i].time = 0;
+        clear_outputs(&s);
+        lstmc_reset(session);
+        CHECK(lstmc_run(session, a, a + s.inputs, rows, fewer, NULL) == expected);
+        for (uint32_t j = s.inputs; j < count; j++) {
+            const size_t bytes = s.all[j].floats * sizeof(float);
+            CHECK(!memcmp(s.all[j].data, fresh.all[j].data, bytes));
+        }
+    }
+    CHECK(refused || s.inputs == 1);
+}
+
 /* Guard bytes around the arena and every output; all targets; every chunk; a dirty arena. */
 static void test_runs_stay_in_their_memory(const char *name) {
     lstmc_model m;
@@ -655,6 +692,7 @@ int main(int argc, char **argv) {
     for (int i = 2; i < argc; i++) {
         test_runs_stay_in_their_memory(argv[i]);
         test_strides(argv[i]);
+        test_after_a_refusal(argv[i]);
     }
     test_rows_left_out();
     test_lengths();
