@@ -303,7 +303,10 @@ static int check_io(lstmc_model *m) {
                 const uint64_t rows =
                     (uint64_t)h[H_GOLDEN_BATCH] *
                     (stepped ? h[H_GOLDEN_TIME] : lstmc_value_steps(&v, h[H_GOLDEN_TIME]));
-                if (t[T_LAYOUT] || t[T_SIZE] / 4 != rows * features) return LSTMC_E_INVALID;
+                const uint32_t floats = t[T_SIZE] / 4; /* with more rows the product could wrap */
+                if (t[T_LAYOUT] || rows > floats || floats != rows * features) {
+                    return LSTMC_E_INVALID;
+                }
             }
         } else if (r[IO_GOLDEN] != LSTMC_NONE || (!sampled && r[IO_DIGEST])) {
             return LSTMC_E_INVALID;

@@ -470,6 +470,28 @@ def test_tensors_are_as_large_as_their_shape():
                 _core.Model(aligned(with_crc(set_word(blob, record + i, value))))
 
 
+def test_golden_samples_of_more_floats_than_64_bits_count():
+    """By the core alone: rows * steps * features is 2**64 + 26, and the tensor has 26 floats."""
+    net = Net(1)
+    net.inputs = [g.Value("x", (BATCH, TIME, 2), time=13, clock=None)]
+    net.specs = {"x": net.inputs[0].spec}
+    model = from_graph(net.graph(net.simple(g.Reverse, "x")), panel=2)
+    golden = format.Golden(1, 1, {"x": np.zeros((1, 13, 2), np.float32)})
+    blob = format.dumps(model.graph, golden, 2)
+    values = 16 + 8 * 2
+    pool = values + 4 * word(blob, 7) + 8 * word(blob, 8) + 8 * word(blob, 9)
+    rows, steps, features = 460321, 3528238, 11357979
+    assert rows * steps * features == 2**64 + 26 and word(blob, values + 1) == 2
+    _core.Model(aligned(blob))
+    for index in (values + 1, values + 5, *(pool + word(blob, 16 + 8 * i + 4) + 2 for i in (0, 1))):
+        blob = set_word(blob, index, features)
+    for value in (0, 1):
+        blob = set_word(blob, pool + word(blob, values + 4 * value + 3) + 1, steps)
+    blob = set_word(set_word(blob, 16 + 5, steps), 13, rows)
+    with pytest.raises(FormatError, match="invalid"):
+        _core.Model(aligned(with_crc(blob)))
+
+
 def test_unaligned_blob():
     blob = small_models()[0]
     room = np.zeros(len(blob) + 64, np.uint8)
