@@ -606,7 +606,8 @@ cdef class Session:
         for i in range(lstmc_state_count(self.session)):
             lstmc_state_describe(self.session, i, &info)
             layer = info.layer.decode("utf-8", "surrogateescape")
-            out.append((layer, info.name.decode(), info.features))
+            name = info.name.decode("utf-8", "surrogateescape")  # both from the file, any bytes
+            out.append((layer, name, info.features))
         return out
 
     def state_read(self, uint32_t index, array, uint32_t batch):

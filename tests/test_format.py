@@ -441,6 +441,20 @@ def test_states_that_make_no_sense_are_refused():
         assert "unknown" in str(e.value) if name == "a dtype" else "invalid" in str(e.value), name
 
 
+def test_names_of_states_may_be_any_bytes():
+    """They come from the file, as other names do."""
+    blob = from_graph(stateful_graph(), panel=2).to_bytes()
+    n_in, n_out, states = word(blob, 5), word(blob, 6), word(blob, 15)
+    io = 16 + 8 * (n_in + n_out)
+    strings = io + 16 * states + 4 * word(blob, 7) + 8 * word(blob, 8) + 8 * word(blob, 9)
+    strings = 4 * (strings + word(blob, 10) + 2 * word(blob, 11))
+    for i in range(2):  # what takes the first state, and what gives it
+        at = strings + word(blob, io + 8 * i)
+        blob = blob[:at] + b"\xff" + blob[at + 1 :]
+    (taken, given, _), _ = lstmc.Model(with_crc(blob)).stream()._states
+    assert taken.startswith("\udcff") and given.startswith("\udcff")
+
+
 def aligned(blob):
     """The same bytes where the core takes them without a copy."""
     room = np.zeros(len(blob) + 64, np.uint8)
