@@ -7,6 +7,7 @@ import unicodedata
 from typing import TYPE_CHECKING, Any
 
 from . import get_target
+from .errors import ShapeError
 from .summary import layer_rows, notes
 from .terminal import printable
 from .verify import in_hex, listed
@@ -30,8 +31,11 @@ def memory(
     The core's own numbers (lstmc_memory in lstmc.h): weights, tables, record, state, scratch and
     values; those of the session but for weights add up to its arena_bytes, which is there too.
 
-    Raises OutOfMemoryError if no memory can hold such a session.
+    Raises OutOfMemoryError if no memory can hold such a session, ShapeError for several rows of a
+    model that takes one.
     """
+    if batch > 1 and model.graph.one_row:
+        raise ShapeError(f"the model takes one row, not {batch}: a value has no batch axis")
     whole, *layers = model._core.memory(batch, time)
     whole["arena_bytes"] = sum(whole[k] for k in ARENA)
     return whole, layers

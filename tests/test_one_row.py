@@ -11,7 +11,7 @@ import pytest
 from lstmc.converters import from_onnx
 
 import lstmc
-from lstmc import _core, errors, reference
+from lstmc import _core, errors, info, reference
 from lstmc import graph as g
 from lstmc.model import Model, from_graph
 
@@ -93,6 +93,13 @@ def test_the_core_refuses_more_rows():
     _core.Session(model._core, 1, 1, 0)
     with pytest.raises(errors.Error):
         _core.Session(model._core, 2, 1, 0)
+
+
+def test_no_memory_is_asked_for_more_rows():
+    model = from_graph(g.Graph([X], OUTPUTS, [lstm()]))
+    assert info.memory(model, 1, 3)[0]["arena_bytes"] > 0
+    with pytest.raises(errors.ShapeError, match="one row, not 2"):
+        info.memory(model, 2, 3)
 
 
 def test_a_golden_sample_of_two_rows_is_not_sound():
