@@ -50,7 +50,7 @@ typedef enum lstmc_status {
     LSTMC_E_UNSUPPORTED = -8, /* a layer, function or flag this library does not know */
     LSTMC_E_TARGET = -9,      /* this CPU or this build can't run the target asked for */
     LSTMC_E_ARENA = -10,      /* the arena is smaller than lstmc_arena_size says */
-    LSTMC_E_SHAPE = -11       /* more rows or steps than the session was made for */
+    LSTMC_E_SHAPE = -11       /* more rows or steps than the session was made for, or unfit ones */
 } lstmc_status;
 
 /* One line of English for a status; never NULL. */
@@ -130,7 +130,7 @@ typedef struct lstmc_fn {
 /* A checked view of a blob. The fields are the library's own. */
 typedef struct lstmc_model {
     const uint32_t *words; /* the blob */
-    const uint32_t *io;    /* inputs, then outputs */
+    const uint32_t *io;    /* inputs, outputs, then what takes and what gives each state */
     const uint32_t *values;
     const uint32_t *layers;
     const uint32_t *tensors;
@@ -149,7 +149,7 @@ typedef struct lstmc_model {
     uint32_t state_count; /* states from outside the layers (docs/SPEC.md, State); 0: none */
     uint32_t clock_count; /* inputs with time go by so many clocks */
     uint32_t whole;       /* the first layer that needs the whole sequence, or LSTMC_NONE */
-    uint32_t one_row;     /* 1 if an input or output has no batch axis */
+    uint32_t one_row;     /* 1 if an input, output or state has no batch axis */
     uint32_t bad_record;  /* on an invalid or unsupported record: its layer, or LSTMC_NONE */
 } lstmc_model;
 
@@ -208,9 +208,9 @@ typedef struct lstmc_parallel {
 
 /* What a session must be able to do. Zero means the default. */
 typedef struct lstmc_config {
-    uint32_t batch;      /* most rows a call; default 1, which is all if one has no batch axis */
-    uint32_t time;       /* most time steps a call; default 1 */
-    lstmc_target target; /* default: the best this CPU has */
+    uint32_t batch;                 /* most rows a call; default 1, and no more if model.one_row */
+    uint32_t time;                  /* most time steps a call; default 1 */
+    lstmc_target target;            /* default: the best this CPU has */
     const lstmc_parallel *parallel; /* default: none. Borrowed; as constant as the model */
 } lstmc_config;
 
@@ -220,18 +220,19 @@ int lstmc_arena_size(size_t *size, const lstmc_model *model, const lstmc_config 
 /* What a session's arena, or one layer, takes: bytes.
  *
  * Of an arena, tables + record + state + scratch + values is lstmc_arena_size to the byte; record and
- * state are the sums of those of the layers, and of what a stateful model keeps. scratch and values are smaller than such sums, since
- * layers run one after another: all use the same scratch, so it is that of the layer that needs most
- * (or, with threads, of rows side by side), and values share memory unless they are alive together. */
+ * state are the sums of those of the layers, and of what a stateful model keeps. scratch and values
+ * are smaller than such sums, since layers run one after another: all use the same scratch, so it is
+ * that of the layer that needs most (or, with threads, of rows side by side), and values share memory
+ * unless they are alive together. */
 typedef struct lstmc_memory {
     size_t weights; /* in the blob, not in the arena: tensors with what pads them to panels */
     size_t tables;  /* the session, its tables, what alignment rounds up; 0 for a layer */
     size_t record;  /* what a layer prepares once */
     size_t state;   /* what it keeps between calls, for all rows */
     size_t scratch; /* what it needs while it runs */
-    size_t
-        values; /* what it writes for other layers, all rows and steps of a call. An output of the
-                     * model is the caller's array, and counts only if it has to be copied there */
+    /* What it writes for other layers, all rows and steps of a call. An output of the model is the
+     * caller's array, and counts only if it has to be copied there. */
+    size_t values;
 } lstmc_memory;
 
 /* The memory of layer number `layer`, in the order of the file, or of all with LSTMC_NONE. weights of
@@ -263,11 +264,13 @@ typedef struct lstmc_array {
  *
  * inputs and outputs have one entry for each input and output of the model. lengths, if not NULL,
  * holds for each row how many steps of the first clock are valid (clamped to 0 .. time): state
- * stands still beyond, and a recurrent layer's sequence is +0 there. Outputs must not overlap inputs.
+ * stands still beyond, and a recurrent layer's sequence is +0 there; of a stateful model, all outputs.
+ * Outputs must not overlap inputs.
  *
  * Rows are numbered: row b of every call continues row b of the call before. An input with a constant
  * number of steps is taken whole in every call: a model that has one can't be cut in time.
- * Errors: LSTMC_E_ARGUMENT, LSTMC_E_SHAPE; nothing has been computed then. */
+ * Errors: LSTMC_E_ARGUMENT, LSTMC_E_SHAPE, which is also steps that inputs or layers can't go with;
+ * nothing has been computed then. */
 int lstmc_run(lstmc_session *session, const lstmc_array *inputs, const lstmc_array *outputs,
               uint32_t batch, uint32_t time, const int32_t *lengths);
 

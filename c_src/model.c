@@ -53,7 +53,7 @@ const char *lstmc_status_text(int status) {
     case LSTMC_E_UNSUPPORTED: return "a layer, function or flag is unknown to this library";
     case LSTMC_E_TARGET: return "this CPU or this build can't run the target";
     case LSTMC_E_ARENA: return "the arena is too small";
-    case LSTMC_E_SHAPE: return "more rows or time steps than the session was made for";
+    case LSTMC_E_SHAPE: return "rows or time steps beyond the session, or unfit for the model";
     default: return "unknown status";
     }
 }

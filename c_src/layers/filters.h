@@ -17,8 +17,9 @@ typedef struct lstmc_filters {
     lstmc_fn fn;
 } lstmc_filters;
 
-/* Whether the layer's two tensors are filters of k numbers: LSTMC_OK or LSTMC_E_INVALID. The function
- * is in parameters fn to fn + 2, of which a layer's check has made sure. */
+/* Whether the layer's two tensors are filters of k numbers: LSTMC_OK, LSTMC_E_INVALID, or
+ * LSTMC_E_UNSUPPORTED for the function. That is in parameters fn to fn + 2, of which a layer's check
+ * has made sure. */
 int lstmc_filters_check(const lstmc_layer *l, uint32_t k, uint32_t fn);
 void lstmc_filters_get(const lstmc_layer *l, uint32_t depthwise, uint32_t fn, lstmc_filters *f);
 

@@ -37,7 +37,7 @@ enum { LSTMC_WINDOW_PARAMS = 6 };
  * LSTMC_E_INVALID or LSTMC_E_UNSUPPORTED. */
 int lstmc_window_get(const lstmc_layer *l, lstmc_window *w);
 
-/* The same from any words, for a window over places of so many features each. */
+/* The same from any words, for a window over places of so many features each, at least one. */
 int lstmc_window_read(const uint32_t *params, uint32_t features, lstmc_window *w);
 
 /* ops->whole of a layer with a window. */
