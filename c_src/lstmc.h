@@ -237,7 +237,8 @@ typedef struct lstmc_memory {
 
 /* The memory of layer number `layer`, in the order of the file, or of all with LSTMC_NONE. weights of
  * all counts a tensor that layers share once, and leaves the golden sample out.
- * Errors as lstmc_arena_size's; LSTMC_E_ARGUMENT if there is no such layer. */
+ * Errors as lstmc_arena_size's, but that a layer's own memory may fit where that of all does not;
+ * LSTMC_E_ARGUMENT if there is no such layer. */
 int lstmc_memory_use(lstmc_memory *use, const lstmc_model *model, const lstmc_config *config,
                      uint32_t layer);
 

@@ -191,10 +191,9 @@ static float work_of(const lstmc_layer *l, const lstmc_need *need, uint32_t time
     return work * (float)lstmc_value_steps(&x, time);
 }
 
-/* Lay out everything; session is NULL to only count. */
-static int lay_out(const lstmc_model *m, const lstmc_config *config, arena *a,
-                   lstmc_session **out) {
-    const size_t batch = config->batch ? config->batch : 1;
+/* Whether sessions of that many rows and steps can be: what is counted of them fits into 64 bits. */
+static int check_config(const lstmc_model *m, const lstmc_config *config) {
+    const uint32_t batch = config->batch ? config->batch : 1;
     const uint32_t time = config->time ? config->time : 1;
     if (time > LSTMC_MAX_SIZE && (m->whole != LSTMC_NONE || m->clock_count > 1)) {
         return LSTMC_E_ARGUMENT;
@@ -205,6 +204,16 @@ static int lay_out(const lstmc_model *m, const lstmc_config *config, arena *a,
         const uint32_t steps = lstmc_value_steps(&v, time);
         if (steps && batch > ROWS_LIMIT / steps) return LSTMC_E_ARGUMENT;
     }
+    return LSTMC_OK;
+}
+
+/* Lay out everything; session is NULL to only count. */
+static int lay_out(const lstmc_model *m, const lstmc_config *config, arena *a,
+                   lstmc_session **out) {
+    const size_t batch = config->batch ? config->batch : 1;
+    const uint32_t time = config->time ? config->time : 1;
+    const int status = check_config(m, config);
+    if (status) return status;
     lstmc_session *s = (lstmc_session *)take(a, 1, sizeof *s);
     lstmc_node *nodes = (lstmc_node *)take(a, m->layer_count, sizeof *nodes);
     const uint32_t ports = m->input_count + m->output_count;
@@ -341,9 +350,9 @@ int lstmc_memory_use(lstmc_memory *use, const lstmc_model *model, const lstmc_co
         return LSTMC_E_ARGUMENT;
     }
     memset(use, 0, sizeof *use);
-    const int status = lay_out(model, config, &a, NULL); /* refuses what would overflow */
-    if (status) return status;
     if (layer == LSTMC_NONE) {
+        const int status = lay_out(model, config, &a, NULL);
+        if (status) return status;
         *use = a.parts;
         use->tables = a.used - use->record - use->state - use->scratch - use->values;
         for (uint32_t i = 0; i < model->tensor_count; i++) {
@@ -352,6 +361,9 @@ int lstmc_memory_use(lstmc_memory *use, const lstmc_model *model, const lstmc_co
         }
         return LSTMC_OK;
     }
+    /* Not lay_out, whose time grows with the square of the layers: a caller asks for each of them. */
+    const int status = check_config(model, config);
+    if (status) return status;
     const uint32_t batch = config->batch ? config->batch : 1;
     const uint32_t time = config->time ? config->time : 1;
     lstmc_layer l;
@@ -365,10 +377,12 @@ int lstmc_memory_use(lstmc_memory *use, const lstmc_model *model, const lstmc_co
         if (lstmc_tensor_get(&l, i, &t)) use->weights += t.size * sizeof(float);
     }
     use->record = prepared_size(ops);
-    use->state = need.state * sizeof(float);
+    use->state = lstmc_size_mul(need.state, sizeof(float));
     use->scratch = lstmc_size_mul(lstmc_size_add(need.scratch, each), sizeof(float));
     use->values = output_bytes(&l, batch, time);
-    return LSTMC_OK;
+    if (use->state < SIZE_MAX && use->scratch < SIZE_MAX && use->values < SIZE_MAX) return LSTMC_OK;
+    memset(use, 0, sizeof *use);
+    return LSTMC_E_ARGUMENT;
 }
 
 int lstmc_session_init(lstmc_session **session, const lstmc_model *model,
