@@ -3,7 +3,8 @@
 Three comparisons with the core's value of the same name: the float64 oracle on the same graph (is
 the core right?), the oracle on the source converted again (is the file the source's?), and the
 framework's own tensor (is the conversion right?). Errors are relative to a value's largest
-magnitude. Layers stand in the order they run, so the first that is wrong is where it begins.
+magnitude in any sample, as those of outputs are: a probability of 1e-9 in one of them tells
+nothing. Layers stand in the order they run, so the first that is wrong is where it begins.
 """
 
 from __future__ import annotations
@@ -103,13 +104,20 @@ class Layerwise:
                 return column, row
         return None
 
-    def text(self) -> str:
+    def text(self, agree: bool = False) -> str:
+        """The finding in words; ``agree``: the outputs are within their limits all the same."""
         if self.overlap:
             return f"{', '.join(self.overlap)}: other bits when all values are kept, report it"
         if self.begins is None:
             return f"none beyond {self.limit:g}, {self._seen()}"
         column, i = self.begins
         row = self.rows[i]
+        if agree and column != "source":  # another file is another file, whatever its outputs
+            peer = "the oracle" if column == "core" else self.label
+            return (
+                f"outputs agree; inside, beyond {self.limit:g} first at '{row['layer']}' "
+                f"({row['type']}), {row[column]:.2g} from {peer}"
+            )
         what = {
             "core": "the core differs from the oracle, which runs the same file",
             "source": "the file's layer differs from the source's, the core runs it right",
@@ -167,7 +175,8 @@ def compare(
     from .arrays import by_name
 
     graph = model.graph
-    worst: dict[str, dict[str, float]] = {layer.name: {} for layer in graph.layers}
+    offs: dict[tuple[str, str, str], float] = {}  # by layer, column and value: largest difference
+    scales: dict[tuple[str, str, str], float] = {}  # likewise: largest magnitude in any sample
     found = Layerwise(limit, [])
     overlap: dict[str, None] = {}
     for sample in samples:
@@ -184,14 +193,19 @@ def compare(
                 theirs.update(_inner(framework, origins or {}, sample))
             except Exception as e:  # whatever a framework raises
                 found.problem = f"of inner values it says: {line(e)}"
-        for layer, column, off in _errors(graph, ours, peers):
-            worst[layer][column] = max(off, worst[layer].get(column, 0.0))
+        for key, off, scale in _errors(graph, ours, peers):
+            offs[key] = max(off, offs.get(key, 0.0))
+            scales[key] = max(scale, scales.get(key, 0.0))
         outputs = by_name(model, model.predict(sample.inputs, sample.lengths))
         for v in graph.outputs:
             kept = reference.to_internal(v, outputs[v.name]).astype(np.float32)
             if not np.array_equal(kept, ours[v.name], equal_nan=True):
                 overlap[f"'{v.name}'"] = None
     found.overlap = list(overlap)
+    worst: dict[str, dict[str, float]] = {layer.name: {} for layer in graph.layers}
+    for (layer, column, name), off in offs.items():
+        relative = off / (scales[layer, column, name] or 1.0)
+        worst[layer][column] = max(relative, worst[layer].get(column, 0.0))
     found.rows = [
         {
             "layer": layer.name,
@@ -218,13 +232,14 @@ def _inner(framework: Framework, origins: Mapping[str, g.Value], sample: Sample)
 
 def _errors(
     graph: g.Graph, ours: Arrays, peers: Mapping[str, Arrays]
-) -> Iterator[tuple[str, str, float]]:
-    """(layer, column, error) of every value that both have in the same shape."""
+) -> Iterator[tuple[tuple[str, str, str], float, float]]:
+    """((layer, column, value), largest difference, magnitude) of what both have in one shape."""
     for layer in graph.layers:
         for name in layer.outputs:
             for column, values in peers.items():
                 if name is None or name not in values:
                     continue
-                same = values[name].shape == ours[name].shape
-                if same or column == "core":
-                    yield layer.name, column, error(ours[name], values[name])
+                want = values[name]
+                if want.shape == ours[name].shape or column == "core":
+                    off = error(ours[name], want, 1.0)
+                    yield (layer.name, column, name), off, magnitude(want)

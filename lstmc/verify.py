@@ -8,6 +8,7 @@ import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -272,7 +273,8 @@ class Checks:
         if begins:
             facts["begins"] = {"layer": found.rows[begins[1]]["layer"], "against": begins[0]}
         table = found.table(whole)
-        self.findings.append(finding("layers", ok, found.text(), **facts, table=table))
+        text = found.text(agree=ok is None)
+        self.findings.append(finding("layers", ok, text, **facts, table=table))
 
 
 def _framework(path: Path, graph: g.Graph, options: Mapping[str, Any]) -> Framework | None:
@@ -303,7 +305,10 @@ def _difference(ours: g.Graph, theirs: g.Graph) -> str:
             return f"{what} are {a}, the source has {b}"
     kinds = [[f"{x.name}: {type(x).__name__}" for x in graph.layers] for graph in (ours, theirs)]
     if kinds[0] != kinds[1]:
-        return f"layers are {kinds[0]}, the source has {kinds[1]}"
+        i = next(i for i, (a, b) in enumerate(zip_longest(*kinds)) if a != b)
+        first, second = (f"'{k[i]}'" if i < len(k) else "none" for k in kinds)
+        text = f"layer {i + 1} is {first}, in the source {second}"
+        return f"{text}; the file has {len(kinds[0])} layers, the source {len(kinds[1])}"
     for a, b in zip(ours.layers, theirs.layers, strict=True):
         if (a.inputs, a.outputs) != (b.inputs, b.outputs):
             return f"layer '{a.name}' is connected otherwise than in the source"

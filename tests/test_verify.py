@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 from pathlib import Path
 
 import lstmc.converters.gates as gates
@@ -389,6 +390,60 @@ def test_origins_are_the_same_values(source, what, tmp_path):
         assert row["framework"] is not None or not outputs & set(layer.outputs)
     if what in ("stacked layers", "`TimeDistributed` around any of these"):
         assert all(r["framework"] is not None for r in made.rows)
+
+
+def test_errors_are_relative_to_all_samples():
+    """One sample with tiny values says nothing about the layer: outputs are judged so, too."""
+    net = Net(seed=3)
+    big = net.const(np.float32(64))
+    x = net.node("Sub", net.node("Add", net.input("x", "N", 3), big), big)
+    net.output(net.node("MatMul", x, net.weight(3, 2)))
+    model = lstmc.convert(net.model())
+    tiny, usual = (layerwise.Sample("", {"x": data(4, 3) * k}) for k in (1e-4, 100))
+    alone = layerwise.compare(model, [tiny], 1e-5)
+    assert alone.begins is not None and alone.begins[0] == "core"
+    both = layerwise.compare(model, [tiny, usual], 1e-5)
+    assert both.begins is None and 0 < max(r["core"] for r in both.rows) < 1e-5
+    assert both.rows == layerwise.compare(model, [usual, tiny], 1e-5).rows
+
+
+def test_a_difference_inside_where_outputs_agree(checked):
+    """Nothing is blamed for it: the text says that the outputs agree."""
+    net = Net(seed=3)
+    x = net.input("x", "N", 3)
+    big = net.const(np.float32(1e5))
+    lossy = net.node("Tanh", net.node("Sub", net.node("Add", x, big), big))
+    small = net.node("Mul", lossy, net.const(np.float32(1e-7)))
+    net.output(net.node("Add", net.node("Tanh", x), small))
+    onnx.save(net.model(), "net.onnx")
+    graph = converted("net.onnx")
+    status, checks = checked("net.lstmc", "--against", "net.onnx", "--layers")
+    assert status == 0 and checks["oracle"]["ok"] and checks["framework"]["ok"]
+    assert checks["layers"]["ok"] is None
+    assert checks["layers"]["text"].startswith("outputs agree; inside, beyond 1e-05 first at '")
+    assert checks["layers"]["begins"]["layer"] in [layer.name for layer in graph.layers]
+
+
+def test_another_net_is_told_by_its_first_other_layer(checked):
+    for name, functions in (("net", ("Tanh", "Exp")), ("other", ("Tanh", "Softmax", "Exp"))):
+        net = Net(seed=3)
+        y = net.node("MatMul", net.input("x", "N", 3), net.weight(3, 2))
+        for function in functions:
+            y = net.node(function, y)
+        net.output(y)
+        made = net.model()
+        made.graph.node[-1].output[0] = made.graph.output[0].name = "y"
+        onnx.save(made, f"{name}.onnx")
+    for ours, theirs, said in (
+        ("net", "other", r"layer 2 is '.*: Activation', in the source '.*: Softmax'"),
+        ("other", "net", r"layer 2 is '.*: Softmax', in the source '.*: Activation'"),
+    ):
+        n = len(converted(f"{ours}.onnx").layers)
+        of = len(lstmc.convert(f"{theirs}.onnx").graph.layers)
+        status, checks = checked("net.lstmc", "--against", f"{theirs}.onnx")
+        text = checks["weights"]["text"]
+        assert status == 1
+        assert re.fullmatch(f"{said}; the file has {n} layers, the source {of}", text), text
 
 
 # ------------------------------------------------------------------------------ other frameworks
