@@ -145,6 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("model", metavar="MODEL", type=Path, help=any_model)
     p.add_argument("--batch", metavar="N", type=int, default=1, help="rows of the arena's sizes")
     p.add_argument("--time", metavar="N", type=int, default=1, help="steps a call, likewise")
+    source_options(p)
 
     def picture_options(p: argparse.ArgumentParser, endings: str) -> None:
         p.add_argument("model", metavar="MODEL", type=Path, help=any_model)
@@ -167,6 +168,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         help="only this recurrent layer; may be repeated",
     )
+    source_options(p)
 
     p = command("report", report, "lstmc report forecaster.lstmc --against forecaster.keras")
     picture_options(p, ".html")
@@ -204,6 +206,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--resume", action="store_true", help="go on where an interrupted run of this kind stopped"
     )
+    source_options(p)
 
     command("targets", list_targets, "lstmc targets")
     return parser

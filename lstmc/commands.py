@@ -7,6 +7,7 @@ import json
 import os
 import stat
 import time
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ from .verify import check, check_golden, finding, in_hex, listed, wrong_digests
 if TYPE_CHECKING:
     from .inspect import Trace
     from .model import Model
+
+MOST_LAYERS = 16  # that convert names one by one
 
 
 def convert(args: argparse.Namespace) -> None:
@@ -58,7 +61,11 @@ def convert(args: argparse.Namespace) -> None:
         "notes": said,
         "seconds": seconds,
     }
-    layers = " + ".join(type(x).__name__ for x in model.graph.layers)
+    kinds = [type(x).__name__ for x in model.graph.layers]
+    layers = " + ".join(kinds)
+    if len(kinds) > MOST_LAYERS:
+        counts = ", ".join(f"{n} {kind}" for kind, n in Counter(kinds).items())
+        layers = f"{len(kinds)} layers ({counts})"
     _report(
         args,
         facts,
@@ -113,7 +120,7 @@ def info(args: argparse.Namespace) -> None:
     for name in ("batch", "time"):
         if not 1 <= getattr(args, name) < 1 << 30:
             raise UsageError(f"--{name} must be at least 1 and less than 2^30")
-    found = facts(load(args.model), args.batch, args.time)
+    found = facts(_model(args), args.batch, args.time)
     columns = shutil.get_terminal_size((100, 24)).columns
     _report(args, {"file": str(args.model), **found}, text(found, columns))
 
@@ -127,7 +134,7 @@ def _traced(
 
     if args.row < 0:
         raise UsageError("--row must be at least 0")
-    model = load(args.model)
+    model = _model(args)
     if args.input is not None:
         x = rows(model, read_inputs(args.input, model), args.row)
         return model, trace(model, x), 0, f"row {args.row} of {args.input.name}"
@@ -199,8 +206,6 @@ def report(args: argparse.Namespace) -> None:
         _check_readable(args.against)
         if output.exists() and output.samefile(args.against):
             raise UsageError(f"'{output}' is the source itself; give another name with -o")
-    elif args.arch or args.set or args.state:
-        raise UsageError("--arch, --set and --state describe the source: give --against SRC")
     model, found, row, label = _traced(args, needed=False)
     checks = [check_golden(model, _chosen_targets(args))]
     if args.against is not None:
@@ -243,7 +248,7 @@ def run(args: argparse.Namespace) -> None:
         for path in (args.model, args.input, args.lengths):
             if path is not None and args.output.exists() and args.output.samefile(path):
                 raise UsageError(f"'{args.output}' is also an input")
-    model = load(args.model)
+    model = _model(args)
     start = time.perf_counter()
     result = (run_files if folder else run_file)(model, args.input, args.output, **options)
     facts = {
@@ -270,6 +275,17 @@ def list_targets(args: argparse.Namespace) -> None:
 # --------------------------------------------------------------------------------------- helpers
 
 
+def _model(args: argparse.Namespace) -> Model:
+    """The model of a command: an .lstmc file, or a source with the options that it needs."""
+    given = options(args)
+    if args.model.suffix.lower() != ".lstmc":
+        return convert_model(args.model, **given)
+    if given and getattr(args, "against", None) is None:
+        how = ": give --against SRC" if hasattr(args, "against") else f", '{args.model}' is none"
+        raise UsageError(f"--arch, --set and --state describe the source{how}")
+    return load(args.model)
+
+
 def options(args: argparse.Namespace) -> dict[str, Any]:
     """The options of converters that were given."""
     options: dict[str, Any] = {}
@@ -281,7 +297,10 @@ def options(args: argparse.Namespace) -> dict[str, Any]:
         name, equals, text = item.partition("=")
         if not name or not equals:
             raise UsageError(f"--set takes NAME=VALUE, got '{item}'")
-        options.setdefault("constants", {})[name] = _constant(text)
+        constants = options.setdefault("constants", {})
+        if name in constants:
+            raise UsageError(f"--set gives '{name}' two values")
+        constants[name] = _constant(text)
     if args.state:
         options["state"] = args.state
     return options

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import stat
@@ -153,6 +154,35 @@ def test_convert_passes_constants_of_onnx(lstmc_run):
             status, _, err = lstmc_run("convert", "net.onnx", option, wrong)
             assert status == 2 and "--set" in err
     assert lstmc_run("verify", "net.lstmc", "--set", "k=1")[0] == 2
+    status, _, err = lstmc_run("convert", "net.onnx", "--set", "k=k.npy", "--constant", "k=k.npy")
+    assert status == 2 and "--set gives 'k' two values" in err
+    # What commands convert in passing takes the same options, as errors advise; a file has none.
+    np.save("x.npy", np.ones((2, 3), np.float32))
+    for argv, tail in (
+        (("info",), ()), (("run",), ("--input", "x.npy", "--output", "y.npy")),
+        (("report",), ("-o", "a.html")),
+    ):  # fmt: skip
+        assert lstmc_run(*argv, "net.onnx", *tail, "--set", "k=k.npy")[0] == 0
+        status, _, err = lstmc_run(*argv, "net.lstmc", *tail, "--set", "k=k.npy")
+        assert status == 2 and "--arch, --set and --state describe the source" in err
+    assert (np.load("y.npy") == 1).all()
+
+
+def test_convert_counts_the_layers_of_a_large_net(lstmc_run):
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper
+
+    for n, said in ((16, " + ".join(["Activation"] * 16)), (17, "17 layers (17 Activation)")):
+        names = ["x", *(f"v{i}" for i in range(1, n)), "y"]
+        pairs = enumerate(itertools.pairwise(names))
+        nodes = [helper.make_node(("Exp", "Tanh")[i % 2], [a], [b]) for i, (a, b) in pairs]
+        ends = [
+            helper.make_tensor_value_info(end, TensorProto.FLOAT, ["n", 3]) for end in ("x", "y")
+        ]
+        graph = helper.make_graph(nodes, "net", ends[:1], ends[1:])
+        onnx.save(helper.make_model(graph), "net.onnx")
+        status, out, _ = lstmc_run("convert", "net.onnx")
+        assert status == 0 and f": {said}, 0 parameters" in out
 
 
 def test_convert_refuses_to_overwrite_its_source(lstmc_run, forecaster):
