@@ -48,7 +48,10 @@ def find(source: Any) -> Converter:
             if suffix in c.suffixes:
                 return c
         if suffix == ".lstmc":
-            raise ConversionError(f"'{os.fspath(source)}' is converted: lstmc.load reads it")
+            raise ConversionError(
+                f"'{os.fspath(source)}' is converted already: lstmc.load reads it; give the model "
+                "that it was made from"
+            )
         known = ", ".join(s for c in CONVERTERS for s in c.suffixes)
         raise ConversionError(
             f"can't tell what '{os.fspath(source)}' is by its ending; known endings: {known}"

@@ -10,8 +10,9 @@ from lstmc import graph as g
 from lstmc.errors import ConversionError
 from lstmc.graph import BATCH, TIME
 
+from .onnx_branches import fix
 from .onnx_file import reason, to_array
-from .onnx_values import Dim, Kind, Node, Refused, Tracked, axis_size
+from .onnx_values import GIVEN, Dim, Kind, Node, Refused, Tracked, axis_size
 
 Labels = dict[tuple[str, int], str]  # what an axis of an input is known to be
 
@@ -31,10 +32,10 @@ def tracked_input(value: Any, known: Labels) -> Kind:
     elif dtype not in g.DTYPES:
         text = (
             f"input '{value.name}' is {dtype}; supported are {', '.join(g.DTYPES)}; a fixed value "
-            "can be given as constants={name: array}"
+            f"{GIVEN}"
         )
-    elif not tensor.HasField("shape") or not tensor.shape.dim:
-        text = f"input '{value.name}' declares no shape; set its rank in the model"
+    elif not tensor.shape.dim:  # of no shape at all the checker has not let it come here
+        text = f"input '{value.name}' is one number without axes; {fix(value.name)}"
     else:
         dims = []
         for i, d in enumerate(tensor.shape.dim):

@@ -9,12 +9,12 @@ from lstmc.graph import TIME
 
 from .onnx_broadcast import Aligned
 from .onnx_layers import Builder, features, take_features, weight
-from .onnx_values import FEATURES, NEXT, Const, Dim, Kind, Node, Tracked, axis_size
+from .onnx_values import FEATURES, GIVEN, NEXT, Const, Dim, Kind, Node, Tracked, axis_size
 from .weights import float32
 
 TWO = (
     f"multiplies two computed matrices, as attention does; {NEXT}. A weight that is an input of "
-    "the model can be given as constants={name: array}"
+    f"the model {GIVEN}"
 )
 
 

@@ -17,6 +17,7 @@ from lstmc.errors import ConversionError
 
 FEATURES = "features"
 NEXT = "it is not supported"
+GIVEN = "can be given: --set NAME=FILE.npy, in Python constants={name: array}"
 
 
 @dataclass(eq=False)
@@ -246,7 +247,7 @@ class Node:
         kind = self.input(index)
         if not isinstance(kind, Const):
             name = self.input_names[index]
-            hint = "a weight that is an input of the model can be given as constants={name: array}"
+            hint = f"a weight that is an input of the model {GIVEN}"
             raise self.error(f"its {what} ('{name}') is not constant; {hint}")
         return kind
 

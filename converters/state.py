@@ -153,7 +153,14 @@ def _fix(graph: g.Graph, state: State) -> None:
                 continue
             if g.TIME not in v.axes or v.time not in (None, steps):
                 has = f"has {v.time}" if v.time else "has none"
-                raise ConversionError(f"state: {steps} time steps for '{name}', which {has}")
+                raise ConversionError(
+                    f"state: {steps} time steps for '{name}', which {has}; leave '@{steps}' out"
+                )
+            open_steps = dict.fromkeys(graph.clocks, steps)
+            if v.time is None and graph.misfit(graph.infer(), open_steps):
+                raise ConversionError(
+                    f"state: {steps} time steps for '{name}' don't fit the model{_fitting(graph)}"
+                )
             graph.inputs[i] = replace(v, time=steps)
 
 

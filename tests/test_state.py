@@ -714,7 +714,7 @@ def test_the_steps_of_a_call_are_given():
     call.inputs[0] = g.Value("x", (BATCH, TIME, 3), time=3)
     with pytest.raises(ConversionError, match="4 time steps for 'x', which has 3"):
         bind(call, f"x@4={output}:state")
-    with pytest.raises(ConversionError, match="4 time steps for 'x', which has none"):
+    with pytest.raises(ConversionError, match="for 'x', which has none; leave '@4' out"):
         bind(counting(), "x@4=next:state")
 
 

@@ -345,6 +345,10 @@ def test_silero_needs_its_frames():
     with pytest.raises(ConversionError, match="give it, as in input@N=stateN:"):
         lstmc.convert(MODELS / "silero-vad" / "silero_vad_16k_op15.onnx", state="stateN:state",
                       constants={"sr": 16000})  # fmt: skip
+    for n in (191, 704):
+        with pytest.raises(ConversionError, match=rf"^state: {n} .* \(it takes 192 to 703\)$"):
+            lstmc.convert(MODELS / "silero-vad" / "silero_vad_16k_op15.onnx",
+                          state=f"input@{n}=stateN:state", constants={"sr": 16000})  # fmt: skip
 
 
 DTLN = {
