@@ -103,8 +103,8 @@ def _summary(found: dict[str, Any], checks: Sequence[Mapping[str, Any]]) -> str:
     sample = "none"
     if golden:
         digests = ", ".join(f"{n} {d}" for n, d in golden["digests"].items())
-        rows, steps = golden["batch"], golden["time"]
-        sample = f"{rows} row{'s' * (rows > 1)}, {steps} step{'s' * (steps > 1)}: {digests}"
+        batch, steps = golden["batch"], golden["time"]
+        sample = f"{batch} row{'s' * (batch > 1)}, {steps} step{'s' * (steps > 1)}: {digests}"
     rows = [("inputs", _shapes(found["inputs"])), ("outputs", _shapes(found["outputs"]))]
     if found["states"]:
         rows.append(("states", f"{_shapes(found['states'])}, kept from step to step"))
