@@ -28,6 +28,7 @@ VALUE, SIZE = "value", "size"
 NOTHING: frozenset[Origin] = frozenset()
 
 
+FIX = "fix its value:"
 MOST = 64  # attempts at one model because of its control flow
 
 
@@ -63,8 +64,8 @@ class Decisions:
             raise Again
 
     def failed(self, error: ConversionError) -> ConversionError:
-        """What to say of an attempt's error."""
-        if self.open is None or str(error) == str(self.open):
+        """What to say of an attempt's error: where it tells how to go on, that alone."""
+        if self.open is None or str(error) == str(self.open) or FIX in str(error):
             return error
         return ConversionError(f"{self.open} (taken for true: {error})")
 
@@ -86,7 +87,7 @@ def condition(node: Node) -> bool | None:
 
 def fix(name: str) -> str:
     """How users give an input a value for good."""
-    return f"fix its value: --set {name}=VALUE, in Python constants={{'{name}': value}}"
+    return f"{FIX} --set {name}=VALUE, in Python constants={{'{name}': value}}"
 
 
 def data(x: Tracked) -> bool:

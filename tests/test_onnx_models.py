@@ -118,3 +118,12 @@ def test_nnsplit() -> None:
     np.testing.assert_array_equal(y[1, :8], model.predict(rows[1:, :8])[0])
     with pytest.raises(lstmc.ShapeError, match="a row of 7 steps"):
         model.predict(rows, lengths=[12, 7])
+
+
+@pytest.mark.parametrize("name", SILERO)
+def test_a_rate_that_is_not_set_is_asked_for(name: str) -> None:
+    """First of all: what else a branch depends on is told when that is known."""
+    with pytest.raises(lstmc.ConversionError) as caught:
+        lstmc.convert(SHARED / "silero-vad" / f"{name}.onnx")
+    assert "fix its value: --set sr=VALUE" in str(caught.value)
+    assert "taken for true" not in str(caught.value)
