@@ -54,9 +54,12 @@ static int is_scattered(const lstmc_model *m, const uint32_t *io) {
 
 static uint32_t time_first(const lstmc_model *m, const uint32_t *io) {
     const uint32_t *dims = m->pool + io[IO_DIMS];
-    uint32_t d = 0;
-    while (d < io[IO_RANK] && dims[d] <= LSTMC_MAX_SIZE) d++;
-    return d < io[IO_RANK] && dims[d] != LSTMC_BATCH;
+    uint32_t time = 0;
+    for (uint32_t d = 0; d < io[IO_RANK]; d++) {
+        if (dims[d] == LSTMC_BATCH) return time;
+        time |= dims[d] > LSTMC_MAX_SIZE;
+    }
+    return 0; /* no batch: steps follow one another whatever all_rows says */
 }
 
 static size_t value_floats(const lstmc_model *m, uint32_t id, size_t batch, uint32_t time) {
