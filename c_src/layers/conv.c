@@ -215,12 +215,8 @@ static void run(lstmc_node *node, const lstmc_call *call) {
 }
 
 static void state(const lstmc_node *node, uint32_t index, lstmc_state_view *view) {
-    const lstmc_window *w = &((const conv *)node->prepared)->window;
     (void)index;
-    view->name = "past";
-    view->features = w->history * w->features;
-    view->data = node->state;
-    view->stride = node->state_stride;
+    lstmc_window_past(&((const conv *)node->prepared)->window, node, view);
 }
 
 const lstmc_layer_ops lstmc_layer_conv1d = {

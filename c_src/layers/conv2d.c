@@ -226,12 +226,8 @@ static void run(lstmc_node *node, const lstmc_call *call) {
 }
 
 static void state(const lstmc_node *node, uint32_t index, lstmc_state_view *view) {
-    const lstmc_window *w = &((const conv2d *)node->prepared)->time;
     (void)index;
-    view->name = "past";
-    view->features = w->history * w->features;
-    view->data = node->state;
-    view->stride = node->state_stride;
+    lstmc_window_past(&((const conv2d *)node->prepared)->time, node, view);
 }
 
 const lstmc_layer_ops lstmc_layer_conv2d = {

@@ -143,11 +143,11 @@ static void run(lstmc_node *node, const lstmc_call *call) {
 
 static void state(const lstmc_node *node, uint32_t index, lstmc_state_view *view) {
     const lstmc_window *w = &((const pool *)node->prepared)->window;
-    const size_t past = (size_t)w->history * w->features;
-    view->name = index ? "count" : "past";
-    view->features = index ? w->history != 0 : (uint32_t)past;
-    view->data = node->state + (index ? past : 0);
-    view->stride = node->state_stride;
+    lstmc_window_past(w, node, view);
+    if (!index) return;
+    view->name = "count";
+    view->data += view->features;
+    view->features = w->history != 0;
 }
 
 const lstmc_layer_ops lstmc_layer_pool1d = {

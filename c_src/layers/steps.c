@@ -100,3 +100,10 @@ void lstmc_window_remember(const lstmc_window *w, const lstmc_node *node, const 
     lstmc_copy_steps(node, lstmc_at(x, b, n - added), x->time_stride,
                      memory + (size_t)keep * w->features, w->features, w->features, added);
 }
+
+void lstmc_window_past(const lstmc_window *w, const lstmc_node *node, lstmc_state_view *view) {
+    view->name = "past";
+    view->features = w->history * w->features;
+    view->data = node->state;
+    view->stride = node->state_stride;
+}

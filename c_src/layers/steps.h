@@ -63,4 +63,7 @@ void lstmc_window_phases(const lstmc_window *w, uint32_t *phases, uint32_t *hop)
 void lstmc_window_remember(const lstmc_window *w, const lstmc_node *node, const lstmc_view *x,
                            uint32_t b, uint32_t n, float *memory);
 
+/* That memory as a state, where it is the first thing in the layer's. */
+void lstmc_window_past(const lstmc_window *w, const lstmc_node *node, lstmc_state_view *view);
+
 #endif
