@@ -39,14 +39,21 @@ core = Extension(
 setup(
     packages=[
         "lstmc",
+        "lstmc.c_src",  # what `lstmc export` takes a firmware's files from
+        "lstmc.c_src.kernels",
+        "lstmc.c_src.layers",
         "lstmc.converters",
+        "lstmc.export",
         "lstmc.graph",
         "lstmc.reference",
         "lstmc.report",
         "lstmc.scale",
     ],
-    package_dir={"lstmc": "lstmc", "lstmc.converters": "converters"},
-    package_data={"lstmc": ["*.pyi", "py.typed"]},
+    package_dir={"lstmc": "lstmc", "lstmc.c_src": "c_src", "lstmc.converters": "converters"},
+    package_data={
+        "lstmc": ["*.pyi", "py.typed"],
+        **{f"lstmc.c_src{part}": ["*.c", "*.h"] for part in ("", ".kernels", ".layers")},
+    },
     ext_modules=cythonize([core], build_dir="build/cython"),
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )

@@ -63,6 +63,7 @@ typedef struct lstmc_layer {
     const uint32_t *outputs; /* value ids or LSTMC_NONE */
     const uint32_t *tensors; /* tensor ids or LSTMC_NONE */
     const uint32_t *params;
+    uint32_t frugal; /* lstmc_config.frugal, for plan and prepare; else 0 */
 } lstmc_layer;
 
 void lstmc_layer_get(const lstmc_model *model, uint32_t index, lstmc_layer *layer);
@@ -141,16 +142,52 @@ typedef struct lstmc_need {
     float work;     /* multiply-adds of a row and step, roughly: whether threads pay */
 } lstmc_need;
 
+/* LSTMC_FROZEN: firmware that `lstmc export` made (docs/howto/embed.md). A session's plan is constant
+ * data there, records included; there is one row, one number of steps, one target, no threads, no
+ * lengths, and no model to look into. */
+
 /* A layer in a session. */
 typedef struct lstmc_node {
+#ifdef LSTMC_FROZEN
+    const void *prepared;
+#else
     const struct lstmc_layer_ops *ops;
     void *prepared;            /* the layer's own record; parts of a call share it to read */
     const lstmc_kernels *full; /* kernels for panels of full width */
     const lstmc_kernels *half; /* and for the half one at the end */
-    float *state;              /* row after row */
-    size_t state_stride;       /* floats a row */
-    uint32_t parity; /* which of two state buffers is the current one, where a layer has two */
+#endif
+    float *state;        /* row after row */
+    size_t state_stride; /* floats a row */
+    uint32_t parity;     /* which of two state buffers is the current one, where a layer has two */
 } lstmc_node;
+
+#ifdef LSTMC_FROZEN
+
+typedef struct lstmc_call {
+    lstmc_view *views;        /* by value id */
+    const uint32_t *steps;    /* likewise; 1 for values without time, whose time_stride is 0 */
+    const uint32_t *features; /* likewise */
+    float *scratch;
+} lstmc_call;
+
+static inline uint32_t lstmc_batch(const lstmc_call *call) { return (void)call, 1; }
+static inline uint32_t lstmc_max_batch(const lstmc_call *call) { return (void)call, 1; }
+static inline uint32_t lstmc_idle(const lstmc_call *call) { return (void)call, 0; }
+static inline const int32_t *lstmc_lengths(const lstmc_call *call) { return (void)call, NULL; }
+static inline uint32_t lstmc_features(const lstmc_call *call, uint32_t id) {
+    return call->features[id];
+}
+static inline int lstmc_has_time(const lstmc_call *call, uint32_t id) {
+    return call->views[id].time_stride != 0;
+}
+
+static inline const lstmc_kernels *lstmc_kernels_for(const lstmc_node *node, uint32_t half) {
+    (void)node;
+    (void)half;
+    return NULL;
+}
+
+#else
 
 typedef struct lstmc_call {
     const lstmc_model *model;
@@ -167,6 +204,27 @@ typedef struct lstmc_call {
     uint32_t time;         /* steps */
     const size_t *strides; /* of each input and output, floats from a step to the next */
 } lstmc_call;
+
+static inline uint32_t lstmc_batch(const lstmc_call *call) { return call->batch; }
+static inline uint32_t lstmc_max_batch(const lstmc_call *call) { return call->max_batch; }
+static inline uint32_t lstmc_idle(const lstmc_call *call) { return call->idle; }
+static inline const int32_t *lstmc_lengths(const lstmc_call *call) { return call->lengths; }
+static inline uint32_t lstmc_features(const lstmc_call *call, uint32_t id) {
+    return lstmc_value_get(call->model, id).features;
+}
+static inline int lstmc_has_time(const lstmc_call *call, uint32_t id) {
+    return lstmc_value_get(call->model, id).has_time != 0;
+}
+
+/* The kernels for panels of full width, or for the half one. */
+static inline const lstmc_kernels *lstmc_kernels_for(const lstmc_node *node, uint32_t half) {
+    return half ? node->half : node->full;
+}
+
+/* Call a kernel of a target's table. */
+#define LSTMC_KERNEL(table, NAME, ...) ((table)->NAME(__VA_ARGS__))
+
+#endif
 
 /* A state as users see it: rows of features floats, stride floats apart. */
 typedef struct lstmc_state_view {
@@ -210,11 +268,16 @@ static inline uint32_t lstmc_steps(const lstmc_call *call, uint32_t id) { return
 
 static inline uint32_t lstmc_row_steps(const lstmc_call *call, uint32_t id, uint32_t b) {
     const uint32_t steps = call->steps[id];
+#ifdef LSTMC_FROZEN
+    (void)b;
+    return steps;
+#else
     if (!call->lengths) return steps;
     const lstmc_value v = lstmc_value_get(call->model, id);
     if (!v.has_time || v.clock != 0) return steps;
     const uint32_t n = lstmc_value_steps(&v, call->lengths[b] > 0 ? (uint32_t)call->lengths[b] : 0);
     return n < steps ? n : steps;
+#endif
 }
 
 /* Multiply and add sizes without wrapping: on overflow the result stays SIZE_MAX. */

@@ -212,6 +212,7 @@ typedef struct lstmc_config {
     uint32_t time;                  /* most time steps a call; default 1 */
     lstmc_target target;            /* default: the best this CPU has */
     const lstmc_parallel *parallel; /* default: none. Borrowed; as constant as the model */
+    uint32_t frugal; /* 1: the smallest arena rather than the fastest long calls; same results */
 } lstmc_config;
 
 /* The bytes that lstmc_session_init needs; LSTMC_E_ARGUMENT for a config that can't be. */

@@ -78,6 +78,7 @@ void lstmc_layer_get(const lstmc_model *model, uint32_t index, lstmc_layer *laye
     layer->outputs = layer->inputs + layer->input_count;
     layer->tensors = layer->outputs + layer->output_count;
     layer->params = layer->tensors + layer->tensor_count;
+    layer->frugal = 0;
 }
 
 lstmc_value lstmc_value_get(const lstmc_model *model, uint32_t id) {

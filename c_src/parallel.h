@@ -33,6 +33,36 @@ static inline uint32_t lstmc_most_parts(const lstmc_parallel *parallel) {
                                                          : LSTMC_NONE;
 }
 
+/* The first of `count` things that belongs to a part; that of part `parts` is the end. */
+static inline uint32_t lstmc_part_start(uint32_t count, uint32_t parts, uint32_t part) {
+    return (uint32_t)((uint64_t)count * part / parts);
+}
+
+#ifdef LSTMC_FROZEN
+
+static inline uint32_t lstmc_parts(const lstmc_call *call, float work, uint32_t count) {
+    (void)call;
+    (void)work;
+    (void)count;
+    return 1;
+}
+
+static inline void lstmc_for_parts(const lstmc_call *call, uint32_t parts,
+                                   void (*body)(void *argument, uint32_t part), void *argument) {
+    (void)call;
+    (void)parts;
+    body(argument, 0);
+}
+
+static inline void lstmc_matmul(const lstmc_call *call, const lstmc_kernels *kernels,
+                                const lstmc_matmul_args *args) {
+    (void)call;
+    (void)kernels;
+    LSTMC_KERNEL(kernels, matmul, args);
+}
+
+#else
+
 /* Into how many parts to cut `count` panels or rows with so many multiply-adds in all: 1 where one
  * thread does it as fast. */
 uint32_t lstmc_worthwhile_parts(const lstmc_call *call, float work, uint32_t count);
@@ -54,11 +84,6 @@ static inline void lstmc_for_parts(const lstmc_call *call, uint32_t parts,
     }
 }
 
-/* The first of `count` things that belongs to a part; that of part `parts` is the end. */
-static inline uint32_t lstmc_part_start(uint32_t count, uint32_t parts, uint32_t part) {
-    return (uint32_t)((uint64_t)count * part / parts);
-}
-
 /* kernels->matmul, cut by rows where there are many, else by panels of `panel` columns. */
 void lstmc_shared_matmul(const lstmc_call *call, const lstmc_kernels *kernels,
                          const lstmc_matmul_args *args);
@@ -68,7 +93,7 @@ static inline void lstmc_matmul(const lstmc_call *call, const lstmc_kernels *ker
     if (LSTMC_CAN_SHARE && call->parallel) {
         lstmc_shared_matmul(call, kernels, args);
     } else {
-        kernels->matmul(args);
+        LSTMC_KERNEL(kernels, matmul, args);
     }
 }
 
@@ -110,5 +135,7 @@ void lstmc_rows_run(const lstmc_rows *rows, const lstmc_call *call, lstmc_node *
 
 /* Run all layers in this thread (run.c). */
 void lstmc_run_layers(lstmc_node *nodes, const lstmc_call *call);
+
+#endif
 
 #endif

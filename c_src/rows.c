@@ -40,15 +40,15 @@ uint32_t lstmc_rows_parts(const lstmc_rows *rows, const lstmc_call *call, uint32
     return parts >= (float)most ? most : parts < 2.0f ? 1 : (uint32_t)parts;
 }
 
-typedef struct frame {
+typedef struct rows_frame {
     const lstmc_rows *rows;
     const lstmc_call *call;
     const lstmc_node *nodes;
     uint32_t parts;
-} frame;
+} rows_frame;
 
 static void rows_part(void *argument, uint32_t part) {
-    const frame *f = (const frame *)argument;
+    const rows_frame *f = (const rows_frame *)argument;
     const lstmc_model *m = f->call->model;
     const uint32_t start = lstmc_part_start(f->call->batch, f->parts, part);
     const uint32_t end = lstmc_part_start(f->call->batch, f->parts, part + 1);
@@ -79,7 +79,7 @@ static void rows_part(void *argument, uint32_t part) {
 
 void lstmc_rows_run(const lstmc_rows *rows, const lstmc_call *call, lstmc_node *nodes,
                     uint32_t parts) {
-    frame f = {rows, call, nodes, parts};
+    rows_frame f = {rows, call, nodes, parts};
     call->parallel->run(call->parallel->pool, parts, rows_part, &f);
     /* All parts have taken the same steps. */
     for (uint32_t i = 0; i < call->model->layer_count; i++) nodes[i].parity = rows->nodes[i].parity;

@@ -243,6 +243,7 @@ static int lay_out(const lstmc_model *m, const lstmc_config *config, arena *a,
         lstmc_layer l;
         lstmc_need need = {0, 0, 0, 0.0f};
         lstmc_layer_get(m, i, &l);
+        l.frugal = config->frugal;
         const lstmc_layer_ops *ops = lstmc_layer_find(l.code);
         prepared += prepared_size(ops);
         ops->plan(&l, (uint32_t)batch, time, &need);
@@ -315,6 +316,7 @@ static int lay_out(const lstmc_model *m, const lstmc_config *config, arena *a,
         lstmc_need need = {0, 0, 0, 0.0f};
         lstmc_node *n = nodes + i;
         lstmc_layer_get(m, i, &l);
+        l.frugal = config->frugal;
         n->ops = lstmc_layer_find(l.code);
         n->ops->plan(&l, (uint32_t)batch, time, &need);
         n->ops->prepare(&l, prepared_at);
@@ -372,6 +374,7 @@ int lstmc_memory_use(lstmc_memory *use, const lstmc_model *model, const lstmc_co
     lstmc_layer l;
     lstmc_need need = {0, 0, 0, 0.0f};
     lstmc_layer_get(model, layer, &l);
+    l.frugal = config->frugal;
     const lstmc_layer_ops *ops = lstmc_layer_find(l.code);
     ops->plan(&l, batch, time, &need);
     const size_t each = lstmc_size_mul(need.each, lstmc_most_parts(config->parallel));

@@ -57,6 +57,7 @@ cdef extern from "lstmc.h" nogil:
         uint32_t output_count
         uint32_t layer_count
         uint32_t clock_count
+        uint32_t value_count
         uint32_t bad_record
     ctypedef struct lstmc_session:
         pass
@@ -79,6 +80,7 @@ cdef extern from "lstmc.h" nogil:
         uint32_t time
         lstmc_target target
         const lstmc_parallel *parallel
+        uint32_t frugal
     ctypedef struct lstmc_array:
         void *data
         size_t batch_stride
@@ -305,6 +307,7 @@ cdef class Model:
         config.time = time
         config.target = 0
         config.parallel = NULL
+        config.frugal = 0
         for i in range(self.model.layer_count + 1):
             status = lstmc_memory_use(&use, &self.model, &config, i - 1 if i else LSTMC_NONE)
             if status == LSTMC_E_ARGUMENT:
@@ -360,6 +363,7 @@ cdef class Session:
         self.parallel.run = lstmc_pool_run
         self.parallel.threads = threads
         self.parallel.grain = _grain
+        config.frugal = 0
         config.parallel = &self.parallel if threads > 1 and LSTMC_POOL_WORKS else NULL
         status = lstmc_arena_size(&size, &model.model, &config)
         if status == LSTMC_E_ARGUMENT:
@@ -640,6 +644,7 @@ cdef class Session:
 include "_fast.pxi"
 include "_step.pxi"
 include "_predict.pxi"
+include "_freeze.pxi"
 
 
 cdef inline lstmc_array _part(const _Bound *whole, uint32_t b0, uint32_t t0) noexcept nogil:

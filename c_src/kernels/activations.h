@@ -137,7 +137,11 @@ V_APART v_f32 v_fn_other(const lstmc_fn *fn, v_f32 given) {
 }
 
 V_INLINE v_f32 v_fn(const lstmc_fn *fn, v_f32 x) {
+#ifdef LSTMC_ONLY_QUICK /* firmware without any other */
+    return v_fn_quick(fn, x);
+#else
     return lstmc_fn_is_quick(fn) ? v_fn_quick(fn, x) : v_fn_other(fn, x);
+#endif
 }
 
 #endif

@@ -33,6 +33,7 @@ V_INLINE v_f32 fused_candidate(const lstmc_step_args *a, uint32_t plain, v_f32 x
     return plain ? V_HOT(v_tanh)(x) : v_fn_quick(&a->candidate, x);
 }
 
+#ifndef LSTMC_NO_LSTM
 /* -------------------------------------------------------------------------------------- LSTM -- */
 
 /* i f g o */
@@ -55,7 +56,9 @@ V_FLAT void lstm_cell(const lstmc_step_args *a, uint32_t plain, v_f32 i, v_f32 f
 #define F_LAST_INIT(base, panel) (a->init + (base)*4 + 3 * (panel))
 #define F_LAST_STRIDE a->init_stride
 #include "gate_tiles.h"
+#endif
 
+#ifndef LSTMC_NO_GRU
 /* --------------------------------------------------------------------------------------- GRU -- */
 
 /* r z, n of the input, n of h */
@@ -76,3 +79,4 @@ V_FLAT void gru_fused_cell(const lstmc_step_args *a, uint32_t plain, v_f32 r, v_
 #define F_LAST_INIT(base, panel) (a->more + (base))
 #define F_LAST_STRIDE 0
 #include "gate_tiles.h"
+#endif

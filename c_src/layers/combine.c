@@ -71,7 +71,7 @@ typedef struct join {
     uint32_t op;
 } join;
 
-static void prepare(const lstmc_layer *l, void *prepared) {
+static void combine_prepare(const lstmc_layer *l, void *prepared) {
     join *p = (join *)prepared;
     p->x = l->inputs;
     p->count = l->input_count;
@@ -83,9 +83,9 @@ static void prepare(const lstmc_layer *l, void *prepared) {
 /* One row and step of input i, and whether it is spread over the features. */
 static const float *operand(const join *p, const lstmc_call *call, uint32_t i, uint32_t b,
                             uint32_t t, uint32_t *one) {
-    const lstmc_value v = lstmc_value_get(call->model, p->x[i]);
-    *one = v.features != p->features;
-    return lstmc_at(&call->views[p->x[i]], b, v.has_time ? t : 0);
+    const uint32_t id = p->x[i];
+    *one = lstmc_features(call, id) != p->features;
+    return lstmc_at(&call->views[id], b, lstmc_has_time(call, id) ? t : 0);
 }
 
 static void run_combine(lstmc_node *node, const lstmc_call *call) {
@@ -94,7 +94,7 @@ static void run_combine(lstmc_node *node, const lstmc_call *call) {
     const lstmc_view y = call->views[p->y];
     const float number = (float)p->count;
     const uint32_t op = p->op == LSTMC_COMBINE_MEAN ? (uint32_t)LSTMC_COMBINE_ADD : p->op;
-    for (uint32_t b = 0; b < call->batch; b++) {
+    for (uint32_t b = 0; b < lstmc_batch(call); b++) {
         for (uint32_t t = 0; t < lstmc_steps(call, p->y); t++) {
             float *to = lstmc_at(&y, b, t);
             uint32_t one;
@@ -102,14 +102,14 @@ static void run_combine(lstmc_node *node, const lstmc_call *call) {
             uint32_t spread = one ? LSTMC_SPREAD_A : 0;
             for (uint32_t i = 1; i < p->count; i++) {
                 const float *x = operand(p, call, i, b, t, &one);
-                node->full->combine(op, so_far, x, spread | (one ? LSTMC_SPREAD_B : 0), to,
-                                    p->features);
+                LSTMC_KERNEL(node->full, combine, op, so_far, x,
+                             spread | (one ? LSTMC_SPREAD_B : 0), to, p->features);
                 so_far = to;
                 spread = 0;
             }
             if (p->op == LSTMC_COMBINE_MEAN) {
-                node->full->combine(LSTMC_COMBINE_DIVIDE, to, &number, LSTMC_SPREAD_B, to,
-                                    p->features);
+                LSTMC_KERNEL(node->full, combine, LSTMC_COMBINE_DIVIDE, to, &number, LSTMC_SPREAD_B,
+                             to, p->features);
             }
         }
     }
@@ -121,12 +121,12 @@ static void run_concat(lstmc_node *node, const lstmc_call *call) {
     const lstmc_view y = call->views[p->y];
     uint32_t at = 0;
     for (uint32_t i = 0; i < p->count; i++) {
-        const uint32_t features = lstmc_value_get(call->model, p->x[i]).features;
+        const uint32_t features = lstmc_features(call, p->x[i]);
         const lstmc_view x = call->views[p->x[i]];
-        for (uint32_t b = 0; b < call->batch; b++) {
+        for (uint32_t b = 0; b < lstmc_batch(call); b++) {
             for (uint32_t t = 0; t < lstmc_steps(call, p->y); t++) {
-                node->full->map(&lstmc_linear, 1, lstmc_at(&x, b, t), lstmc_at(&y, b, t) + at,
-                                features);
+                LSTMC_KERNEL(node->full, map, &lstmc_linear, 1, lstmc_at(&x, b, t),
+                             lstmc_at(&y, b, t) + at, features);
             }
         }
         at += features;
@@ -137,7 +137,7 @@ const lstmc_layer_ops lstmc_layer_combine = {
     .code = 11,
     .prepared_size = sizeof(join),
     .check = check_combine,
-    .prepare = prepare,
+    .prepare = combine_prepare,
     .plan = lstmc_plan_nothing,
     .run = run_combine,
     .whole = whole,
@@ -146,7 +146,7 @@ const lstmc_layer_ops lstmc_layer_concat = {
     .code = 12,
     .prepared_size = sizeof(join),
     .check = check_concat,
-    .prepare = prepare,
+    .prepare = combine_prepare,
     .plan = lstmc_plan_nothing,
     .run = run_concat,
 };

@@ -15,7 +15,7 @@
 #include "steps.h"
 
 /* Floats of a strip, where more than one window is in it. */
-#define STRIP_FLOATS 8192u
+#define CONV2D_STRIP_FLOATS 8192u
 
 enum { FN_PARAM = 2 * LSTMC_WINDOW_PARAMS };
 
@@ -31,7 +31,7 @@ typedef struct conv2d {
     uint32_t phases, hop;     /* window p + phases starts hop columns of the strip after window p */
 } conv2d;
 
-static int check(const lstmc_layer *l, int depthwise) {
+static int conv2d_check(const lstmc_layer *l, int depthwise) {
     lstmc_tensor weight;
     lstmc_window time, across;
     if (!lstmc_layer_counts(l, 1, 1, 2, FN_PARAM + 3)) return LSTMC_E_INVALID;
@@ -57,10 +57,10 @@ static int check(const lstmc_layer *l, int depthwise) {
     return steps.has_time < 2 && lstmc_layer_output(l, 0, steps) ? LSTMC_OK : LSTMC_E_INVALID;
 }
 
-static int check_conv(const lstmc_layer *l) { return check(l, 0); }
-static int check_depthwise(const lstmc_layer *l) { return check(l, 1); }
+static int conv2d_check_conv(const lstmc_layer *l) { return conv2d_check(l, 0); }
+static int conv2d_check_depthwise(const lstmc_layer *l) { return conv2d_check(l, 1); }
 
-static void prepare(const lstmc_layer *l, void *prepared) {
+static void conv2d_prepare(const lstmc_layer *l, void *prepared) {
     conv2d *c = (conv2d *)prepared;
     (void)lstmc_window_get(l, &c->time);
     lstmc_filters_get(l, l->code == 29, FN_PARAM, &c->filters);
@@ -82,18 +82,18 @@ static uint64_t strip_columns(const conv2d *c, uint32_t windows) {
     return (uint64_t)(windows - 1) * c->hop + c->across.taps;
 }
 
-static uint32_t strip_windows(const conv2d *c) {
-    const uint32_t room = STRIP_FLOATS / c->column;
+static uint32_t conv2d_strip_windows(const conv2d *c) {
+    const uint32_t room = CONV2D_STRIP_FLOATS / c->column;
     return room < c->across.taps ? 1 : 1 + (room - c->across.taps) / c->hop;
 }
 
 /* Scratch: zeros where a bias is absent, then a strip. */
-static void plan(const lstmc_layer *l, uint32_t batch, uint32_t time, lstmc_need *need) {
+static void conv2d_plan(const lstmc_layer *l, uint32_t batch, uint32_t time, lstmc_need *need) {
     conv2d c;
     (void)time;
-    prepare(l, &c);
+    conv2d_prepare(l, &c);
     uint32_t windows = c.made / c.phases + (c.made % c.phases != 0);
-    if (windows > strip_windows(&c)) windows = strip_windows(&c);
+    if (windows > conv2d_strip_windows(&c)) windows = conv2d_strip_windows(&c);
     const size_t strip = lstmc_size_mul((size_t)strip_columns(&c, windows), c.column);
     need->scratch = lstmc_size_add(lstmc_filters_zeros(&c.filters), strip);
     need->work = (float)c.filters.k * (float)c.filters.units * (float)c.made;
@@ -101,7 +101,7 @@ static void plan(const lstmc_layer *l, uint32_t batch, uint32_t time, lstmc_need
 }
 
 /* A step that is being made. */
-typedef struct frame {
+typedef struct conv2d_frame {
     const conv2d *c;
     const lstmc_node *node;
     const lstmc_call *call;
@@ -111,20 +111,22 @@ typedef struct frame {
     uint32_t b, n; /* the row and its valid steps */
     int64_t start; /* the step of the window's first tap */
     float *to;     /* positions of y */
-} frame;
+} conv2d_frame;
 
-static float *memory_of(const frame *f) { return f->node->state + f->b * f->node->state_stride; }
+static float *conv2d_memory_of(const conv2d_frame *f) {
+    return f->node->state + f->b * f->node->state_stride;
+}
 
 /* The step under tap j of the window over time; NULL where it is zeros. */
-static const float *step_at(const frame *f, uint32_t j) {
+static const float *step_at(const conv2d_frame *f, uint32_t j) {
     const lstmc_window *w = &f->c->time;
     const int64_t t = f->start + (int64_t)j * w->dilation;
     if (t >= 0) return t < (int64_t)f->n ? lstmc_at(&f->x, f->b, (uint32_t)t) : NULL;
-    return w->history ? memory_of(f) + (size_t)(t + w->history) * w->features : NULL;
+    return w->history ? conv2d_memory_of(f) + (size_t)(t + w->history) * w->features : NULL;
 }
 
 /* Columns of positions start, start + dilation, ... */
-static void fill_strip(const frame *f, int64_t start, uint32_t columns) {
+static void conv2d_fill_strip(const conv2d_frame *f, int64_t start, uint32_t columns) {
     const conv2d *c = f->c;
     const uint32_t channels = c->across.features;
     for (uint32_t j = 0; j < c->time.taps; j++) {
@@ -142,13 +144,13 @@ static void fill_strip(const frame *f, int64_t start, uint32_t columns) {
     }
     if (!c->flushed) {
         const size_t floats = (size_t)columns * c->column;
-        f->node->full->map(&lstmc_linear, 1, f->strip, f->strip, floats);
+        LSTMC_KERNEL(f->node->full, map, &lstmc_linear, 1, f->strip, f->strip, floats);
     }
 }
 
 /* Windows p, p + every, ...: the first at x, x_stride floats from one to the next. */
-static void multiply(const frame *f, const float *x, size_t x_stride, uint32_t p, uint32_t every,
-                     uint32_t rows) {
+static void conv2d_multiply(const conv2d_frame *f, const float *x, size_t x_stride, uint32_t p,
+                            uint32_t every, uint32_t rows) {
     const uint32_t units = f->c->filters.units;
     const lstmc_windows w = {.init = f->init,
                              .x = x,
@@ -161,23 +163,23 @@ static void multiply(const frame *f, const float *x, size_t x_stride, uint32_t p
 }
 
 /* Windows [from, to) by way of strips. */
-static void windows_in_strips(const frame *f, uint32_t from, uint32_t to) {
+static void conv2d_windows_in_strips(const conv2d_frame *f, uint32_t from, uint32_t to) {
     const conv2d *c = f->c;
-    const uint32_t most = strip_windows(c);
+    const uint32_t most = conv2d_strip_windows(c);
     for (uint32_t phase = 0; phase < c->phases && phase < to - from; phase++) {
         uint32_t left = (to - from - phase - 1) / c->phases + 1;
         for (uint32_t p = from + phase; left;) {
             const uint32_t some = left < most ? left : most;
-            fill_strip(f, (int64_t)p * c->across.stride - c->before,
-                       (uint32_t)strip_columns(c, some));
-            multiply(f, f->strip, (size_t)c->hop * c->column, p, c->phases, some);
+            conv2d_fill_strip(f, (int64_t)p * c->across.stride - c->before,
+                              (uint32_t)strip_columns(c, some));
+            conv2d_multiply(f, f->strip, (size_t)c->hop * c->column, p, c->phases, some);
             left -= some;
             if (left) p += some * c->phases;
         }
     }
 }
 
-static void one_step(const frame *f) {
+static void one_step(const conv2d_frame *f) {
     const conv2d *c = f->c;
     const lstmc_window *w = &c->across;
     uint32_t first = 0, last = 0; /* windows that are computed where they are */
@@ -185,18 +187,18 @@ static void one_step(const frame *f) {
     if (step && (w->taps == 1 || w->dilation == 1)) {
         lstmc_window_inside(w, c->positions, c->made, &first, &last);
     }
-    if (first) windows_in_strips(f, 0, first);
+    if (first) conv2d_windows_in_strips(f, 0, first);
     if (last) {
         const size_t at = (size_t)first * w->stride - c->before;
-        multiply(f, step + at * w->features, (size_t)w->stride * w->features, first, 1,
-                 last - first);
+        conv2d_multiply(f, step + at * w->features, (size_t)w->stride * w->features, first, 1,
+                        last - first);
     }
-    if (last < c->made) windows_in_strips(f, last, c->made);
+    if (last < c->made) conv2d_windows_in_strips(f, last, c->made);
 }
 
-static void run(lstmc_node *node, const lstmc_call *call) {
+static void conv2d_run(lstmc_node *node, const lstmc_call *call) {
     const conv2d *c = (const conv2d *)node->prepared;
-    frame f;
+    conv2d_frame f;
     f.c = c;
     f.node = node;
     f.call = call;
@@ -205,7 +207,7 @@ static void run(lstmc_node *node, const lstmc_call *call) {
     f.strip = call->scratch + lstmc_filters_zeros(&c->filters);
     const uint32_t steps = c->y == LSTMC_NONE ? 0 : lstmc_steps(call, c->y);
     if (steps) f.y = call->views[c->y];
-    for (f.b = 0; f.b < call->batch; f.b++) {
+    for (f.b = 0; f.b < lstmc_batch(call); f.b++) {
         f.n = lstmc_row_steps(call, c->x, f.b);
         if (steps) {
             const uint32_t most = lstmc_row_steps(call, c->y, f.b);
@@ -220,12 +222,12 @@ static void run(lstmc_node *node, const lstmc_call *call) {
             lstmc_zero_steps(&f.y, c->made * c->filters.units, f.b, count, steps);
         }
         if (c->time.history) {
-            lstmc_window_remember(&c->time, node, &f.x, f.b, f.n, memory_of(&f));
+            lstmc_window_remember(&c->time, node, &f.x, f.b, f.n, conv2d_memory_of(&f));
         }
     }
 }
 
-static void state(const lstmc_node *node, uint32_t index, lstmc_state_view *view) {
+static void conv2d_state(const lstmc_node *node, uint32_t index, lstmc_state_view *view) {
     (void)index;
     lstmc_window_past(&((const conv2d *)node->prepared)->time, node, view);
 }
@@ -233,22 +235,22 @@ static void state(const lstmc_node *node, uint32_t index, lstmc_state_view *view
 const lstmc_layer_ops lstmc_layer_conv2d = {
     .code = 28,
     .prepared_size = sizeof(conv2d),
-    .check = check_conv,
-    .prepare = prepare,
-    .plan = plan,
-    .run = run,
+    .check = conv2d_check_conv,
+    .prepare = conv2d_prepare,
+    .plan = conv2d_plan,
+    .run = conv2d_run,
     .whole = lstmc_window_whole,
     .state_count = 1,
-    .state = state,
+    .state = conv2d_state,
 };
 const lstmc_layer_ops lstmc_layer_depthwise_conv2d = {
     .code = 29,
     .prepared_size = sizeof(conv2d),
-    .check = check_depthwise,
-    .prepare = prepare,
-    .plan = plan,
-    .run = run,
+    .check = conv2d_check_depthwise,
+    .prepare = conv2d_prepare,
+    .plan = conv2d_plan,
+    .run = conv2d_run,
     .whole = lstmc_window_whole,
     .state_count = 1,
-    .state = state,
+    .state = conv2d_state,
 };

@@ -4,7 +4,7 @@
 #include "../parallel.h"
 #include "layers.h"
 
-static int check(const lstmc_layer *l) {
+static int dense_check(const lstmc_layer *l) {
     lstmc_tensor weight, bias;
     lstmc_fn fn;
     if (!lstmc_layer_counts(l, 1, 1, 2, 3)) return LSTMC_E_INVALID;
@@ -30,7 +30,7 @@ typedef struct dense {
     lstmc_fn fn;
 } dense;
 
-static void prepare(const lstmc_layer *l, void *prepared) {
+static void dense_prepare(const lstmc_layer *l, void *prepared) {
     dense *d = (dense *)prepared;
     lstmc_tensor weight, bias;
     (void)lstmc_tensor_get(l, 0, &weight);
@@ -47,16 +47,16 @@ static void prepare(const lstmc_layer *l, void *prepared) {
 }
 
 /* Without a bias the sums start from zeros, which need a place. */
-static void plan(const lstmc_layer *l, uint32_t batch, uint32_t time, lstmc_need *need) {
+static void dense_plan(const lstmc_layer *l, uint32_t batch, uint32_t time, lstmc_need *need) {
     dense d;
     (void)batch;
     (void)time;
-    prepare(l, &d);
+    dense_prepare(l, &d);
     need->work = (float)d.k * (float)d.units;
     if (!d.bias) need->scratch = (size_t)d.full + d.half;
 }
 
-static void run(lstmc_node *node, const lstmc_call *call) {
+static void dense_run(lstmc_node *node, const lstmc_call *call) {
     const dense *d = (const dense *)node->prepared;
     if (d->y == LSTMC_NONE) return;
     const float *init = d->bias;
@@ -70,13 +70,13 @@ static void run(lstmc_node *node, const lstmc_call *call) {
     /* One product for all rows that lie evenly: everything if dense, else row by row. */
     const int even = time == 1 || (x.batch_stride == time * x.time_stride &&
                                    y.batch_stride == time * y.time_stride);
-    const uint32_t turns = even ? 1 : call->batch;
+    const uint32_t turns = even ? 1 : lstmc_batch(call);
     lstmc_matmul_args a;
     a.k = d->k;
     a.raw = 0;
     a.init_stride = 0;
     a.fn = d->fn;
-    a.rows = even ? call->batch * time : time;
+    a.rows = even ? lstmc_batch(call) * time : time;
     a.x_stride = time == 1 ? x.batch_stride : x.time_stride;
     a.y_stride = time == 1 ? y.batch_stride : y.time_stride;
     for (uint32_t b = 0; b < turns; b++) {
@@ -87,7 +87,7 @@ static void run(lstmc_node *node, const lstmc_call *call) {
             a.init = init;
             a.panel = d->panel;
             a.columns = d->units < d->full ? d->units : d->full;
-            lstmc_matmul(call, node->full, &a);
+            lstmc_matmul(call, lstmc_kernels_for(node, 0), &a);
         }
         if (d->half) {
             a.y += d->full;
@@ -95,7 +95,7 @@ static void run(lstmc_node *node, const lstmc_call *call) {
             a.init = init + d->full;
             a.panel = d->half;
             a.columns = d->units - d->full;
-            lstmc_matmul(call, node->half, &a);
+            lstmc_matmul(call, lstmc_kernels_for(node, 1), &a);
         }
     }
 }
@@ -103,8 +103,8 @@ static void run(lstmc_node *node, const lstmc_call *call) {
 const lstmc_layer_ops lstmc_layer_dense = {
     .code = 2,
     .prepared_size = sizeof(dense),
-    .check = check,
-    .prepare = prepare,
-    .plan = plan,
-    .run = run,
+    .check = dense_check,
+    .prepare = dense_prepare,
+    .plan = dense_plan,
+    .run = dense_run,
 };

@@ -11,7 +11,7 @@ static int check_activation(const lstmc_layer *l) {
     return lstmc_layer_output(l, 0, x) ? LSTMC_OK : LSTMC_E_INVALID;
 }
 
-static int check_softmax(const lstmc_layer *l) {
+static int elementwise_check_softmax(const lstmc_layer *l) {
     if (l->param_count > 2 || !lstmc_layer_counts(l, 1, 1, 0, l->param_count)) {
         return LSTMC_E_INVALID;
     }
@@ -28,7 +28,7 @@ typedef struct elementwise {
     lstmc_fn fn;        /* Activation */
 } elementwise;
 
-static void prepare(const lstmc_layer *l, elementwise *p) {
+static void elementwise_prepare(const lstmc_layer *l, elementwise *p) {
     p->x = l->inputs[0];
     p->y = l->outputs[0];
     p->features = lstmc_value_get(l->model, p->x).features;
@@ -36,13 +36,13 @@ static void prepare(const lstmc_layer *l, elementwise *p) {
 
 static void prepare_activation(const lstmc_layer *l, void *prepared) {
     elementwise *p = (elementwise *)prepared;
-    prepare(l, p);
+    elementwise_prepare(l, p);
     (void)lstmc_fn_get(l->params, &p->fn);
 }
 
 static void prepare_softmax(const lstmc_layer *l, void *prepared) {
     elementwise *p = (elementwise *)prepared;
-    prepare(l, p);
+    elementwise_prepare(l, p);
     p->size = lstmc_param(l, 0, 0);
     p->log = lstmc_param(l, 1, 0);
     if (!p->size) p->size = p->features;
@@ -52,23 +52,24 @@ static void run_activation(lstmc_node *node, const lstmc_call *call) {
     const elementwise *p = (const elementwise *)node->prepared;
     if (p->y == LSTMC_NONE) return;
     const lstmc_view x = call->views[p->x], y = call->views[p->y];
-    for (uint32_t b = 0; b < call->batch; b++) {
+    for (uint32_t b = 0; b < lstmc_batch(call); b++) {
         for (uint32_t t = 0; t < lstmc_steps(call, p->x); t++) {
-            node->full->map(&p->fn, 1, lstmc_at(&x, b, t), lstmc_at(&y, b, t), p->features);
+            LSTMC_KERNEL(node->full, map, &p->fn, 1, lstmc_at(&x, b, t), lstmc_at(&y, b, t),
+                         p->features);
         }
     }
 }
 
-static void run_softmax(lstmc_node *node, const lstmc_call *call) {
+static void elementwise_run_softmax(lstmc_node *node, const lstmc_call *call) {
     const elementwise *p = (const elementwise *)node->prepared;
     if (p->y == LSTMC_NONE) return;
     const lstmc_view x = call->views[p->x], y = call->views[p->y];
-    for (uint32_t b = 0; b < call->batch; b++) {
+    for (uint32_t b = 0; b < lstmc_batch(call); b++) {
         for (uint32_t t = 0; t < lstmc_steps(call, p->x); t++) {
             const float *from = lstmc_at(&x, b, t);
             float *to = lstmc_at(&y, b, t);
             for (uint32_t i = 0; i < p->features; i += p->size) {
-                node->full->softmax(p->log, from + i, to + i, p->size);
+                LSTMC_KERNEL(node->full, softmax, p->log, from + i, to + i, p->size);
             }
         }
     }
@@ -85,8 +86,8 @@ const lstmc_layer_ops lstmc_layer_activation = {
 const lstmc_layer_ops lstmc_layer_softmax = {
     .code = 4,
     .prepared_size = sizeof(elementwise),
-    .check = check_softmax,
+    .check = elementwise_check_softmax,
     .prepare = prepare_softmax,
     .plan = lstmc_plan_nothing,
-    .run = run_softmax,
+    .run = elementwise_run_softmax,
 };

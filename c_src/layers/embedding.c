@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-static int check(const lstmc_layer *l) {
+static int embedding_check(const lstmc_layer *l) {
     lstmc_tensor weight;
     if (!lstmc_layer_counts(l, 1, 1, 1, 0)) return LSTMC_E_INVALID;
     const lstmc_value x = lstmc_value_get(l->model, l->inputs[0]);
@@ -24,7 +24,7 @@ typedef struct embedding {
     const float *weight;
 } embedding;
 
-static void prepare(const lstmc_layer *l, void *prepared) {
+static void embedding_prepare(const lstmc_layer *l, void *prepared) {
     embedding *p = (embedding *)prepared;
     lstmc_tensor weight;
     (void)lstmc_tensor_get(l, 0, &weight);
@@ -60,16 +60,16 @@ static void look_up(const lstmc_node *node, const embedding *p, float x, float *
         const uint32_t width = lstmc_panel_width(p->units, p->panel, i / p->panel);
         const uint32_t rest = p->units - i;
         const float *column = panel + (size_t)entry * width;
-        node->full->map(&lstmc_linear, 1, column, y + i, rest < width ? rest : width);
+        LSTMC_KERNEL(node->full, map, &lstmc_linear, 1, column, y + i, rest < width ? rest : width);
         panel += (size_t)p->entries * width;
     }
 }
 
-static void run(lstmc_node *node, const lstmc_call *call) {
+static void embedding_run(lstmc_node *node, const lstmc_call *call) {
     const embedding *p = (const embedding *)node->prepared;
     if (p->y == LSTMC_NONE) return;
     const lstmc_view x = call->views[p->x], y = call->views[p->y];
-    for (uint32_t b = 0; b < call->batch; b++) {
+    for (uint32_t b = 0; b < lstmc_batch(call); b++) {
         for (uint32_t t = 0; t < lstmc_steps(call, p->x); t++) {
             const float *from = lstmc_at(&x, b, t);
             float *to = lstmc_at(&y, b, t);
@@ -83,8 +83,8 @@ static void run(lstmc_node *node, const lstmc_call *call) {
 const lstmc_layer_ops lstmc_layer_embedding = {
     .code = 8,
     .prepared_size = sizeof(embedding),
-    .check = check,
-    .prepare = prepare,
+    .check = embedding_check,
+    .prepare = embedding_prepare,
     .plan = lstmc_plan_nothing,
-    .run = run,
+    .run = embedding_run,
 };

@@ -3,7 +3,7 @@
  * Tensors: value [units]. */
 #include "layers.h"
 
-static int check(const lstmc_layer *l) {
+static int fill_check(const lstmc_layer *l) {
     lstmc_tensor value;
     if (!lstmc_layer_counts(l, 1, 1, 1, 0)) return LSTMC_E_INVALID;
     if (!lstmc_tensor_get(l, 0, &value) ||
@@ -19,7 +19,7 @@ typedef struct fill {
     const float *value;
 } fill;
 
-static void prepare(const lstmc_layer *l, void *prepared) {
+static void fill_prepare(const lstmc_layer *l, void *prepared) {
     fill *p = (fill *)prepared;
     lstmc_tensor value;
     (void)lstmc_tensor_get(l, 0, &value);
@@ -28,20 +28,20 @@ static void prepare(const lstmc_layer *l, void *prepared) {
     p->value = value.data;
 }
 
-static void run(lstmc_node *node, const lstmc_call *call) {
+static void fill_run(lstmc_node *node, const lstmc_call *call) {
     const fill *p = (const fill *)node->prepared;
     if (p->y == LSTMC_NONE) return;
     const lstmc_view y = call->views[p->y];
-    for (uint32_t b = 0; b < call->batch; b++) {
-        node->full->map(&lstmc_linear, 1, p->value, lstmc_at(&y, b, 0), p->units);
+    for (uint32_t b = 0; b < lstmc_batch(call); b++) {
+        LSTMC_KERNEL(node->full, map, &lstmc_linear, 1, p->value, lstmc_at(&y, b, 0), p->units);
     }
 }
 
 const lstmc_layer_ops lstmc_layer_fill = {
     .code = LSTMC_CODE_FILL,
     .prepared_size = sizeof(fill),
-    .check = check,
-    .prepare = prepare,
+    .check = fill_check,
+    .prepare = fill_prepare,
     .plan = lstmc_plan_nothing,
-    .run = run,
+    .run = fill_run,
 };

@@ -36,7 +36,7 @@ void lstmc_filters_run(const lstmc_filters *f, const lstmc_node *node, const lst
                        const lstmc_windows *r) {
     for (uint32_t half = 0; half < 2; half++) {
         if (!(half ? f->half : f->full)) continue;
-        const lstmc_kernels *kernels = half ? node->half : node->full;
+        const lstmc_kernels *kernels = lstmc_kernels_for(node, half);
         const uint32_t skip = half ? f->full : 0, panel = half ? f->half : f->panel;
         const uint32_t columns = half || f->units < f->full ? f->units - skip : f->full;
         const float *w = f->weight + (size_t)skip * f->k, *init = r->init + skip;
@@ -53,7 +53,7 @@ void lstmc_filters_run(const lstmc_filters *f, const lstmc_node *node, const lst
                                             .panel = panel,
                                             .columns = columns,
                                             .fn = f->fn};
-            kernels->depthwise(&a);
+            LSTMC_KERNEL(kernels, depthwise, &a);
         } else {
             const lstmc_matmul_args a = {.w = w,
                                          .x = r->x,

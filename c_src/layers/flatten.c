@@ -44,18 +44,18 @@ static void prepare_unflatten(const lstmc_layer *l, void *prepared) {
     p->features = lstmc_value_get(l->model, p->x).features / p->steps;
 }
 
-static int yes(const lstmc_layer *l) {
+static int flatten_yes(const lstmc_layer *l) {
     (void)l;
     return 1;
 }
 
 /* The value without time lies step after step. */
-static void run(lstmc_node *node, const lstmc_call *call) {
+static void flatten_run(lstmc_node *node, const lstmc_call *call) {
     const flatten *p = (const flatten *)node->prepared;
     if (p->y == LSTMC_NONE) return;
     const lstmc_view *x = call->views + p->x, *y = call->views + p->y;
-    const int back = lstmc_value_get(call->model, p->y).has_time != 0;
-    for (uint32_t b = 0; b < call->batch; b++) {
+    const int back = lstmc_has_time(call, p->y);
+    for (uint32_t b = 0; b < lstmc_batch(call); b++) {
         lstmc_copy_steps(node, lstmc_at(x, b, 0), back ? p->features : x->time_stride,
                          lstmc_at(y, b, 0), back ? y->time_stride : p->features, p->features,
                          p->steps);
@@ -68,8 +68,8 @@ const lstmc_layer_ops lstmc_layer_flatten = {
     .check = check_flatten,
     .prepare = prepare_flatten,
     .plan = lstmc_plan_nothing,
-    .run = run,
-    .whole = yes,
+    .run = flatten_run,
+    .whole = flatten_yes,
 };
 const lstmc_layer_ops lstmc_layer_unflatten = {
     .code = 21,
@@ -77,6 +77,6 @@ const lstmc_layer_ops lstmc_layer_unflatten = {
     .check = check_unflatten,
     .prepare = prepare_unflatten,
     .plan = lstmc_plan_nothing,
-    .run = run,
-    .whole = yes,
+    .run = flatten_run,
+    .whole = flatten_yes,
 };

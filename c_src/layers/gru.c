@@ -10,19 +10,19 @@
 
 #include <string.h>
 
-#define OPTIONS 7u /* the first parameter behind the functions and reset_after */
+#define GRU_OPTIONS 7u /* the first parameter behind the functions and reset_after */
 
-static int check(const lstmc_layer *l) {
+static int gru_check(const lstmc_layer *l) {
     lstmc_tensor ih, t;
     lstmc_fn fn;
-    if (l->tensor_count != 4 || l->param_count < OPTIONS || l->param_count > OPTIONS + 3) {
+    if (l->tensor_count != 4 || l->param_count < GRU_OPTIONS || l->param_count > GRU_OPTIONS + 3) {
         return LSTMC_E_INVALID;
     }
     if (!lstmc_fn_get(l->params, &fn) || !lstmc_fn_get(l->params + 3, &fn)) {
         return LSTMC_E_UNSUPPORTED;
     }
     const uint32_t units = lstmc_tensor_get(l, 0, &ih) ? ih.units : 0;
-    const int status = lstmc_recurrent_check(l, 3, 1, units, OPTIONS);
+    const int status = lstmc_recurrent_check(l, 3, 1, units, GRU_OPTIONS);
     if (status) return status;
     if (l->params[6] > 1) return LSTMC_E_INVALID;
     if (lstmc_tensor_get(l, 3, &t) &&
@@ -32,7 +32,7 @@ static int check(const lstmc_layer *l) {
     return LSTMC_OK;
 }
 
-static void step(const lstmc_frame *r, uint32_t t, uint32_t b0, uint32_t b1) {
+static void gru_step(const lstmc_frame *r, uint32_t t, uint32_t b0, uint32_t b1) {
     const lstmc_recurrent *m = r->m;
     lstmc_cell_args a;
     memset(&a, 0, sizeof a);
@@ -62,17 +62,17 @@ static void step(const lstmc_frame *r, uint32_t t, uint32_t b0, uint32_t b1) {
     lstmc_cells(r, &a, t, b0, b1);
 }
 
-static void kernel(const lstmc_kernels *kernels, const lstmc_cell_args *args) {
-    kernels->gru_cell(args);
+static void gru_kernel(const lstmc_kernels *kernels, const lstmc_cell_args *args) {
+    LSTMC_KERNEL(kernels, gru_cell, args);
 }
 
-static const lstmc_cell cell = {3, 1, 1, step, kernel};
+static const lstmc_cell any_gru = {3, 1, 1, gru_step, gru_kernel};
 
-static void prepare(const lstmc_layer *l, void *prepared) {
+static void gru_prepare(const lstmc_layer *l, void *prepared) {
     lstmc_recurrent *m = (lstmc_recurrent *)prepared;
     lstmc_tensor ih, t;
     (void)lstmc_tensor_get(l, 0, &ih);
-    lstmc_recurrent_prepare(l, &cell, ih.units, OPTIONS, m);
+    lstmc_recurrent_prepare(l, &any_gru, ih.units, GRU_OPTIONS, m);
     (void)lstmc_fn_get(l->params, &m->fn[0]);
     (void)lstmc_fn_get(l->params + 3, &m->fn[1]);
     m->reset_after = l->params[6];
@@ -86,8 +86,8 @@ static void prepare(const lstmc_layer *l, void *prepared) {
 const lstmc_layer_ops lstmc_layer_gru = {
     .code = 6,
     .prepared_size = sizeof(lstmc_recurrent),
-    .check = check,
-    .prepare = prepare,
+    .check = gru_check,
+    .prepare = gru_prepare,
     .plan = lstmc_recurrent_plan,
     .run = lstmc_recurrent_run,
     .whole = lstmc_recurrent_whole,

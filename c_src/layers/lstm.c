@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-#define OPTIONS 9u /* the first parameter behind the functions */
+#define LSTM_OPTIONS 9u /* the first parameter behind the functions */
 
 static uint32_t out_of(const lstmc_layer *l) {
     lstmc_tensor ih, hr;
@@ -17,20 +17,20 @@ static uint32_t out_of(const lstmc_layer *l) {
     return lstmc_tensor_get(l, 0, &ih) ? ih.units : 0;
 }
 
-static int check(const lstmc_layer *l) {
+static int lstm_check(const lstmc_layer *l) {
     lstmc_tensor ih, t;
     lstmc_fn fn;
-    if (l->tensor_count < 3 || l->tensor_count > 6 || l->param_count < OPTIONS ||
-        l->param_count > OPTIONS + 5) {
+    if (l->tensor_count < 3 || l->tensor_count > 6 || l->param_count < LSTM_OPTIONS ||
+        l->param_count > LSTM_OPTIONS + 5) {
         return LSTMC_E_INVALID;
     }
-    for (uint32_t i = 0; i < OPTIONS; i += 3) {
+    for (uint32_t i = 0; i < LSTM_OPTIONS; i += 3) {
         if (!lstmc_fn_get(l->params + i, &fn)) return LSTMC_E_UNSUPPORTED;
     }
-    const int status = lstmc_recurrent_check(l, 4, 2, out_of(l), OPTIONS);
+    const int status = lstmc_recurrent_check(l, 4, 2, out_of(l), LSTM_OPTIONS);
     if (status) return status;
     (void)lstmc_tensor_get(l, 0, &ih);
-    if (lstmc_param(l, OPTIONS + 3, 0) > 1 || lstmc_param(l, OPTIONS + 4, 0) > 1 ||
+    if (lstmc_param(l, LSTM_OPTIONS + 3, 0) > 1 || lstmc_param(l, LSTM_OPTIONS + 4, 0) > 1 ||
         (lstmc_tensor_get(l, 3, &t) && !lstmc_tensor_is(&t, 3, ih.units, 1, ih.panel)) ||
         (lstmc_tensor_get(l, 4, &t) && !lstmc_tensor_is(&t, 4, ih.units, ih.units, ih.panel)) ||
         (lstmc_tensor_get(l, 5, &t) && !lstmc_tensor_is(&t, 1, t.units, ih.units, ih.panel))) {
@@ -59,12 +59,12 @@ static void project(const lstmc_frame *r, uint32_t t, uint32_t b0, uint32_t rows
     static const lstmc_fn linear = {LSTMC_FN_LINEAR, 0.0f, 0.0f};
     for (uint32_t b = 0; b < rows; b++) {
         float *h = p.y + b * r->state_stride, *y = lstmc_output_at(r, t, b0 + b);
-        r->node->full->map(&linear, 1, h, h, m->out_padded);
+        LSTMC_KERNEL(r->node->full, map, &linear, 1, h, h, m->out_padded);
         if (y) memcpy(y, h, m->out * sizeof *y);
     }
 }
 
-static void step(const lstmc_frame *r, uint32_t t, uint32_t b0, uint32_t b1) {
+static void lstm_step(const lstmc_frame *r, uint32_t t, uint32_t b0, uint32_t b1) {
     const lstmc_recurrent *m = r->m;
     lstmc_cell_args a;
     memset(&a, 0, sizeof a);
@@ -95,21 +95,21 @@ static void step(const lstmc_frame *r, uint32_t t, uint32_t b0, uint32_t b1) {
     if (m->hr) project(r, t, b0, b1 - b0);
 }
 
-static void kernel(const lstmc_kernels *kernels, const lstmc_cell_args *args) {
-    kernels->lstm_cell(args);
+static void lstm_kernel(const lstmc_kernels *kernels, const lstmc_cell_args *args) {
+    LSTMC_KERNEL(kernels, lstm_cell, args);
 }
 
-static const lstmc_cell cell = {4, 2, 0, step, kernel};
-static const lstmc_cell projected = {4, 2, 1, step, kernel};
+static const lstmc_cell any_lstm = {4, 2, 0, lstm_step, lstm_kernel};
+static const lstmc_cell projected_lstm = {4, 2, 1, lstm_step, lstm_kernel};
 
-static void prepare(const lstmc_layer *l, void *prepared) {
+static void lstm_prepare(const lstmc_layer *l, void *prepared) {
     lstmc_recurrent *m = (lstmc_recurrent *)prepared;
     lstmc_tensor t;
-    lstmc_recurrent_prepare(l, lstmc_tensor_get(l, 5, &t) ? &projected : &cell, out_of(l), OPTIONS,
-                            m);
+    lstmc_recurrent_prepare(l, lstmc_tensor_get(l, 5, &t) ? &projected_lstm : &any_lstm, out_of(l),
+                            LSTM_OPTIONS, m);
     for (uint32_t i = 0; i < 3; i++) (void)lstmc_fn_get(l->params + (size_t)3 * i, &m->fn[i]);
-    m->coupled = lstmc_param(l, OPTIONS + 3, 0);
-    m->sees_old = lstmc_param(l, OPTIONS + 4, 0);
+    m->coupled = lstmc_param(l, LSTM_OPTIONS + 3, 0);
+    m->sees_old = lstmc_param(l, LSTM_OPTIONS + 4, 0);
     m->peephole = lstmc_tensor_get(l, 3, &t) ? t.data : NULL;
     m->ch = lstmc_tensor_get(l, 4, &t) ? t.data : NULL;
     m->hr = lstmc_tensor_get(l, 5, &t) ? t.data : NULL;
@@ -124,8 +124,8 @@ static void prepare(const lstmc_layer *l, void *prepared) {
 const lstmc_layer_ops lstmc_layer_lstm = {
     .code = 1,
     .prepared_size = sizeof(lstmc_recurrent),
-    .check = check,
-    .prepare = prepare,
+    .check = lstm_check,
+    .prepare = lstm_prepare,
     .plan = lstmc_recurrent_plan,
     .run = lstmc_recurrent_run,
     .whole = lstmc_recurrent_whole,

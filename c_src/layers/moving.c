@@ -21,7 +21,7 @@ typedef struct moving {
 
 enum { PAD_CONSTANT, PAD_REFLECT, PAD_EDGE, PAD_COUNT };
 
-static void prepare(const lstmc_layer *l, void *prepared) {
+static void moving_prepare(const lstmc_layer *l, void *prepared) {
     moving *p = (moving *)prepared;
     memset(p, 0, sizeof *p);
     p->x = l->inputs[0];
@@ -30,7 +30,7 @@ static void prepare(const lstmc_layer *l, void *prepared) {
     p->features = lstmc_value_get(l->model, p->x).features;
 }
 
-static int yes(const lstmc_layer *l) {
+static int moving_yes(const lstmc_layer *l) {
     (void)l;
     return 1;
 }
@@ -51,11 +51,11 @@ static void run_reverse(lstmc_node *node, const lstmc_call *call) {
     const moving *p = (const moving *)node->prepared;
     if (p->y == LSTMC_NONE) return;
     const lstmc_view *x = call->views + p->x, *y = call->views + p->y;
-    for (uint32_t b = 0; b < call->batch; b++) {
+    for (uint32_t b = 0; b < lstmc_batch(call); b++) {
         const uint32_t n = lstmc_row_steps(call, p->x, b);
         for (uint32_t t = 0; t < n; t++) {
-            node->full->map(&lstmc_linear, 1, lstmc_at(x, b, n - 1 - t), lstmc_at(y, b, t),
-                            p->features);
+            LSTMC_KERNEL(node->full, map, &lstmc_linear, 1, lstmc_at(x, b, n - 1 - t),
+                         lstmc_at(y, b, t), p->features);
         }
         lstmc_zero_steps(y, p->features, b, n, lstmc_steps(call, p->y));
     }
@@ -65,10 +65,10 @@ const lstmc_layer_ops lstmc_layer_reverse = {
     .code = 16,
     .prepared_size = sizeof(moving),
     .check = check_reverse,
-    .prepare = prepare,
+    .prepare = moving_prepare,
     .plan = lstmc_plan_nothing,
     .run = run_reverse,
-    .whole = yes,
+    .whole = moving_yes,
 };
 
 /* --------------------------------------------------------------------------------- SliceTime -- */
@@ -85,7 +85,7 @@ static int check_slice(const lstmc_layer *l) {
 
 static void prepare_slice(const lstmc_layer *l, void *prepared) {
     moving *p = (moving *)prepared;
-    prepare(l, p);
+    moving_prepare(l, p);
     p->start = l->params[0];
     p->drop = l->params[1];
     p->step = l->params[2];
@@ -95,7 +95,7 @@ static void run_slice(lstmc_node *node, const lstmc_call *call) {
     const moving *p = (const moving *)node->prepared;
     if (p->y == LSTMC_NONE) return;
     const lstmc_view *x = call->views + p->x, *y = call->views + p->y;
-    for (uint32_t b = 0; b < call->batch; b++) {
+    for (uint32_t b = 0; b < lstmc_batch(call); b++) {
         const uint32_t n = lstmc_row_steps(call, p->x, b), gone = p->start + p->drop;
         uint32_t count = n > gone ? (n - gone - 1) / p->step + 1 : 0;
         const uint32_t most = lstmc_row_steps(call, p->y, b);
@@ -115,7 +115,7 @@ const lstmc_layer_ops lstmc_layer_slice_time = {
     .prepare = prepare_slice,
     .plan = lstmc_plan_nothing,
     .run = run_slice,
-    .whole = yes,
+    .whole = moving_yes,
 };
 
 /* ----------------------------------------------------------------------------------- PadTime -- */
@@ -133,7 +133,7 @@ static int check_pad(const lstmc_layer *l) {
 static void prepare_pad(const lstmc_layer *l, void *prepared) {
     moving *p = (moving *)prepared;
     const uint32_t value = lstmc_param(l, 2, 0);
-    prepare(l, p);
+    moving_prepare(l, p);
     p->before = l->params[0];
     p->after = l->params[1];
     memcpy(&p->value, &value, sizeof p->value);
@@ -158,7 +158,7 @@ static void run_pad(lstmc_node *node, const lstmc_call *call) {
     const moving *p = (const moving *)node->prepared;
     if (p->y == LSTMC_NONE) return;
     const lstmc_view *x = call->views + p->x, *y = call->views + p->y;
-    for (uint32_t b = 0; b < call->batch; b++) {
+    for (uint32_t b = 0; b < lstmc_batch(call); b++) {
         /* All counts in 64 bits: a row of no steps at all may have less than its padding. */
         const uint64_t n = lstmc_row_steps(call, p->x, b), made = n + p->before + p->after;
         const uint32_t most = lstmc_row_steps(call, p->y, b);
@@ -168,7 +168,8 @@ static void run_pad(lstmc_node *node, const lstmc_call *call) {
             const int inside = t >= p->before && t - p->before < n;
             if (n && (inside || p->mode != PAD_CONSTANT)) {
                 const uint32_t at = inside ? t - p->before : shown(p, t, (uint32_t)n);
-                node->full->map(&lstmc_linear, 1, lstmc_at(x, b, at), to, p->features);
+                LSTMC_KERNEL(node->full, map, &lstmc_linear, 1, lstmc_at(x, b, at), to,
+                             p->features);
             } else {
                 for (uint32_t i = 0; i < p->features; i++) to[i] = p->value;
             }
@@ -184,7 +185,7 @@ const lstmc_layer_ops lstmc_layer_pad_time = {
     .prepare = prepare_pad,
     .plan = lstmc_plan_nothing,
     .run = run_pad,
-    .whole = yes,
+    .whole = moving_yes,
 };
 
 /* ------------------------------------------------------------------------------------ Repeat -- */
@@ -213,7 +214,7 @@ static void run_repeat(lstmc_node *node, const lstmc_call *call) {
     const moving *p = (const moving *)node->prepared;
     if (p->y == LSTMC_NONE) return;
     const lstmc_view *x = call->views + p->x, *y = call->views + p->y;
-    for (uint32_t b = 0; b < call->batch; b++) {
+    for (uint32_t b = 0; b < lstmc_batch(call); b++) {
         const uint32_t n = lstmc_row_steps(call, p->y, b);
         if (n) {
             lstmc_copy_steps(node, lstmc_at(x, b, 0), 0, lstmc_at(y, b, 0), y->time_stride,
@@ -227,7 +228,7 @@ const lstmc_layer_ops lstmc_layer_repeat = {
     .code = 19,
     .prepared_size = sizeof(moving),
     .check = check_repeat,
-    .prepare = prepare,
+    .prepare = moving_prepare,
     .plan = lstmc_plan_nothing,
     .run = run_repeat,
     .whole = whole_repeat,
@@ -256,7 +257,7 @@ static void run_mask(lstmc_node *node, const lstmc_call *call) {
     const moving *p = (const moving *)node->prepared;
     if (p->y == LSTMC_NONE) return;
     const lstmc_view *x = call->views + p->x, *y = call->views + p->y;
-    for (uint32_t b = 0; b < call->batch; b++) {
+    for (uint32_t b = 0; b < lstmc_batch(call); b++) {
         const uint32_t valid = lstmc_row_steps(call, p->y, b);
         const uint32_t count = steps_below(*lstmc_at(x, b, 0), valid);
         for (uint32_t t = 0; t < lstmc_steps(call, p->y); t++) {
@@ -269,8 +270,8 @@ const lstmc_layer_ops lstmc_layer_step_mask = {
     .code = 27,
     .prepared_size = sizeof(moving),
     .check = check_mask,
-    .prepare = prepare,
+    .prepare = moving_prepare,
     .plan = lstmc_plan_nothing,
     .run = run_mask,
-    .whole = yes,
+    .whole = moving_yes,
 };

@@ -43,7 +43,7 @@ typedef struct norm {
     lstmc_fn fn;
 } norm;
 
-static void prepare(const lstmc_layer *l, norm *p) {
+static void norm_prepare(const lstmc_layer *l, norm *p) {
     lstmc_tensor t;
     memset(p, 0, sizeof *p);
     p->x = l->inputs[0];
@@ -55,13 +55,13 @@ static void prepare(const lstmc_layer *l, norm *p) {
 
 static void prepare_affine(const lstmc_layer *l, void *prepared) {
     norm *p = (norm *)prepared;
-    prepare(l, p);
+    norm_prepare(l, p);
     (void)lstmc_fn_get(l->params, &p->fn);
 }
 
 static void prepare_layer_norm(const lstmc_layer *l, void *prepared) {
     norm *p = (norm *)prepared;
-    prepare(l, p);
+    norm_prepare(l, p);
     memcpy(&p->epsilon, l->params, sizeof p->epsilon);
     p->rms = lstmc_param(l, 1, 0);
 }
@@ -70,10 +70,10 @@ static void run_affine(lstmc_node *node, const lstmc_call *call) {
     const norm *p = (const norm *)node->prepared;
     if (p->y == LSTMC_NONE) return;
     const lstmc_view x = call->views[p->x], y = call->views[p->y];
-    for (uint32_t b = 0; b < call->batch; b++) {
+    for (uint32_t b = 0; b < lstmc_batch(call); b++) {
         for (uint32_t t = 0; t < lstmc_steps(call, p->x); t++) {
-            node->full->affine(&p->fn, p->scale, p->shift, lstmc_at(&x, b, t), lstmc_at(&y, b, t),
-                               p->features);
+            LSTMC_KERNEL(node->full, affine, &p->fn, p->scale, p->shift, lstmc_at(&x, b, t),
+                         lstmc_at(&y, b, t), p->features);
         }
     }
 }
@@ -83,11 +83,11 @@ static void run_layer_norm(lstmc_node *node, const lstmc_call *call) {
     if (p->y == LSTMC_NONE) return;
     const lstmc_view x = call->views[p->x], y = call->views[p->y];
     lstmc_norm_args a = {NULL, p->scale, p->shift, NULL, p->features, p->epsilon, p->rms};
-    for (uint32_t b = 0; b < call->batch; b++) {
+    for (uint32_t b = 0; b < lstmc_batch(call); b++) {
         for (uint32_t t = 0; t < lstmc_steps(call, p->x); t++) {
             a.x = lstmc_at(&x, b, t);
             a.y = lstmc_at(&y, b, t);
-            node->full->layer_norm(&a);
+            LSTMC_KERNEL(node->full, layer_norm, &a);
         }
     }
 }

@@ -11,7 +11,7 @@
 
 enum { POOL_MAXIMUM, POOL_MEAN, POOL_SUM, POOL_MINIMUM, POOL_COUNT };
 
-static int check(const lstmc_layer *l) {
+static int pool_check(const lstmc_layer *l) {
     lstmc_window w;
     if (!lstmc_layer_counts(l, 1, 1, 0, LSTMC_WINDOW_PARAMS + 2)) return LSTMC_E_INVALID;
     const int status = lstmc_window_get(l, &w);
@@ -28,7 +28,7 @@ typedef struct pool {
     uint32_t mean, count_padding;
 } pool;
 
-static void prepare(const lstmc_layer *l, void *prepared) {
+static void pool_prepare(const lstmc_layer *l, void *prepared) {
     pool *p = (pool *)prepared;
     (void)lstmc_window_get(l, &p->window);
     p->x = l->inputs[0];
@@ -37,7 +37,7 @@ static void prepare(const lstmc_layer *l, void *prepared) {
     p->count_padding = l->params[LSTMC_WINDOW_PARAMS + 1];
 }
 
-static void plan(const lstmc_layer *l, uint32_t batch, uint32_t time, lstmc_need *need) {
+static void pool_plan(const lstmc_layer *l, uint32_t batch, uint32_t time, lstmc_need *need) {
     lstmc_window w;
     (void)time;
     (void)lstmc_window_get(l, &w);
@@ -70,7 +70,7 @@ typedef struct chain {
     float *y;
 } chain;
 
-static void begin(chain *c) {
+static void pool_begin(chain *c) {
     const float from = c->op == LSTMC_REDUCE_MAXIMUM   ? -INFINITY
                        : c->op == LSTMC_REDUCE_MINIMUM ? INFINITY
                                                        : 0.0f;
@@ -79,7 +79,7 @@ static void begin(chain *c) {
 }
 
 /* The taps in [from, to); place `from` is at x, and a place has so many floats. */
-static void take(chain *c, const float *x, size_t place, int64_t from, int64_t to) {
+static void pool_take(chain *c, const float *x, size_t place, int64_t from, int64_t to) {
     const lstmc_window *w = c->w;
     uint32_t first;
     lstmc_reduce_args a;
@@ -90,38 +90,38 @@ static void take(chain *c, const float *x, size_t place, int64_t from, int64_t t
     a.stride = w->dilation * place;
     if (!a.steps) return;
     a.x = x + (size_t)(c->start + (int64_t)first * w->dilation - from) * place;
-    c->node->full->reduce_steps(&a);
+    LSTMC_KERNEL(c->node->full, reduce_steps, &a);
     c->total += a.steps;
 }
 
 static void end(const chain *c, uint32_t count_padding) {
     if (c->op != LSTMC_REDUCE_MEAN || (!c->total && !count_padding)) return;
     const float by = (float)(count_padding ? c->w->taps : c->total);
-    c->node->full->divide(c->y, by, c->y, c->w->features);
+    LSTMC_KERNEL(c->node->full, divide, c->y, by, c->y, c->w->features);
 }
 
 /* Window t of row b, of which n steps are valid, and seen ones before them remembered. */
-static void one_window(const lstmc_node *node, const pool *p, const lstmc_view *x, uint32_t b,
-                       uint32_t n, uint32_t seen, const float *memory, uint32_t t, float *y) {
+static void pool_one_window(const lstmc_node *node, const pool *p, const lstmc_view *x, uint32_t b,
+                            uint32_t n, uint32_t seen, const float *memory, uint32_t t, float *y) {
     const lstmc_window *w = &p->window;
     chain c = {node, w, (int64_t)t * w->stride - lstmc_window_before(w, n), 0, 0, y};
     c.op = p->mean ? LSTMC_REDUCE_MEAN : LSTMC_REDUCE_MAXIMUM;
-    begin(&c);
+    pool_begin(&c);
     if (seen) {
-        take(&c, memory + (size_t)(w->history - seen) * w->features, w->features, -(int64_t)seen,
-             0);
+        pool_take(&c, memory + (size_t)(w->history - seen) * w->features, w->features,
+                  -(int64_t)seen, 0);
     }
-    if (n) take(&c, lstmc_at(x, b, 0), x->time_stride, 0, n);
+    if (n) pool_take(&c, lstmc_at(x, b, 0), x->time_stride, 0, n);
     end(&c, p->count_padding);
 }
 
-static void run(lstmc_node *node, const lstmc_call *call) {
+static void pool_run(lstmc_node *node, const lstmc_call *call) {
     const pool *p = (const pool *)node->prepared;
     const lstmc_window *w = &p->window;
     const size_t past = (size_t)w->history * w->features;
     const lstmc_view *x = call->views + p->x;
     const uint32_t steps = p->y == LSTMC_NONE ? 0 : lstmc_steps(call, p->y);
-    for (uint32_t b = 0; b < call->batch; b++) {
+    for (uint32_t b = 0; b < lstmc_batch(call); b++) {
         const uint32_t n = lstmc_row_steps(call, p->x, b);
         float *memory = node->state + b * node->state_stride, *count = memory + past;
         const uint32_t seen = steps_seen(w, count);
@@ -131,7 +131,7 @@ static void run(lstmc_node *node, const lstmc_call *call) {
             uint32_t windows = lstmc_window_count(w, n);
             if (windows > most) windows = most;
             for (uint32_t t = 0; t < windows; t++) {
-                one_window(node, p, x, b, n, seen, memory, t, lstmc_at(y, b, t));
+                pool_one_window(node, p, x, b, n, seen, memory, t, lstmc_at(y, b, t));
             }
             lstmc_zero_steps(y, w->features, b, windows, steps);
         }
@@ -141,7 +141,7 @@ static void run(lstmc_node *node, const lstmc_call *call) {
     }
 }
 
-static void state(const lstmc_node *node, uint32_t index, lstmc_state_view *view) {
+static void pool_state(const lstmc_node *node, uint32_t index, lstmc_state_view *view) {
     const lstmc_window *w = &((const pool *)node->prepared)->window;
     lstmc_window_past(w, node, view);
     if (!index) return;
@@ -153,13 +153,13 @@ static void state(const lstmc_node *node, uint32_t index, lstmc_state_view *view
 const lstmc_layer_ops lstmc_layer_pool1d = {
     .code = 24,
     .prepared_size = sizeof(pool),
-    .check = check,
-    .prepare = prepare,
-    .plan = plan,
-    .run = run,
+    .check = pool_check,
+    .prepare = pool_prepare,
+    .plan = pool_plan,
+    .run = pool_run,
     .whole = lstmc_window_whole,
     .state_count = 2,
-    .state = state,
+    .state = pool_state,
 };
 
 /* ------------------------------------------------------------------------------ PoolPositions -- */
@@ -206,12 +206,12 @@ static void run_positions(lstmc_node *node, const lstmc_call *call) {
     const lstmc_window *w = &p->window;
     const lstmc_view *x = call->views + p->x, *y = call->views + p->y;
     const uint32_t before = lstmc_window_before(w, p->count);
-    for (uint32_t b = 0; b < call->batch; b++) {
+    for (uint32_t b = 0; b < lstmc_batch(call); b++) {
         for (uint32_t t = 0; t < lstmc_steps(call, p->x); t++) {
             chain c = {node, w, -(int64_t)before, p->op, 0, lstmc_at(y, b, t)};
             for (uint32_t i = 0; i < p->made; i++) {
-                begin(&c);
-                take(&c, lstmc_at(x, b, t), w->features, 0, p->count);
+                pool_begin(&c);
+                pool_take(&c, lstmc_at(x, b, t), w->features, 0, p->count);
                 end(&c, p->count_padding);
                 c.start += w->stride;
                 c.y += w->features;

@@ -71,6 +71,8 @@ void lstmc_recurrent_prepare(const lstmc_layer *l, const lstmc_cell *cell, uint3
     (void)lstmc_tensor_get(l, 0, &ih);
     (void)lstmc_tensor_get(l, 1, &hh);
     m->cell = cell;
+    m->gates = cell->gates;
+    m->frugal = l->frugal;
     m->ih = ih.data;
     m->hh = hh.data;
     m->bias = lstmc_tensor_get(l, 2, &bias) ? bias.data : NULL;
@@ -108,21 +110,23 @@ int lstmc_recurrent_whole(const lstmc_layer *l) {
 /* Steps whose input products are computed ahead for that many rows. 0, in a fused cell only: none,
  * its step computes them. */
 static uint32_t steps_ahead(const lstmc_recurrent *m, uint32_t batch, uint32_t time) {
-    if (time < 2 || batch > AHEAD_ROWS || (m->fused && m->input < AHEAD_INPUTS)) return !m->fused;
-    const size_t steps = AHEAD_FLOATS / ((size_t)m->cell->gates * m->padded * batch);
+    if (time < 2 || batch > AHEAD_ROWS || m->frugal || (m->fused && m->input < AHEAD_INPUTS)) {
+        return !m->fused;
+    }
+    const size_t steps = AHEAD_FLOATS / ((size_t)m->gates * m->padded * batch);
     return steps < 2 ? 2 : steps < time ? (uint32_t)steps : time;
 }
 
 /* Scratch holds, one after another: zeros where a bias is absent, products ahead, the cell's buffers,
  * and sums of a fused cell for each part of a step. */
 static size_t scratch_zeros(const lstmc_recurrent *m) {
-    const size_t row = (size_t)m->cell->gates * m->padded;
+    const size_t row = (size_t)m->gates * m->padded;
     if (m->bias && !m->hr && !(m->reset_after && !m->recurrent_bias)) return 0;
     return row > m->out_padded ? row : m->out_padded;
 }
 
 static size_t scratch_ahead(const lstmc_recurrent *m, uint32_t batch, uint32_t time) {
-    const size_t row = (size_t)m->cell->gates * m->padded;
+    const size_t row = (size_t)m->gates * m->padded;
     size_t most = m->fused ? 0 : lstmc_size_mul(row, batch);
     for (uint32_t b = 1; b <= batch && b <= AHEAD_ROWS; b++) { /* fewer rows take more steps */
         const size_t need = row * b * steps_ahead(m, b, time);
@@ -139,6 +143,18 @@ static size_t scratch_part(const lstmc_recurrent *m, uint32_t batch) {
 static uint32_t most_steps(const lstmc_model *model, const lstmc_recurrent *m, uint32_t time) {
     const lstmc_value x = lstmc_value_get(model, m->x);
     return lstmc_value_steps(&x, time);
+}
+
+/* The same for the largest call of a session. */
+static uint32_t call_steps(const lstmc_call *call, const lstmc_recurrent *m, uint32_t time) {
+#ifdef LSTMC_FROZEN
+    (void)call;
+    (void)m;
+    return time; /* there is one kind of call */
+#else
+    (void)time;
+    return most_steps(call->model, m, call->max_time);
+#endif
 }
 
 /* Floats of c in a row's state. */
@@ -183,31 +199,32 @@ static void multiply_panels(const lstmc_kernels *kernels, const lstmc_product *p
         a.w = p->w + unit * p->weight.of * p->k + (size_t)p->weight.at * width;
         a.init = p->init + unit * p->from.of + (size_t)p->from.at * width;
         a.y = p->y + unit * p->to.of + (size_t)p->to.at * width;
-        kernels->matmul(&a);
+        LSTMC_KERNEL(kernels, matmul, &a);
     }
 }
 
 /* A product in parts, each some of its panels. */
-typedef struct shared {
+typedef struct recurrent_shared {
     const lstmc_frame *r;
     const lstmc_product *p;
     uint32_t panels, parts;
-} shared;
+} recurrent_shared;
 
 static void multiply_part(void *argument, uint32_t part) {
-    const shared *s = (const shared *)argument;
+    const recurrent_shared *s = (const recurrent_shared *)argument;
     const lstmc_node *node = s->r->node;
     const uint32_t panel = s->r->m->panel, full = s->p->padded / panel;
     const uint32_t start = lstmc_part_start(s->panels, s->parts, part);
     const uint32_t end = lstmc_part_start(s->panels, s->parts, part + 1);
     const uint32_t full_end = end < full ? end : full;
-    if (start < full) multiply_panels(node->full, s->p, panel, panel, start, full_end);
-    if (end > full) multiply_panels(node->half, s->p, panel, panel / 2, full, end);
+    if (start < full)
+        multiply_panels(lstmc_kernels_for(node, 0), s->p, panel, panel, start, full_end);
+    if (end > full) multiply_panels(lstmc_kernels_for(node, 1), s->p, panel, panel / 2, full, end);
 }
 
 void lstmc_multiply(const lstmc_frame *r, const lstmc_product *p) {
     const uint32_t panel = r->m->panel;
-    shared s = {r, p, p->padded / panel + (p->padded % panel != 0), 1};
+    recurrent_shared s = {r, p, p->padded / panel + (p->padded % panel != 0), 1};
     const float work = (float)p->rows * (float)p->k * (float)p->padded * (float)p->gates;
     if (r->split) s.parts = lstmc_parts(r->call, work, s.panels);
     lstmc_for_parts(r->call, s.parts, multiply_part, &s);
@@ -221,11 +238,11 @@ lstmc_product lstmc_hidden_product(const lstmc_frame *r, uint32_t b0, uint32_t b
     p.v = r->h[r->parity] + b0 * r->state_stride;
     p.v_stride = r->state_stride;
     p.init = p.y = r->pre;
-    p.init_stride = p.y_stride = (size_t)m->cell->gates * m->padded;
+    p.init_stride = p.y_stride = (size_t)m->gates * m->padded;
     p.rows = b1 - b0;
     p.k = m->out;
     p.padded = m->padded;
-    p.gates = p.weight.of = p.from.of = p.to.of = m->cell->gates;
+    p.gates = p.weight.of = p.from.of = p.to.of = m->gates;
     return p;
 }
 
@@ -245,14 +262,14 @@ void lstmc_cells(const lstmc_frame *r, const lstmc_cell_args *args, uint32_t t, 
             if (!a.panels) continue;
             a.panel = half ? m->panel / 2 : m->panel;
             a.units = m->units - (uint32_t)unit;
-            a.pre = r->pre + (row * m->padded + unit) * m->cell->gates;
+            a.pre = r->pre + (row * m->padded + unit) * m->gates;
             a.peephole = m->peephole ? m->peephole + unit * 3 : NULL;
             a.buffer = buffer + unit;
             a.c = r->c + b * r->state_stride + unit;
             a.h = r->h[r->parity] + b * r->state_stride + unit;
             a.to = to + unit;
             a.y = y ? y + unit : NULL;
-            m->cell->kernel(half ? r->node->half : r->node->full, &a);
+            m->cell->kernel(lstmc_kernels_for(r->node, half), &a);
         }
     }
 }
@@ -261,7 +278,7 @@ void lstmc_cells(const lstmc_frame *r, const lstmc_cell_args *args, uint32_t t, 
  * The longer way round goes into one product. */
 static void products_ahead(const lstmc_frame *r, uint32_t t0, uint32_t steps) {
     const lstmc_recurrent *m = r->m;
-    const uint32_t batch = r->call->batch, gates = m->cell->gates;
+    const uint32_t batch = lstmc_batch(r->call), gates = m->gates;
     const int by_row = steps > batch;
     const size_t row = (size_t)gates * m->padded;
     lstmc_product p;
@@ -316,8 +333,8 @@ static int standing(const lstmc_frame *r, uint32_t t, uint32_t b) {
 static void step_rows(lstmc_frame *r, uint32_t t, uint32_t slot, uint32_t chunk, uint32_t b0,
                       uint32_t b1) {
     const lstmc_recurrent *m = r->m;
-    const size_t row = (size_t)m->cell->gates * m->padded;
-    float *ahead = r->ahead + slot * row * r->call->batch;
+    const size_t row = (size_t)m->gates * m->padded;
+    float *ahead = r->ahead + slot * row * lstmc_batch(r->call);
     if (m->fused) {
         lstmc_fused_step(r, t, chunk ? ahead : NULL, b0, b1);
     } else {
@@ -330,24 +347,24 @@ static void step_rows(lstmc_frame *r, uint32_t t, uint32_t slot, uint32_t chunk,
 static void step_all(lstmc_frame *r, uint32_t i, uint32_t slot, uint32_t chunk) {
     const lstmc_call *call = r->call;
     const uint32_t t = lstmc_when(r, i);
-    if (!call->lengths && r->m->mask == LSTMC_NONE) {
-        step_rows(r, t, slot, chunk, 0, call->batch);
+    if (!lstmc_lengths(call) && r->m->mask == LSTMC_NONE) {
+        step_rows(r, t, slot, chunk, 0, lstmc_batch(call));
         return;
     }
-    for (uint32_t b = 0; b < call->batch;) {
+    for (uint32_t b = 0; b < lstmc_batch(call);) {
         const int why = standing(r, t, b);
         if (why) {
             stand(r, i, b++, why == 1);
             continue;
         }
         uint32_t end = b + 1;
-        while (end < call->batch && !standing(r, t, end)) end++;
+        while (end < lstmc_batch(call) && !standing(r, t, end)) end++;
         step_rows(r, t, slot, chunk, b, end);
         b = end;
     }
 }
 
-static void run_rows(lstmc_frame *r, uint32_t chunk) {
+static void recurrent_run_rows(lstmc_frame *r, uint32_t chunk) {
     const lstmc_recurrent *m = r->m;
     uint32_t first = 0; /* of the steps ahead, in time */
     for (uint32_t i = 0; i < r->time; i++, r->parity ^= 1) {
@@ -369,16 +386,16 @@ static void start_from(const lstmc_frame *r, uint32_t id, float *state, uint32_t
     static const lstmc_fn linear = {LSTMC_FN_LINEAR, 0.0f, 0.0f};
     if (id == LSTMC_NONE) return;
     const lstmc_view v = r->call->views[id];
-    for (uint32_t b = 0; b < r->call->batch; b++) {
-        r->node->full->map(&linear, 1, v.data + b * v.batch_stride, state + b * r->state_stride,
-                           features);
+    for (uint32_t b = 0; b < lstmc_batch(r->call); b++) {
+        LSTMC_KERNEL(r->node->full, map, &linear, 1, v.data + b * v.batch_stride,
+                     state + b * r->state_stride, features);
     }
 }
 
 static void hand_on(const lstmc_frame *r, uint32_t id, const float *state, uint32_t features) {
     if (id == LSTMC_NONE) return;
     const lstmc_view v = r->call->views[id];
-    for (uint32_t b = 0; b < r->call->batch; b++) {
+    for (uint32_t b = 0; b < lstmc_batch(r->call); b++) {
         memcpy(v.data + b * v.batch_stride, state + b * r->state_stride, features * sizeof(float));
     }
 }
@@ -386,7 +403,9 @@ static void hand_on(const lstmc_frame *r, uint32_t id, const float *state, uint3
 void lstmc_recurrent_run(lstmc_node *node, const lstmc_call *call) {
     const lstmc_recurrent *m = (const lstmc_recurrent *)node->prepared;
     lstmc_frame r;
+#ifndef LSTMC_FROZEN
     if (m->fused && lstmc_fused_quick(node, call)) return;
+#endif
     r.m = m;
     r.node = node;
     r.call = call;
@@ -398,14 +417,14 @@ void lstmc_recurrent_run(lstmc_node *node, const lstmc_call *call) {
     r.pre = r.ahead = r.part = r.buffer = call->scratch + zeros;
     r.part_floats = 0;
     /* Between short steps of one thread another falls asleep: then products ahead are not worth it. */
-    const float work = (float)call->batch * lstmc_row_work(m, m->input + m->out);
+    const float work = (float)lstmc_batch(call) * lstmc_row_work(m, m->input + m->out);
     r.split = lstmc_parts(call, work, m->padded) > 1;
-    if (!m->fused || call->batch > 1) {
-        const uint32_t most = most_steps(call->model, m, call->max_time);
-        r.buffer = r.ahead + scratch_ahead(m, call->max_batch, most);
+    if (!m->fused || lstmc_batch(call) > 1) {
+        const uint32_t most = call_steps(call, m, r.time);
+        r.buffer = r.ahead + scratch_ahead(m, lstmc_max_batch(call), most);
         r.part = r.buffer;
-        if (!m->fused) r.part += (size_t)call->max_batch * m->cell->buffers * m->padded;
-        r.part_floats = scratch_part(m, call->max_batch);
+        if (!m->fused) r.part += (size_t)lstmc_max_batch(call) * m->cell->buffers * m->padded;
+        r.part_floats = scratch_part(m, lstmc_max_batch(call));
     }
     r.h[0] = node->state;
     r.h[1] = node->state + m->room;
@@ -422,15 +441,15 @@ void lstmc_recurrent_run(lstmc_node *node, const lstmc_call *call) {
     start_from(&r, m->h0, r.h[r.parity], m->out);
     start_from(&r, m->c0, r.c, m->units);
 
-    const uint32_t chunk = steps_ahead(m, call->batch, r.time);
-    if (m->fused && call->batch == 1 && !call->lengths && m->mask == LSTMC_NONE) {
+    const uint32_t chunk = steps_ahead(m, lstmc_batch(call), r.time);
+    if (m->fused && lstmc_batch(call) == 1 && !lstmc_lengths(call) && m->mask == LSTMC_NONE) {
         r.parity = lstmc_fused_single(&r, chunk);
     } else {
-        run_rows(&r, chunk);
+        recurrent_run_rows(&r, chunk);
     }
     /* Rows of the session that this call left out must find their state in the same buffer. */
-    for (uint32_t i = 0; r.parity != node->parity && i < call->idle; i++) {
-        const size_t row = ((size_t)call->batch + i) * r.state_stride;
+    for (uint32_t i = 0; r.parity != node->parity && i < lstmc_idle(call); i++) {
+        const size_t row = ((size_t)lstmc_batch(call) + i) * r.state_stride;
         memcpy(r.h[r.parity] + row, r.h[1 - r.parity] + row, m->out_padded * sizeof(float));
     }
     node->parity = r.parity;

@@ -30,6 +30,7 @@ typedef struct lstmc_recurrent {
     lstmc_fn fn[3];              /* gate, candidate, output; or the RNN's activation */
     float clip;                  /* 0: none */
     uint32_t input, panel;
+    uint32_t gates;                           /* the cell's */
     uint32_t units, padded, full;             /* padded units, panels of full width */
     uint32_t out, out_padded;                 /* the same for h: other numbers with a projection */
     uint32_t room;                            /* floats from one buffer of h to the next */
@@ -39,10 +40,13 @@ typedef struct lstmc_recurrent {
     uint32_t coupled, sees_old, reset_after;  /* flags of LSTM, of GRU */
     uint32_t x, mask, h0, c0, sequence, h, c; /* value ids; h0 and c0 of computed ones only */
     const float *start_h, *start_c;           /* fixed initial states, or NULL */
+    uint32_t frugal;                          /* no products ahead but those of the step itself */
+    uint32_t quick;                           /* fused: lstmc_fused_quick may do it */
+#ifndef LSTMC_FROZEN
     lstmc_step_args args[2]; /* fused: for panels of full width, for the half one */
     float work;              /* fused: multiply-adds of a row and step */
     uint32_t turns;          /* fused: every other step goes backwards over the panels */
-    uint32_t quick;          /* fused: lstmc_fused_quick may do it */
+#endif
 } lstmc_recurrent;
 
 /* A call on its way. */
@@ -71,12 +75,12 @@ static inline uint32_t lstmc_width_of(const lstmc_recurrent *m, uint32_t panel) 
 }
 
 static inline const lstmc_kernels *lstmc_kernels_of(const lstmc_frame *r, uint32_t panel) {
-    return panel < r->m->full ? r->node->full : r->node->half;
+    return lstmc_kernels_for(r->node, panel >= r->m->full);
 }
 
 /* Multiply-adds of a row in a product of all gates with k columns. */
 static inline float lstmc_row_work(const lstmc_recurrent *m, uint32_t k) {
-    return (float)m->cell->gates * (float)m->padded * (float)k;
+    return (float)m->gates * (float)m->padded * (float)k;
 }
 
 /* A step's place in the row's arrays. */
@@ -128,7 +132,11 @@ void lstmc_fused_prepare(lstmc_recurrent *m);
 void lstmc_fused_ahead(const lstmc_frame *r, uint32_t t0, uint32_t steps);
 void lstmc_fused_step(const lstmc_frame *r, uint32_t t, const float *ahead, uint32_t b0,
                       uint32_t b1);
+#ifdef LSTMC_FROZEN
+void lstmc_quick_run(lstmc_node *node, const lstmc_call *call);
+#else
 int lstmc_fused_quick(lstmc_node *node, const lstmc_call *call);
+#endif
 uint32_t lstmc_fused_single(const lstmc_frame *r, uint32_t chunk);
 
 /* Where in time the i-th step is, and the first of the n steps from there on. */

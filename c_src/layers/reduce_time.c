@@ -14,7 +14,7 @@
 /* The count is two floats, count[0] below this and count[1] times this: exact for 2^48 steps. */
 #define COUNT_UNIT 16777216.0f
 
-static int check_reduce(const lstmc_layer *l) {
+static int reduce_time_check_reduce(const lstmc_layer *l) {
     if (!l->input_count || l->input_count > 2 || l->output_count != 1 || l->tensor_count ||
         l->param_count != 1) {
         return LSTMC_E_INVALID;
@@ -35,7 +35,7 @@ typedef struct reducing {
     uint32_t op;
 } reducing;
 
-static void prepare(const lstmc_layer *l, void *prepared) {
+static void reduce_time_prepare(const lstmc_layer *l, void *prepared) {
     reducing *p = (reducing *)prepared;
     p->x = l->inputs[0];
     p->mask = lstmc_input(l, 1);
@@ -61,13 +61,13 @@ static uint32_t next_run(const reducing *p, const lstmc_call *call, uint32_t b, 
     return end;
 }
 
-static void run_reduce(lstmc_node *node, const lstmc_call *call) {
+static void reduce_time_run_reduce(lstmc_node *node, const lstmc_call *call) {
     const reducing *p = (const reducing *)node->prepared;
     const lstmc_view *x = call->views + p->x;
     const float empty = p->op == LSTMC_REDUCE_MAXIMUM   ? -INFINITY
                         : p->op == LSTMC_REDUCE_MINIMUM ? INFINITY
                                                         : 0.0f;
-    for (uint32_t b = 0; b < call->batch; b++) {
+    for (uint32_t b = 0; b < lstmc_batch(call); b++) {
         const uint32_t n = lstmc_row_steps(call, p->x, b);
         float *chain = node->state + b * node->state_stride, *count = chain + p->features;
         if (count[0] == 0.0f && count[1] == 0.0f) {
@@ -82,7 +82,7 @@ static void run_reduce(lstmc_node *node, const lstmc_call *call) {
                                          .op = p->op,
                                          .y = chain,
                                          .n = p->features};
-            node->full->reduce_steps(&a);
+            LSTMC_KERNEL(node->full, reduce_steps, &a);
             for (; t < end; t++) {
                 count[0] += 1.0f;
                 if (count[0] < COUNT_UNIT) continue;
@@ -96,14 +96,14 @@ static void run_reduce(lstmc_node *node, const lstmc_call *call) {
             count[1] * COUNT_UNIT; /* exact: added to or contracted, it is the same */
         const float steps = upper + count[0];
         if (p->op == LSTMC_REDUCE_MEAN && steps != 0.0f) {
-            node->full->divide(chain, steps, y, p->features);
+            LSTMC_KERNEL(node->full, divide, chain, steps, y, p->features);
         } else {
             memcpy(y, chain, p->features * sizeof *y);
         }
     }
 }
 
-static void state(const lstmc_node *node, uint32_t index, lstmc_state_view *view) {
+static void reduce_time_state(const lstmc_node *node, uint32_t index, lstmc_state_view *view) {
     const reducing *p = (const reducing *)node->prepared;
     view->name = index ? "count" : "value";
     view->features = index ? 2 : p->features;
@@ -114,17 +114,17 @@ static void state(const lstmc_node *node, uint32_t index, lstmc_state_view *view
 const lstmc_layer_ops lstmc_layer_reduce_time = {
     .code = 15,
     .prepared_size = sizeof(reducing),
-    .check = check_reduce,
-    .prepare = prepare,
+    .check = reduce_time_check_reduce,
+    .prepare = reduce_time_prepare,
     .plan = plan_reduce,
-    .run = run_reduce,
+    .run = reduce_time_run_reduce,
     .state_count = 2,
-    .state = state,
+    .state = reduce_time_state,
 };
 
 /* ------------------------------------------------------------------------------- SoftmaxTime -- */
 
-static int check_softmax(const lstmc_layer *l) {
+static int reduce_time_check_softmax(const lstmc_layer *l) {
     if (!lstmc_layer_counts(l, 1, 1, 0, 0)) return LSTMC_E_INVALID;
     const lstmc_value x = lstmc_value_get(l->model, l->inputs[0]);
     return x.has_time && lstmc_layer_output(l, 0, x) ? LSTMC_OK : LSTMC_E_INVALID;
@@ -135,15 +135,15 @@ static int whole_softmax(const lstmc_layer *l) {
     return 1;
 }
 
-static void run_softmax(lstmc_node *node, const lstmc_call *call) {
+static void reduce_time_run_softmax(lstmc_node *node, const lstmc_call *call) {
     const reducing *p = (const reducing *)node->prepared;
     if (p->y == LSTMC_NONE) return;
     const lstmc_view *x = call->views + p->x, *y = call->views + p->y;
-    for (uint32_t b = 0; b < call->batch; b++) {
+    for (uint32_t b = 0; b < lstmc_batch(call); b++) {
         const uint32_t n = lstmc_row_steps(call, p->x, b);
         if (n) {
-            node->full->softmax_steps(lstmc_at(x, b, 0), x->time_stride, lstmc_at(y, b, 0),
-                                      y->time_stride, n, p->features);
+            LSTMC_KERNEL(node->full, softmax_steps, lstmc_at(x, b, 0), x->time_stride,
+                         lstmc_at(y, b, 0), y->time_stride, n, p->features);
         }
         lstmc_zero_steps(y, p->features, b, n, lstmc_steps(call, p->y));
     }
@@ -152,9 +152,9 @@ static void run_softmax(lstmc_node *node, const lstmc_call *call) {
 const lstmc_layer_ops lstmc_layer_softmax_time = {
     .code = 25,
     .prepared_size = sizeof(reducing),
-    .check = check_softmax,
-    .prepare = prepare,
+    .check = reduce_time_check_softmax,
+    .prepare = reduce_time_prepare,
     .plan = lstmc_plan_nothing,
-    .run = run_softmax,
+    .run = reduce_time_run_softmax,
     .whole = whole_softmax,
 };

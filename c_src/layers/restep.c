@@ -15,7 +15,7 @@ static int equal(const lstmc_layer *l, uint32_t steps, uint32_t made) {
     return (uint64_t)from * steps == (uint64_t)l->params[0] * made;
 }
 
-static int check(const lstmc_layer *l) {
+static int restep_check(const lstmc_layer *l) {
     if (!l->input_count || l->input_count > 2 || l->output_count != 1 || l->tensor_count ||
         l->param_count != 2) {
         return LSTMC_E_INVALID;
@@ -38,7 +38,7 @@ static int fits(const lstmc_layer *l, const uint32_t *steps) {
     return equal(l, steps[l->inputs[0]], like == LSTMC_NONE ? l->params[1] : steps[like]);
 }
 
-static void prepare(const lstmc_layer *l, void *prepared) {
+static void restep_prepare(const lstmc_layer *l, void *prepared) {
     restep *p = (restep *)prepared;
     p->x = l->inputs[0];
     p->y = l->outputs[0];
@@ -53,25 +53,25 @@ static void prepare(const lstmc_layer *l, void *prepared) {
     }
 }
 
-static int yes(const lstmc_layer *l) {
+static int restep_yes(const lstmc_layer *l) {
     (void)l;
     return 1;
 }
 
-static void run(lstmc_node *node, const lstmc_call *call) {
+static void restep_run(lstmc_node *node, const lstmc_call *call) {
     const restep *p = (const restep *)node->prepared;
     if (p->y == LSTMC_NONE) return;
     const lstmc_view *x = call->views + p->x, *y = call->views + p->y;
     const uint32_t steps = lstmc_steps(call, p->y);
-    for (uint32_t b = 0; b < call->batch; b++) {
+    for (uint32_t b = 0; b < lstmc_batch(call); b++) {
         const uint64_t numbers = (uint64_t)lstmc_row_steps(call, p->x, b) * p->from;
         const uint32_t most = lstmc_row_steps(call, p->y, b);
         const uint32_t whole = numbers / p->to < most ? (uint32_t)(numbers / p->to) : most;
         uint32_t t = 0, i = 0; /* where in x the next numbers are */
         for (uint32_t s = 0; s < whole; s++) {
             for (uint32_t j = 0; j < p->to; j += p->each) {
-                node->full->map(&lstmc_linear, 1, lstmc_at(x, b, t) + i, lstmc_at(y, b, s) + j,
-                                p->each);
+                LSTMC_KERNEL(node->full, map, &lstmc_linear, 1, lstmc_at(x, b, t) + i,
+                             lstmc_at(y, b, s) + j, p->each);
                 i += p->each;
                 if (i == p->from) {
                     i = 0;
@@ -86,10 +86,10 @@ static void run(lstmc_node *node, const lstmc_call *call) {
 const lstmc_layer_ops lstmc_layer_restep = {
     .code = 31,
     .prepared_size = sizeof(restep),
-    .check = check,
-    .prepare = prepare,
+    .check = restep_check,
+    .prepare = restep_prepare,
     .plan = lstmc_plan_nothing,
-    .run = run,
+    .run = restep_run,
     .fits = fits,
-    .whole = yes,
+    .whole = restep_yes,
 };

@@ -6,19 +6,19 @@
 
 #include <string.h>
 
-#define OPTIONS 3u /* the first parameter behind the function */
+#define RNN_OPTIONS 3u /* the first parameter behind the function */
 
-static int check(const lstmc_layer *l) {
+static int rnn_check(const lstmc_layer *l) {
     lstmc_tensor ih;
     lstmc_fn fn;
-    if (l->tensor_count != 3 || l->param_count < OPTIONS || l->param_count > OPTIONS + 3) {
+    if (l->tensor_count != 3 || l->param_count < RNN_OPTIONS || l->param_count > RNN_OPTIONS + 3) {
         return LSTMC_E_INVALID;
     }
     if (!lstmc_fn_get(l->params, &fn)) return LSTMC_E_UNSUPPORTED;
-    return lstmc_recurrent_check(l, 1, 1, lstmc_tensor_get(l, 0, &ih) ? ih.units : 0, OPTIONS);
+    return lstmc_recurrent_check(l, 1, 1, lstmc_tensor_get(l, 0, &ih) ? ih.units : 0, RNN_OPTIONS);
 }
 
-static void step(const lstmc_frame *r, uint32_t t, uint32_t b0, uint32_t b1) {
+static void rnn_step(const lstmc_frame *r, uint32_t t, uint32_t b0, uint32_t b1) {
     const lstmc_product p = lstmc_hidden_product(r, b0, b1);
     lstmc_cell_args a;
     memset(&a, 0, sizeof a);
@@ -27,25 +27,25 @@ static void step(const lstmc_frame *r, uint32_t t, uint32_t b0, uint32_t b1) {
     lstmc_cells(r, &a, t, b0, b1);
 }
 
-static void kernel(const lstmc_kernels *kernels, const lstmc_cell_args *args) {
-    kernels->rnn_cell(args);
+static void rnn_kernel(const lstmc_kernels *kernels, const lstmc_cell_args *args) {
+    LSTMC_KERNEL(kernels, rnn_cell, args);
 }
 
-static const lstmc_cell cell = {1, 1, 0, step, kernel};
+static const lstmc_cell any_rnn = {1, 1, 0, rnn_step, rnn_kernel};
 
-static void prepare(const lstmc_layer *l, void *prepared) {
+static void rnn_prepare(const lstmc_layer *l, void *prepared) {
     lstmc_recurrent *m = (lstmc_recurrent *)prepared;
     lstmc_tensor ih;
     (void)lstmc_tensor_get(l, 0, &ih);
-    lstmc_recurrent_prepare(l, &cell, ih.units, OPTIONS, m);
+    lstmc_recurrent_prepare(l, &any_rnn, ih.units, RNN_OPTIONS, m);
     (void)lstmc_fn_get(l->params, &m->fn[0]);
 }
 
 const lstmc_layer_ops lstmc_layer_rnn = {
     .code = 7,
     .prepared_size = sizeof(lstmc_recurrent),
-    .check = check,
-    .prepare = prepare,
+    .check = rnn_check,
+    .prepare = rnn_prepare,
     .plan = lstmc_recurrent_plan,
     .run = lstmc_recurrent_run,
     .whole = lstmc_recurrent_whole,

@@ -13,7 +13,7 @@ static int check_select(const lstmc_layer *l) {
                                                                             : LSTMC_E_INVALID;
 }
 
-static int check_reduce(const lstmc_layer *l) {
+static int select_check_reduce(const lstmc_layer *l) {
     if (!lstmc_layer_counts(l, 1, 1, 0, 1)) return LSTMC_E_INVALID;
     if (l->params[0] >= LSTMC_REDUCE_COUNT) return LSTMC_E_UNSUPPORTED;
     const lstmc_value x = lstmc_value_get(l->model, l->inputs[0]);
@@ -27,7 +27,7 @@ typedef struct selection {
     const uint32_t *param; /* in the model */
 } selection;
 
-static void prepare(const lstmc_layer *l, void *prepared) {
+static void select_prepare(const lstmc_layer *l, void *prepared) {
     selection *p = (selection *)prepared;
     p->x = l->inputs[0];
     p->y = l->outputs[0];
@@ -40,23 +40,24 @@ static void run_select(lstmc_node *node, const lstmc_call *call) {
     const selection *p = (const selection *)node->prepared;
     if (p->y == LSTMC_NONE) return;
     const lstmc_view x = call->views[p->x], y = call->views[p->y];
-    for (uint32_t b = 0; b < call->batch; b++) {
+    for (uint32_t b = 0; b < lstmc_batch(call); b++) {
         for (uint32_t t = 0; t < lstmc_steps(call, p->x); t++) {
             const float *from = lstmc_at(&x, b, t);
             float *to = lstmc_at(&y, b, t);
             for (uint32_t i = 0; i < p->count; i++) to[i] = from[p->param[i]];
-            node->full->map(&lstmc_linear, 1, to, to, p->count);
+            LSTMC_KERNEL(node->full, map, &lstmc_linear, 1, to, to, p->count);
         }
     }
 }
 
-static void run_reduce(lstmc_node *node, const lstmc_call *call) {
+static void select_run_reduce(lstmc_node *node, const lstmc_call *call) {
     const selection *p = (const selection *)node->prepared;
     if (p->y == LSTMC_NONE) return;
     const lstmc_view x = call->views[p->x], y = call->views[p->y];
-    for (uint32_t b = 0; b < call->batch; b++) {
+    for (uint32_t b = 0; b < lstmc_batch(call); b++) {
         for (uint32_t t = 0; t < lstmc_steps(call, p->x); t++) {
-            *lstmc_at(&y, b, t) = node->full->reduce(p->param[0], lstmc_at(&x, b, t), p->features);
+            *lstmc_at(&y, b, t) =
+                LSTMC_KERNEL(node->full, reduce, p->param[0], lstmc_at(&x, b, t), p->features);
         }
     }
 }
@@ -65,15 +66,15 @@ const lstmc_layer_ops lstmc_layer_select = {
     .code = 13,
     .prepared_size = sizeof(selection),
     .check = check_select,
-    .prepare = prepare,
+    .prepare = select_prepare,
     .plan = lstmc_plan_nothing,
     .run = run_select,
 };
 const lstmc_layer_ops lstmc_layer_reduce = {
     .code = 14,
     .prepared_size = sizeof(selection),
-    .check = check_reduce,
-    .prepare = prepare,
+    .check = select_check_reduce,
+    .prepare = select_prepare,
     .plan = lstmc_plan_nothing,
-    .run = run_reduce,
+    .run = select_run_reduce,
 };

@@ -6,11 +6,12 @@
 void lstmc_copy_steps(const lstmc_node *node, const float *x, size_t x_stride, float *y,
                       size_t y_stride, uint32_t features, uint32_t steps) {
     if (x_stride == features && y_stride == features) {
-        node->full->map(&lstmc_linear, 1, x, y, (size_t)features * steps);
+        LSTMC_KERNEL(node->full, map, &lstmc_linear, 1, x, y, (size_t)features * steps);
         return;
     }
     for (uint32_t t = 0; t < steps; t++) {
-        node->full->map(&lstmc_linear, 1, x + t * x_stride, y + t * y_stride, features);
+        LSTMC_KERNEL(node->full, map, &lstmc_linear, 1, x + t * x_stride, y + t * y_stride,
+                     features);
     }
 }
 
