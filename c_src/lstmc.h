@@ -183,6 +183,13 @@ uint32_t lstmc_model_steps(const lstmc_model *model, uint32_t index, uint32_t ti
  * that isn't takes all steps of a sequence in one call, and every call starts as after lstmc_reset. */
 const char *lstmc_model_whole(const lstmc_model *model);
 
+/* The widest panel of the model's weights: 1, 2, 4, 8 or 16 units side by side; 0 if it has none.
+ *
+ * Every build runs every width with the same bits, so this is for who wants to refuse a file, or ask for
+ * another, that was not packed for the chip (`lstmc convert --target`): panels wider than what suits
+ * it cost time, flash for units that pad the last panel, and scratch memory. */
+uint32_t lstmc_model_panel(const lstmc_model *model);
+
 /* The golden sample's number of rows and steps; 0 and 0 if the model has none. */
 void lstmc_model_golden(const lstmc_model *model, uint32_t *batch, uint32_t *time);
 

@@ -497,6 +497,15 @@ const char *lstmc_model_whole(const lstmc_model *model) {
     return layer.name;
 }
 
+uint32_t lstmc_model_panel(const lstmc_model *model) {
+    uint32_t widest = 0;
+    for (uint32_t i = 0; model && i < model->tensor_count; i++) {
+        const uint32_t panel = model->tensors[(size_t)i * LSTMC_TENSOR_WORDS + T_PANEL];
+        if (panel > widest) widest = panel; /* 0 in what is not in panels */
+    }
+    return widest;
+}
+
 void lstmc_model_golden(const lstmc_model *model, uint32_t *batch, uint32_t *time) {
     *batch = model->words ? model->words[H_GOLDEN_BATCH] : 0;
     *time = model->words ? model->words[H_GOLDEN_TIME] : 0;

@@ -99,6 +99,7 @@ cdef extern from "lstmc.h" nogil:
     int lstmc_model_io(const lstmc_model *model, uint32_t index, lstmc_io_info *info)
     uint32_t lstmc_model_steps(const lstmc_model *model, uint32_t index, uint32_t time)
     const char *lstmc_model_whole(const lstmc_model *model)
+    uint32_t lstmc_model_panel(const lstmc_model *model)
     int lstmc_arena_size(size_t *size, const lstmc_model *model, const lstmc_config *config)
     ctypedef struct lstmc_memory:
         size_t weights
@@ -295,6 +296,10 @@ cdef class Model:
                 self.cuttable = False
         if self.input_count > MAX_ARRAYS or self.output_count > MAX_ARRAYS:
             raise _errors.FormatError(f"the model has more than {MAX_ARRAYS} inputs or outputs")
+
+    @property
+    def panel(self):
+        return lstmc_model_panel(&self.model)
 
     def memory(self, uint32_t batch, uint32_t time):
         """lstmc_memory of a session of one thread, then that of each layer."""

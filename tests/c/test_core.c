@@ -116,7 +116,7 @@ static void test_open(void) {
     CHECK(lstmc_arena_size(&none, &m, &one) == LSTMC_E_ARGUMENT);
     CHECK(lstmc_model_io(&m, 0, &info) == LSTMC_E_ARGUMENT);
     lstmc_model_golden(&m, &rows, &steps);
-    CHECK(rows == 0 && steps == 0);
+    CHECK(rows == 0 && steps == 0 && lstmc_model_panel(&m) == 0);
     words[layer] = code;
     words[3] = crc;
 
@@ -136,6 +136,7 @@ static void test_io(void) {
     uint32_t batch, time;
     memset(&m, 0, sizeof m);
     CHECK(lstmc_model_io(&m, 0, &info) == LSTMC_E_ARGUMENT); /* never opened */
+    CHECK(lstmc_model_panel(&m) == 0 && lstmc_model_panel(NULL) == 0);
     const void *blob = read_model("names", &size);
     CHECK(!lstmc_model_open(&m, blob, size));
     CHECK(lstmc_model_io(NULL, 0, &info) == LSTMC_E_ARGUMENT);
@@ -150,10 +151,11 @@ static void test_io(void) {
     CHECK(info.rank == 3 && info.features == 3 && info.has_time && !info.golden);
     CHECK(info.fixed_time == 0 && info.golden_digest == 0x076ab8c9u);
     lstmc_model_golden(&m, &batch, &time);
-    CHECK(batch == 2 && time == 16);
+    CHECK(batch == 2 && time == 16 && lstmc_model_panel(&m) == 1);
 
     blob = read_model("functions", &size);
     CHECK(!lstmc_model_open(&m, blob, size));
+    CHECK(lstmc_model_panel(&m) == 4);
     CHECK(!lstmc_model_io(&m, 1, &info));
     CHECK(info.rank == 3 && info.features == 6 && !info.has_time && info.dims[1] == 2);
 }
