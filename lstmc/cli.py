@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from . import __version__, set_num_threads, set_target
+from . import __version__, presets, set_num_threads, set_target
 from . import runtime as _runtime
 from . import threads as _threads
 from .commands import convert, info, list_targets, plot, report, run, verify
@@ -49,8 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     any_model = "an .lstmc file, or a model to convert in passing"
 
     def command(
-        name: str, call: Callable[[argparse.Namespace], None], example: str
+        name: str, call: Callable[[argparse.Namespace], None], example: str, *, chips: bool = False
     ) -> argparse.ArgumentParser:
+        """``chips``: --target also takes a preset, which args.preset is then."""
         text = inspect.cleandoc(call.__doc__ or "")
         first = text.partition("\n")[0]
         p = commands.add_parser(
@@ -61,11 +62,14 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=plain,
         )
         p.add_argument("--json", action="store_true", help="print one JSON object")
-        p.add_argument("--target", metavar="NAME", help="use one SIMD target (see lstmc targets)")
+        target = "use one SIMD target (see lstmc targets)"
+        if chips:
+            target = f"pack weights for a chip: {presets.listed()}; or {target}"
+        p.add_argument("--target", metavar="NAME", help=target)
         p.add_argument(
             "--threads", metavar="N", type=int, help="at most so many; never changes the result"
         )
-        p.set_defaults(call=call)
+        p.set_defaults(call=call, chips=chips, preset=None)
         return p
 
     def source_options(p: argparse.ArgumentParser) -> None:
@@ -92,9 +96,14 @@ def _parser() -> argparse.ArgumentParser:
             "call is what input STATE takes in the next; N: time steps of a call, if it is open",
         )
 
-    p = command("convert", convert, "lstmc convert forecaster.pt --arch forecaster.toml -o f.lstmc")
+    example = "lstmc convert forecaster.pt --arch forecaster.toml -o f.lstmc"
+    example += "\n  lstmc convert f.lstmc --target m4f -o f-m4f.lstmc"
+    p = command("convert", convert, example, chips=True)
     p.add_argument(
-        "source", metavar="SRC", type=Path, help=".keras .h5 .pt .pth .safetensors .onnx"
+        "source",
+        metavar="SRC",
+        type=Path,
+        help=".keras .h5 .pt .pth .safetensors .onnx, or with --target CHIP an .lstmc file",
     )
     p.add_argument(
         "-o",
@@ -208,7 +217,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     source_options(p)
 
-    command("targets", list_targets, "lstmc targets")
+    p = command("targets", list_targets, "lstmc targets")
+    p.add_argument(
+        "--presets", action="store_true", help="list the chips that convert packs for instead"
+    )
     return parser
 
 
@@ -216,9 +228,13 @@ def _run(argv: list[str] | None) -> None:
     args = _parser().parse_args(argv)
     if args.target:
         try:
-            set_target(args.target)
+            if args.chips and presets.known(args.target):
+                args.preset, args.target = presets.find(args.target), None
+            else:
+                set_target(args.target)
         except TargetError as e:
-            raise UsageError(str(e)) from e
+            more = f"; chips are {presets.listed()}" if args.chips else ""
+            raise UsageError(f"{e}{more}") from e
     if args.threads is not None:
         try:
             if args.threads < 1:

@@ -9,6 +9,7 @@ import stat
 import time
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from . import convert as convert_model
 from . import format, get_target, load, targets
 from .arrays import read, read_inputs, write_bytes
 from .errors import FormatError
+from .presets import PRESETS, table
 from .recordings import given_samples
 from .terminal import CheckError, UsageError, printable
 from .verify import check, check_golden, finding, in_hex, listed, wrong_digests
@@ -30,7 +32,11 @@ MOST_LAYERS = 16  # that convert names one by one
 
 
 def convert(args: argparse.Namespace) -> None:
-    """Write SRC as an .lstmc file, once its golden sample gives the same bits on every target."""
+    """Write SRC as an .lstmc file, once its golden sample gives the same bits on every target.
+
+    With --target CHIP its weights are packed for that kind of chip, which reads them in place at
+    full speed then; SRC may be an .lstmc file, of which all else stays. No result depends on it.
+    """
     from .summary import notes
 
     output = args.output or Path(args.source.stem + ".lstmc")
@@ -40,23 +46,37 @@ def convert(args: argparse.Namespace) -> None:
         raise UsageError(f"'{output}' is the source itself; give another name with -o")
     _check_writable(output)
     start = time.perf_counter()
-    model = convert_model(args.source, **options(args))
+    given = options(args)
+    if args.preset is not None and args.source.suffix.lower() == ".lstmc":
+        if given:
+            raise UsageError(
+                f"--arch, --set and --state describe a source: '{args.source}' is none"
+            )
+        model = load(args.source)
+    else:
+        model = convert_model(args.source, **given)
+    if args.preset is not None:
+        model = model.packed(args.preset.name)
     seconds = time.perf_counter() - start
     names = _chosen_targets(args)
-    wrong = wrong_digests(model, names)
+    # An .lstmc file without a golden sample stays without: nothing says what it should give.
+    wrong = model.golden and wrong_digests(model, names)
     if wrong:
-        raise FormatError(f"the golden sample differs between targets: {wrong}; nothing written")
+        raise FormatError(f"the golden sample gives other digests: {wrong}; nothing written")
     model.save(output)
-    golden = model.golden
-    assert golden is not None
+    digests = model.golden.digests if model.golden else {}
     said = notes(model.provenance)
+    if args.preset is not None and not args.preset.tested:
+        said = [f"note     {args.preset.name}: {args.preset.about}", *said]
     facts = {
         "output": str(output),
         "source": str(args.source),
         "layers": [{"name": x.name, "type": type(x).__name__} for x in model.graph.layers],
         "parameters": _parameters(model),
         "bytes": model.nbytes,
-        "golden": in_hex(golden.digests),
+        "preset": args.preset and args.preset.name,
+        "panel": model.panel,
+        "golden": in_hex(digests),
         "targets": names,
         "notes": said,
         "seconds": seconds,
@@ -66,11 +86,14 @@ def convert(args: argparse.Namespace) -> None:
     if len(kinds) > MOST_LAYERS:
         counts = ", ".join(f"{n} {kind}" for kind, n in Counter(kinds).items())
         layers = f"{len(kinds)} layers ({counts})"
+    if args.preset is not None:
+        layers = f"for {args.preset.name}, panels of {model.panel}: {layers}"
+    sample = f"{listed(digests)} on {', '.join(names)}" if digests else "none"
     _report(
         args,
         facts,
         f"{output}: {layers}, {facts['parameters']:,} parameters, {model.nbytes:,} bytes; "
-        f"golden sample {listed(golden.digests)} on {', '.join(names)}" + "\n".join(["", *said]),
+        f"golden sample {sample}" + "\n".join(["", *said]),
     )
 
 
@@ -265,6 +288,13 @@ def run(args: argparse.Namespace) -> None:
 
 def list_targets(args: argparse.Namespace) -> None:
     """List the SIMD targets that this build has and this CPU runs, weakest first."""
+    if args.presets:
+        _report(
+            args,
+            {"presets": {name: asdict(preset) for name, preset in PRESETS.items()}},
+            "\n".join(table()),
+        )
+        return
     _report(
         args,
         {"targets": targets(), "current": get_target()},

@@ -162,6 +162,11 @@ class Model(_core.Predictor):
         """Size of the file in bytes."""
         return self._blob.nbytes
 
+    @property
+    def panel(self) -> int:
+        """Units side by side in the file's weights, 1, 2, 4, 8 or 16; 0 if it has no weights."""
+        return self._core.panel
+
     def summary(self) -> str:
         """A table of the layers: shapes, parameters and multiply-adds a time step."""
         from .summary import summary
@@ -239,10 +244,16 @@ class Model(_core.Predictor):
 
     # ----------------------------------------------------------------------------------- saving
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the .lstmc file, whole or not at all (a temporary file, then a rename)."""
+    def save(self, path: str | os.PathLike[str], target: str | None = None) -> None:
+        """Write the .lstmc file, whole or not at all (a temporary file, then a rename).
+
+        ``target``: packed for a chip first, see :meth:`packed`.
+        """
         import tempfile
 
+        if target is not None:
+            self.packed(target).save(path)
+            return
         path = Path(path)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
         try:
@@ -257,6 +268,21 @@ class Model(_core.Predictor):
         except BaseException:
             Path(temporary).unlink()
             raise
+
+    def packed(self, target: str) -> Model:
+        """The same model for a chip: its weights in panels of the width that suits the preset
+        ``target`` ("m4f", "m55", ...; `lstmc targets --presets` lists them).
+
+        All else stays: names, provenance, golden sample and digests. The width changes no result,
+        and every build runs every width (docs/howto/blob.md).
+
+        Raises:
+            TargetError: there is no such preset.
+        """
+        from .presets import find
+
+        graph, golden = format.loads(self._blob)  # self.graph may have been changed
+        return Model(format.dumps(graph, golden, find(target).panel))
 
     def to_bytes(self) -> bytes:
         """The bytes of the .lstmc file."""
