@@ -1,0 +1,11 @@
+"""Firmware: a model as C99 files that need nothing else (`lstmc export`, docs/howto/embed.md).
+
+``freeze`` takes the numbers that make up a session, ``sources`` what a firmware uses of the core,
+``emit`` writes the files; ``sample`` is the self-test's.
+"""
+
+from __future__ import annotations
+
+from .build import Exported, export, memory
+
+__all__ = ["Exported", "export", "memory"]

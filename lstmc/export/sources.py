@@ -121,8 +121,11 @@ def _split(text: str, file: str) -> Iterator[Item]:
         comment = ""
 
 
+@cache
 def _read(name: str) -> str:
-    return (C_SOURCES / name).read_text(encoding="utf-8")
+    """A file of the core, as C alone sees it."""
+    text = (C_SOURCES / name).read_text(encoding="utf-8")
+    return re.sub(r"#ifdef __cplusplus\n.*?#endif\n", "", text, flags=re.S)
 
 
 @cache
@@ -147,11 +150,12 @@ class Unit:
         self.items: list[Item] = []
         self.included: set[str] = set()
         self.system: list[str] = []
+        self.instead: dict[str, str] = {}
         self.depth = 0  # of conditions left to the compiler
 
     def add(self, name: str) -> None:
         """Append a file with all that it includes and that is not there yet."""
-        text = re.sub(r"#ifdef __cplusplus\n.*?#endif\n", "", _read(name), flags=re.S)
+        text = _read(name)
         guard = re.search(r"^#ifndef (LSTMC_(?:\w+_)?H)\n#define \1\n", text, re.M)
         if name in self.included and (guard or name.endswith(".c")):
             return
@@ -207,6 +211,9 @@ class Unit:
             self._append(item, name)
 
     def _append(self, item: Item, name: str) -> None:
+        if item.kind == "code":
+            for other in item.names & self.instead.keys():
+                item = _item(self.instead[other], "code", name)
         if item.kind == "code" and ("LSTMC_KERNEL(" in item.text or "case LSTMC_FN_" in item.text):
             item = _item(self._without_cases(_direct(item.text)), item.kind, name)
         if item.kind == "keep" and item.text.startswith("#include"):
@@ -275,8 +282,25 @@ class Unit:
                 out.append(line)
         return "\n".join(out)
 
-    def used(self, roots: Iterable[str]) -> str:
-        """The text of what the roots and all kept items refer to, everything static."""
+    def replace(self, name: str, text: str) -> None:
+        """Have ``name`` declared by another text."""
+        self.instead[name] = text
+
+    def complete(self, roots: Iterable[str]) -> str:
+        """:meth:`used`, with all files that define what is used."""
+        while True:
+            text, seen = self.used(roots)
+            missing = {_definitions()[n] for n in seen if n in _definitions()} - self.included
+            if not missing:
+                return text
+            for name in sorted(missing):
+                self.add(name)
+
+    def used(self, roots: Iterable[str]) -> tuple[str, set[str]]:
+        """The text of what the roots and all kept items refer to, and the names of that.
+
+        Everything is static.
+        """
         by_name: dict[str, list[Item]] = {}
         for item in self.items:
             for name in item.names:
@@ -303,9 +327,10 @@ class Unit:
                     todo += [n for n in by_name if n.startswith(prefix)]
         kept = [x for x in self.items if id(x) in wanted or x.kind != "code" and x.kind != "define" or not x.names]
         kept = _without_empty(kept)
-        return "".join(f"#include {x}\n" for x in self.system) + "".join(
+        text = "".join(f"#include {x}\n" for x in self.system) + "".join(
             "\n" + _static(x) if x.kind == "code" else x.text for x in kept
         )
+        return text, seen
 
 
 #: What a compiler says when it may use a target's instructions.
@@ -347,6 +372,17 @@ def _direct(text: str) -> str:
 
     names = "|".join(kernels())
     return re.sub(rf"LSTMC_KERNEL\(.*?,\s+({names}),\s+", name, text, flags=re.S)
+
+
+@cache
+def _definitions() -> dict[str, str]:
+    """The file of every function that other files may call."""
+    found = {}
+    for file in _files():
+        if file.endswith(".c") and not file.startswith("kernels/"):
+            for name in re.findall(r"^(?!static)\w[\w \*]*?\b(lstmc_\w+)\([^;{]*\{", _read(file), re.M):
+                found[name] = file
+    return found
 
 
 def _joined(name: str, given: str) -> str:
@@ -464,3 +500,10 @@ def cells(file: str) -> dict[tuple[int, int, int], str]:
     """The recurrent cells that a layer's file has: {(gates, states, buffers): name}."""
     found = re.findall(r"const lstmc_cell (\w+) = \{(\d+), (\d+), (\d+),", _read(file))
     return {(int(a), int(b), int(c)): name for name, a, b, c in found}
+
+
+@cache
+def functions() -> list[str]:
+    """The elementwise functions by their kinds, as SIGMOID (lstmc_fn_kind)."""
+    body = re.search(r"typedef enum lstmc_fn_kind \{(.*?)\}", _read("lstmc.h"), re.S)
+    return re.findall(r"LSTMC_FN_(\w+) = \d+", _code_only(body[1]))[:-1]  # type: ignore[index]

@@ -1,0 +1,343 @@
+"""A session as constants: what the core lays out for one row, read and given names of C.
+
+Everything comes from the core itself (``_core.freeze``): the records that its layers prepare are
+read by the structs that its sources declare, so nothing here knows what a layer computes.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .. import _core, format
+from .. import graph as g
+from ..errors import Error, ShapeError
+from ..model import Model
+from ..presets import Preset
+from . import sources
+
+QUICK = "lstmc_quick_run"  # one step of a recurrent layer without options
+POINTER = struct.calcsize("P")  # here, not on the chip
+ADDRESS = {4: "I", 8: "Q"}[POINTER]
+TYPES = {"uint32_t": ("I", 4), "float": ("f", 4), "size_t": (ADDRESS, POINTER), "int": ("i", 4)}
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """A pointer of a record: into the weights (floats), into the pool (words), or nowhere."""
+
+    where: str  # "weights", "words", "cell", "null"
+    at: int = 0  # the place in all weights, or in all words
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output: ``floats`` of a call, steps of ``features``.
+
+    ``outer`` > 1: so many sizes stand before time, and the steps are copied.
+    """
+
+    name: str
+    identifier: str
+    value: int
+    features: int
+    steps: int
+    outer: int
+    has_time: bool
+    axes: tuple[g.Axis, ...]
+    dtype: str
+
+    @property
+    def floats(self) -> int:
+        return self.features * self.steps
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer: how it runs, its record, and its place in the state."""
+
+    name: str
+    kind: str
+    file: str
+    run: str
+    reset: str | None
+    record: str
+    fields: dict[str, Any]
+    state: int
+    state_floats: int
+
+
+@dataclass
+class Frozen:
+    """All that a firmware is made of. Sizes are in floats."""
+
+    model: Model
+    preset: Preset
+    time: int
+    fresh: bool  # every call begins anew
+    inputs: list[Port]
+    outputs: list[Port]
+    #: Of each value: its place (state, then values between layers) or None for the caller's
+    #: arrays; its features; its steps; whether it has time.
+    values: list[tuple[int | None, int, int, bool]]
+    layers: list[Layer]
+    bindings: list[tuple[int, int, int]]  # value that takes a state, value that gives it, floats
+    state: int
+    between: int
+    scratch: int
+    weights: np.ndarray
+    words: list[int] = field(default_factory=list)
+    functions: set[str] = field(default_factory=set)
+    cells: set[str] = field(default_factory=set)  # "LSTM", "GRU": those of fused layers
+
+    @property
+    def parities(self) -> list[int]:
+        """The layers that have two buffers for their state, which take turns."""
+        return [i for i, x in enumerate(self.layers) if x.record == "lstmc_recurrent"]
+
+    def ram(self, pointer: int | None = None) -> int:
+        """Bytes of the arena, where a pointer has so many."""
+        pointer = pointer or self.preset.pointer_bytes
+        tables = len(self.values) * 3 * pointer
+        floats = self.state + self.between + self.scratch + len(self.parities)
+        return -(-(tables + 4 * floats) // pointer) * pointer
+
+
+def identifier(name: str, taken: set[str], otherwise: str) -> str:
+    """A name of C like ``name``, that is not taken yet."""
+    word = re.sub(r"\W+", "_", name, flags=re.A).strip("_").lower() or otherwise
+    if word[0].isdigit() or word in RESERVED:
+        word = f"{otherwise}_{word}"
+    base, n = word, 2
+    while word in taken:
+        word, n = f"{base}{n}", n + 1
+    taken.add(word)
+    return word
+
+
+#: Words of C and C++, and those that the generated file uses itself.
+RESERVED = frozenset(
+    """auto bool break case char class const continue default delete do double else enum extern
+    false float for friend goto if inline int long namespace new operator private protected public
+    register restrict return short signed sizeof static struct switch template this throw true try
+    typedef typename union unsigned virtual void volatile while and or not xor asm catch export
+    memory state call node mode main reset step selftest view views""".split()
+)
+
+
+def freeze(model: Model, preset: Preset, time: int | None = None) -> Frozen:
+    """The session of a firmware for a preset: one row, and the steps of one call.
+
+    ``time``: steps of a call, for models that need a whole sequence; others take one step.
+    Raises ShapeError where steps are missing or can't go.
+    """
+    graph = model.graph
+    packed = Model(format.dumps(graph, None, preset.panel))
+    steps = _steps_of_a_call(packed, time)
+    try:
+        found = _core.freeze(packed._core, steps)
+    except Error as e:
+        raise ShapeError(f"a call of {steps} steps can't be laid out: {e}") from e
+    blob = packed.to_bytes()
+    weights = _Weights(blob)
+    frozen = Frozen(
+        packed, preset, steps, not packed._core.cuttable and not graph.bindings,
+        [], [], [], [], [], found["state"], found["values"], found["scratch"], weights.floats,
+    )  # fmt: skip
+    _add_values(frozen, found["places"])
+    reader = _Records(found["blob"], weights, frozen)
+    for layer, (code, record, state, floats, cell) in zip(
+        graph.layers, found["layers"], strict=True
+    ):
+        ops = sources.layers()[code]
+        fields = reader.read(ops.record, record)
+        run, file, reset = ops.run, ops.file, ops.reset
+        if ops.record == "lstmc_recurrent":
+            quick = fields["quick"] and frozen.values[fields["x"]][2] == 1
+            if fields["fused"]:
+                frozen.cells.add("LSTM" if fields["gates"] == 4 else "GRU")
+            if quick:
+                run, file = QUICK, "layers/fused.c"
+            fields["cell"] = Pointer("null" if quick else "cell", name="" if quick else sources.cells(ops.file)[cell])
+            starts = fields["start_h"], fields["start_c"]
+            reset = ops.reset if any(p.where != "null" for p in starts) else None
+        frozen.layers.append(
+            Layer(layer.name, type(layer).__name__, file, run, reset, ops.record, fields, state, floats)
+        )
+    return frozen
+
+
+def _steps_of_a_call(model: Model, time: int | None) -> int:
+    graph = model.graph
+    if model._core.cuttable or graph.bindings:
+        if time not in (None, 1):
+            raise ShapeError("this model goes step by step: a call takes 1 step, state is kept")
+        return 1
+    if not graph.clocks:
+        if time is not None:
+            raise ShapeError("every input has a constant number of steps: --time says nothing here")
+        return 1
+    if time is None:
+        raise ShapeError(
+            "this model needs whole sequences: say how many steps a call takes, --time N"
+        )
+    if time < 1:
+        raise ShapeError(f"a call of {time} steps is none")
+    return time
+
+
+def _add_values(frozen: Frozen, places: list[int | None]) -> None:
+    graph = frozen.model.graph
+    specs = graph.infer()
+    names = [v.name for v in graph.inputs] + [b.input.name for b in graph.bindings]
+    names += [n for layer in graph.layers for n in layer.outputs if n is not None]
+    ids = {name: i for i, name in enumerate(names)}
+    ports = [ids[v.name] for v in graph.inputs + graph.outputs]
+    clocks = dict.fromkeys([] if graph.bindings else graph.clocks, frozen.time)
+    for i, (name, place) in enumerate(zip(names, places, strict=True)):
+        spec = specs[name]
+        steps = 1 if spec.time is None else spec.time.count(clocks)
+        if not steps:
+            raise ShapeError(f"with {frozen.time} steps nothing is left of the value '{name}'")
+        if place is not None:
+            place = -1 - place if place < 0 else frozen.state + place
+        if i in ports and steps == 1:
+            place = None  # the caller's array as it is
+        frozen.values.append((place, spec.features, steps, spec.time is not None))
+    taken: set[str] = set()
+    for values, made, kind in (
+        (graph.inputs, frozen.inputs, "x"),
+        (graph.outputs, frozen.outputs, "y"),
+    ):
+        for v in values:
+            i = ids[v.name]
+            place, features, steps, has_time = frozen.values[i]
+            outer = 1
+            if place is not None:
+                before = v.axes[: v.axes.index(g.TIME)]
+                outer = int(np.prod([a for a in before if not isinstance(a, str)], dtype=np.int64))
+            if len(values) == 1:
+                taken.add(kind)
+            name = kind if len(values) == 1 else identifier(v.name, taken, kind)
+            made.append(
+                Port(v.name, name, i, features, steps, outer, has_time, v.axes, v.dtype)
+            )
+    for b in graph.bindings:
+        to, source = ids[b.input.name], ids[b.output.name]
+        frozen.bindings.append((to, source, frozen.values[to][1] * frozen.values[to][2]))
+
+
+class _Weights:
+    """The tensors of a file in panels, one after another, and where each of them was."""
+
+    def __init__(self, blob: bytes) -> None:
+        words = np.frombuffer(blob, "<u4")
+        ports = int(words[5] + words[6] + 2 * (words[15] & 0xFFFF))
+        at = 16 + 8 * ports + 4 * int(words[7]) + 8 * int(words[8])
+        self.pool = at + 8 * int(words[9])
+        pieces, place = [], 0
+        self.starts: list[tuple[int, int, int]] = []  # bytes from, to, place
+        for record in words[at : self.pool].reshape(-1, 8):
+            offset, size, packed = int(record[0]), int(record[1]), bool(record[2])
+            if packed:
+                self.starts.append((offset, offset + size, place))
+                pieces.append(np.frombuffer(blob, "<f4", size // 4, offset))
+                place += size // 4
+        self.words = words
+        self.floats = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+
+    def place(self, offset: int) -> int:
+        """Of the float at this offset in the file."""
+        for start, end, place in self.starts:
+            if start <= offset < end:
+                return place + (offset - start) // 4
+        raise AssertionError(f"{offset} is in no tensor")
+
+
+class _Records:
+    """Prepared records, read by the structs of the core's sources."""
+
+    def __init__(self, blob: tuple[int, int], weights: _Weights, frozen: Frozen) -> None:
+        self.start, self.size = blob
+        self.weights = weights
+        self.frozen = frozen
+        self.kinds = sources.functions()
+
+    def read(self, record: str, data: bytes) -> dict[str, Any]:
+        fields, size = self._struct(record, data, 0)
+        if size != len(data):
+            raise AssertionError(f"{record}: {size} bytes by its declaration, {len(data)} in fact")
+        return fields
+
+    def _struct(self, record: str, data: bytes, at: int) -> tuple[dict[str, Any], int]:
+        """A struct's fields that firmware has, and its size."""
+        start, widest, made = at, 1, {}
+        pointers = []
+        for member in sources.structs()[record]:
+            size, align = self._size(member)
+            widest = max(widest, align)
+            at += -at % align
+            count = member.count or 1
+            if member.frozen:
+                values = [self._value(member, data, at + i * size) for i in range(count)]
+                made[member.name] = values if member.count else values[0]
+                if member.pointer and member.type == "const uint32_t":
+                    pointers.append(member.name)
+            at += size * count
+        for name in pointers:  # so many words as the record's count says
+            made[name] = self._words(made[name], made["count"])
+        at += -(at - start) % widest
+        return made, at - start
+
+    def _size(self, member: sources.Field) -> tuple[int, int]:
+        if member.pointer:
+            return POINTER, POINTER
+        if member.type in TYPES:
+            return (TYPES[member.type][1],) * 2
+        inner = sources.structs()[member.type]
+        at, widest = 0, 1
+        for m in inner:
+            size, align = self._size(m)
+            widest = max(widest, align)
+            at += -at % align + size * (m.count or 1)
+        return at + -at % widest, widest
+
+    def _value(self, member: sources.Field, data: bytes, at: int) -> Any:
+        if member.pointer:
+            (address,) = struct.unpack_from("=" + ADDRESS, data, at)
+            if not address:
+                return Pointer("null")
+            if member.type == "const uint32_t":
+                return address
+            if member.type == "const float":
+                return Pointer("weights", self.weights.place(address - self.start))
+            return Pointer("other")
+        if member.type in TYPES:
+            return struct.unpack_from("=" + TYPES[member.type][0], data, at)[0]
+        made, _ = self._struct(member.type, data, at)
+        if member.type == "lstmc_fn":
+            self.frozen.functions.add(self.kinds[made["kind"]])
+        return made
+
+    def _words(self, address: int, count: int) -> Pointer:
+        first = (address - self.start) // 4
+        place = len(self.frozen.words)
+        self.frozen.words += [int(w) for w in self.weights.words[first : first + count]]
+        return Pointer("words", place)
+
+
+def walk(fields: Mapping[str, Any]) -> Iterator[Any]:
+    """Every value in a record, nested ones too."""
+    for value in fields.values():
+        if isinstance(value, dict):
+            yield from walk(value)
+        elif isinstance(value, list):
+            yield from (x for v in value for x in (walk(v) if isinstance(v, dict) else [v]))
+        else:
+            yield value
