@@ -60,7 +60,7 @@ def freeze(Model model not None, uint32_t time):
     if status:
         raise _errors.OutOfMemoryError(f"a session of {time} steps is beyond any memory")
     cdef size_t size = use.tables + use.record + use.state + use.scratch + use.values
-    cdef char *memory = <char *>malloc(size + 64)
+    cdef char *memory = <char *>calloc(size + 64, 1)  # layers leave out what they have not
     cdef lstmc_session *session
     if memory == NULL:
         raise _errors.OutOfMemoryError(f"{size} bytes for a session could not be allocated")

@@ -159,8 +159,8 @@ static void all_windows(const conv_frame *f, uint32_t b, uint32_t n, uint32_t co
     const lstmc_window *w = &c->window;
     const uint32_t before = lstmc_window_before(w, n);
     uint32_t first = 0, last = 0; /* those that are computed where they are */
-    const int dense = w->taps == 1 || (w->dilation == 1 && f->x.time_stride == w->features);
-    if (c->filters.depthwise || (c->flushed && dense)) {
+    const int together = w->taps == 1 || (w->dilation == 1 && f->x.time_stride == w->features);
+    if (c->filters.depthwise || (c->flushed && together)) {
         lstmc_window_inside(w, n, count, &first, &last);
     }
     if (first) conv_windows_in_strips(f, b, n, 0, first);

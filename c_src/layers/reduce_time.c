@@ -69,9 +69,9 @@ static void reduce_time_run_reduce(lstmc_node *node, const lstmc_call *call) {
                                                         : 0.0f;
     for (uint32_t b = 0; b < lstmc_batch(call); b++) {
         const uint32_t n = lstmc_row_steps(call, p->x, b);
-        float *chain = node->state + b * node->state_stride, *count = chain + p->features;
+        float *sums = node->state + b * node->state_stride, *count = sums + p->features;
         if (count[0] == 0.0f && count[1] == 0.0f) {
-            for (uint32_t i = 0; i < p->features; i++) chain[i] = empty;
+            for (uint32_t i = 0; i < p->features; i++) sums[i] = empty;
         }
         for (uint32_t t = 0; t < n;) {
             const uint32_t end = next_run(p, call, b, n, &t);
@@ -80,7 +80,7 @@ static void reduce_time_run_reduce(lstmc_node *node, const lstmc_call *call) {
                                          .stride = x->time_stride,
                                          .steps = end - t,
                                          .op = p->op,
-                                         .y = chain,
+                                         .y = sums,
                                          .n = p->features};
             LSTMC_KERNEL(node->full, reduce_steps, &a);
             for (; t < end; t++) {
@@ -96,9 +96,9 @@ static void reduce_time_run_reduce(lstmc_node *node, const lstmc_call *call) {
             count[1] * COUNT_UNIT; /* exact: added to or contracted, it is the same */
         const float steps = upper + count[0];
         if (p->op == LSTMC_REDUCE_MEAN && steps != 0.0f) {
-            LSTMC_KERNEL(node->full, divide, chain, steps, y, p->features);
+            LSTMC_KERNEL(node->full, divide, sums, steps, y, p->features);
         } else {
-            memcpy(y, chain, p->features * sizeof *y);
+            memcpy(y, sums, p->features * sizeof *y);
         }
     }
 }

@@ -394,7 +394,12 @@ static void {name}(const float *from, float *to, size_t outer, size_t steps_, si
         return (
             f'/* What "{self.name}" uses of lstmc\'s core, all of it static. Included by {self.name}.c only. */\n'
             "#if defined(__GNUC__) || defined(__clang__)\n"
-            '#pragma GCC diagnostic ignored "-Wunused-function" /* of the kernels, some */\n'
+            "/* Of functions that serve other models too, a part is used. */\n"
+            + "".join(
+                f'#pragma GCC diagnostic ignored "-Wunused-{what}"\n'
+                for what in ("function", "parameter", "variable")
+            )
+            + ""
             "#endif\n\n" + text
         )
 
@@ -429,7 +434,7 @@ static void {name}(const float *from, float *to, size_t outer, size_t steps_, si
     if (digest != {u}_GOLDEN_DIGEST) return 1;
 """
         y = f.outputs[0]
-        return f"""/* Runs {n} on this computer: cc -I.. main.c ../*.c && ./a.out */
+        return f"""/* Runs {n} on this computer: cc -I.. main.c ../{n}.c ../{n}_weights.c */
 #include "{n}.h"
 
 #include <stdio.h>
@@ -472,9 +477,8 @@ def _float(value: float) -> str:
         return "-0.0f" if math.copysign(1, value) < 0 else "0.0f"
     if value == int(value) and abs(value) < 1e6:
         return f"{int(value)}.0f"
-    mantissa, exponent = math.frexp(value)
-    digits = f"{int(abs(mantissa) * 2**24):06x}".rstrip("0")
-    return f"{'-' if value < 0 else ''}0x.{digits}p{exponent:+d}f"
+    mantissa, exponent = value.hex().split("p")
+    return f"{mantissa.rstrip('0').rstrip('.')}p{exponent}f"
 
 
 def _array(declaration: str, values: list[str]) -> str:

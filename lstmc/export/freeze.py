@@ -159,7 +159,7 @@ def freeze(model: Model, preset: Preset, time: int | None = None) -> Frozen:
         fields = reader.read(ops.record, record)
         run, file, reset = ops.run, ops.file, ops.reset
         if ops.record == "lstmc_recurrent":
-            quick = fields["quick"] and frozen.values[fields["x"]][2] == 1
+            quick = fields["fused"] and fields["quick"] and frozen.values[fields["x"]][2] == 1
             if fields["fused"]:
                 frozen.cells.add("LSTM" if fields["gates"] == 4 else "GRU")
             if quick:

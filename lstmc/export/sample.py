@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import graph as g
+from ..format import Golden
 from ..model import Model
-from ..runtime import digest
 from ..samples import random_inputs
 from .freeze import Frozen
 
@@ -52,9 +52,8 @@ def sample_of(model: Model, frozen: Frozen) -> Sample | None:
         elif calls > 1:
             x = np.repeat(x[None], calls, 0)
         inputs.append(np.ascontiguousarray(x).reshape(calls, p.floats))
-    made = model.predict(row if len(row) > 1 else row[graph.inputs[0].name])
-    outputs = made if isinstance(made, dict) else {graph.outputs[0].name: made}
-    digests = [digest(outputs[v.name]) for v in graph.outputs]
+    found = model._run_golden(Golden(1, steps, row))
+    digests = [found[v.name] for v in graph.outputs]
     if len(digests) == 1:
         return Sample(calls, inputs, digests[0])
     return Sample(calls, inputs, zlib.crc32(np.array(digests, "<u4").tobytes()))

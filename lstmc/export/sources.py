@@ -272,14 +272,16 @@ class Unit:
 
     def _without_cases(self, text: str) -> str:
         """A switch over functions without those that are not there."""
-        kept, out = True, []
+        kept, block, out = True, False, []
         for line in text.split("\n"):
             if case := re.match(r"    case LSTMC_FN_(\w+):", line):
-                kept = case[1] in self.functions
-            elif re.match(r"    (default:|\})", line):
+                kept, block = case[1] in self.functions, line.endswith("{")
+            elif re.match(r"    (default:|\})", line) and not block:
                 kept = True
             if kept:
                 out.append(line)
+            if line.startswith("    }"):
+                block = False
         return "\n".join(out)
 
     def replace(self, name: str, text: str) -> None:
