@@ -1,4 +1,4 @@
-"""The command ``lstmc``: convert, verify, info, plot, report, run, targets.
+"""The command ``lstmc``: convert, verify, info, plot, report, run, export, targets.
 
 Errors are one line on stderr, ``lstmc: error: ...``. The exit status is 0 when all is well, 1 when
 a conversion or a check failed or a file is damaged, 2 for bad use (an unknown option, a file that
@@ -18,7 +18,7 @@ from typing import NoReturn
 from . import __version__, presets, set_num_threads, set_target
 from . import runtime as _runtime
 from . import threads as _threads
-from .commands import convert, info, list_targets, plot, report, run, verify
+from .commands import convert, export, info, list_targets, plot, report, run, verify
 from .errors import Error, RangeError, TargetError
 from .terminal import CheckError, UsageError, line
 from .verify import LIMIT
@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         p.set_defaults(call=call, chips=chips, preset=None)
         return p
 
-    def source_options(p: argparse.ArgumentParser) -> None:
+    def source_options(p: argparse.ArgumentParser, more: str = "") -> None:
         p.add_argument(
             "--arch",
             metavar="ARCH",
@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
             metavar="[SEQUENCE[@N]=]OUTPUT:STATE",
             action="append",
             default=[],
-            help="the model keeps a state that the source takes and gives: output OUTPUT of one "
+            help=f"{more}the model keeps a state that the source takes and gives: output OUTPUT of one "
             "call is what input STATE takes in the next; N: time steps of a call, if it is open",
         )
 
@@ -168,6 +168,28 @@ def _parser() -> argparse.ArgumentParser:
         p.add_argument(
             "-o", "--output", metavar="OUT", type=Path, help=f"{endings}; default: MODEL's name"
         )
+
+    example = "lstmc export vad.lstmc -o firmware/ --name vad --target m4f"
+    p = command("export", export, example, chips=True)
+    p.add_argument("model", metavar="MODEL", type=Path, help=any_model)
+    p.add_argument(
+        "-o", "--output", metavar="DIR", type=Path, required=True, help="the directory of the files"
+    )
+    p.add_argument("--name", help="what all names of C begin with; default: the model's file name")
+    p.add_argument(
+        "--golden",
+        choices=("on", "off"),
+        default="on",
+        help="off: no self-test, which saves the flash of its sample",
+    )
+    p.add_argument(
+        "--time", metavar="N", type=int, help="steps of a call, if the model needs whole sequences"
+    )
+    source_options(
+        p,
+        "or 'external': the caller of the C has the memory of each instance, so that there can be "
+        "several of one model; 'internal': one, in a static variable (the default). ",
+    )
 
     p = command("plot", plot, "lstmc plot forecaster.lstmc --input x.npy -o gates.png")
     picture_options(p, ".png, .svg or .pdf")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import stat
 import time
 from collections import Counter
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import convert as convert_model
-from . import format, get_target, load, targets
+from . import format, get_target, load, presets, targets
 from .arrays import read, read_inputs, write_bytes
 from .errors import FormatError
 from .presets import PRESETS, table
@@ -146,6 +147,39 @@ def info(args: argparse.Namespace) -> None:
     found = facts(_model(args), args.batch, args.time)
     columns = shutil.get_terminal_size((100, 24)).columns
     _report(args, {"file": str(args.model), **found}, text(found, columns))
+
+
+def export(args: argparse.Namespace) -> None:
+    """Write a model as C99 that compiles with nothing else, and say what memory it takes."""
+    from .export import export as export_model
+
+    _check_readable(args.model)
+    if args.output.exists() and not args.output.is_dir():
+        raise UsageError(f"'{args.output}' is not a directory")
+    if args.preset is None and args.target is not None:
+        raise UsageError(f"a firmware is for a chip, not for '{args.target}': {presets.listed()}")
+    where = [s for s in args.state if s in ("internal", "external")]
+    args.state = [s for s in args.state if s not in where]
+    name = args.name or re.sub(r"\W", "_", args.model.stem, flags=re.A).lstrip("_0123456789")
+    made = export_model(
+        _model(args),
+        args.output,
+        name or "model",
+        args.preset or "host",
+        state=where[-1] if where else "internal",
+        golden=args.golden == "on",
+        time=args.time,
+    )
+    facts = {
+        "directory": str(made.directory),
+        "name": made.name,
+        "target": made.target,
+        "files": made.files,
+        "golden": made.golden_digest if made.golden_digest is None else f"{made.golden_digest:08x}",
+        **made.memory,
+    }
+    lines = [f"{args.output}: {', '.join(made.files)}, for {made.target}", *made.report]
+    _report(args, facts, "\n".join(lines))
 
 
 def _traced(

@@ -24,6 +24,7 @@ class Exported:
 
     directory: Path
     name: str
+    target: str
     files: list[str]
     memory: dict[str, Any]
     golden_digest: int | None
@@ -76,7 +77,7 @@ def export(
     model: Model,
     directory: str | Path,
     name: str = "model",
-    target: str = "host",
+    target: Preset | str = "host",
     *,
     state: str = "internal",
     golden: bool = True,
@@ -100,18 +101,23 @@ def export(
         raise Error(f"'{name}' can't be the name of a C module: letters, digits and _, up to 31")
     if state not in ("internal", "external"):
         raise Error(f"state '{state}' is neither internal nor external")
-    frozen = freeze(model, presets.find(target), time)
+    chip = presets.find(target) if isinstance(target, str) else target
+    frozen = freeze(model, chip, time)
     sample = sample_of(model, frozen) if golden else None
     use = memory(model, frozen.preset, time, frozen)
     report = report_lines(use)
     source = model.provenance.get("file") or model.provenance.get("source") or "a model"
-    made = Firmware(frozen, name, state == "external", sample, report, re.sub(r"[^ -~]|\*/", "_", source))
+    made = Firmware(
+        frozen, name, state == "external", sample, report, re.sub(r"[^ -~]|\*/", "_", source)
+    )
     texts = made.files()
     root = Path(directory)
     for path, text in texts.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         write_bytes(root / path, text.encode("ascii"))
-    return Exported(root, name, sorted(texts), use, sample and sample.digest, report)
+    return Exported(
+        root, name, frozen.preset.name, sorted(texts), use, sample and sample.digest, report
+    )
 
 
 def report_lines(use: dict[str, Any]) -> list[str]:

@@ -16,7 +16,11 @@ from .freeze import Frozen, Pointer, Port
 from .sample import Sample
 
 #: SIMD targets that a preset's firmware may be compiled for, best first; the scalar one is always.
-KERNELS = {"scalar": ("scalar",), "helium": ("helium", "scalar"), "auto": ("avx2", "neon", "scalar")}
+KERNELS = {
+    "scalar": ("scalar",),
+    "helium": ("helium", "scalar"),
+    "auto": ("avx2", "neon", "scalar"),
+}
 
 
 @dataclass
@@ -125,7 +129,9 @@ class Firmware:
             f"    {n}_view views[{len(f.values)}];",
         ]
         floats = f.state + f.between + f.scratch
-        lines.append(f"    float floats[{floats}]; /* state, values between layers, scratch */") if floats else None
+        lines.append(
+            f"    float floats[{floats}]; /* state, values between layers, scratch */"
+        ) if floats else None
         if f.parities:
             lines.append(f"    uint32_t parity[{len(f.parities)}];")
         return [*lines, f"}} {n}_memory;", ""]
@@ -291,7 +297,9 @@ static void bind({n}_memory *memory, lstmc_call *call) {{
             if f.values[p.value][0] is None:
                 text += f"    memory->views[{p.value}].data = (float *)(uintptr_t){p.identifier}; /* read only */\n"
             else:
-                text += f"    copy_in({p.identifier}, memory->views[{p.value}].data, {_shape(p)});\n"
+                text += (
+                    f"    copy_in({p.identifier}, memory->views[{p.value}].data, {_shape(p)});\n"
+                )
         for p in f.outputs:
             if f.values[p.value][0] is None:
                 text += f"    memory->views[{p.value}].data = {p.identifier};\n"
@@ -312,7 +320,9 @@ static void bind({n}_memory *memory, lstmc_call *call) {{
             )
         for p in f.outputs:
             if f.values[p.value][0] is not None:
-                text += f"    copy_out(memory->views[{p.value}].data, {p.identifier}, {_shape(p)});\n"
+                text += (
+                    f"    copy_out(memory->views[{p.value}].data, {p.identifier}, {_shape(p)});\n"
+                )
         text += "    lstmc_fp_leave(mode);\n"
         return self._copies() + f"void {n}_step({self._parameters()}) {{\n{text}}}\n"
 
@@ -342,7 +352,9 @@ static void {name}(const float *from, float *to, size_t outer, size_t steps_, si
         f, n = self.frozen, self.name
         text = ""
         for p, x in zip(f.inputs, sample.inputs, strict=True):
-            text += _array(f"static const float golden_{p.identifier}", [_float(v) for v in x.ravel()])
+            text += _array(
+                f"static const float golden_{p.identifier}", [_float(v) for v in x.ravel()]
+            )
         given = "memory, " if self.external else ""
         ins = [f"golden_{p.identifier} + t * {p.floats}" for p in f.inputs]
         outs = [f"out_{p.identifier}" for p in f.outputs]
@@ -370,7 +382,9 @@ static void {name}(const float *from, float *to, size_t outer, size_t steps_, si
     def core(self) -> str:
         f = self.frozen
         used = {"LINEAR"} | f.functions
-        quick = all(sources.functions().index(name) < sources.functions().index("AFFINE") for name in used)
+        quick = all(
+            sources.functions().index(name) < sources.functions().index("AFFINE") for name in used
+        )
         defined = ["LSTMC_FROZEN", "LSTMC_NO_THREADS"] + ["LSTMC_ONLY_QUICK"] * quick
         cells = f.cells or {"LSTM"}
         left = [f"LSTMC_NO_{x}" for x in ("LSTM", "GRU") if x not in cells]
@@ -423,14 +437,16 @@ static void {name}(const float *from, float *to, size_t outer, size_t steps_, si
         arrays = "".join(
             f"    static float {p.identifier}[{p.floats}];\n" for p in f.inputs + f.outputs
         )
-        names = ", ".join([*(["&memory"] if self.external else []), *(p.identifier for p in f.inputs + f.outputs)])
+        names = ", ".join(
+            [*(["&memory"] if self.external else []), *(p.identifier for p in f.inputs + f.outputs)]
+        )
         own = f"    static {n}_memory memory;\n" if self.external else ""
         reset = f"    {n}_reset({'&memory' if self.external else ''});\n"
         test = ""
         if self.sample:
             given = "&memory" if self.external else ""
             test = f"""    const uint32_t digest = {n}_selftest({given});
-    printf("selftest %08x, {'%08x'} expected\\n", (unsigned)digest, (unsigned){u}_GOLDEN_DIGEST);
+    printf("selftest %08x, {"%08x"} expected\\n", (unsigned)digest, (unsigned){u}_GOLDEN_DIGEST);
     if (digest != {u}_GOLDEN_DIGEST) return 1;
 """
         y = f.outputs[0]
@@ -490,5 +506,3 @@ def _array(declaration: str, values: list[str]) -> str:
         line += f" {value},"
     lines.append(line)
     return f"{declaration}[{len(values)}] = {{\n" + "\n".join(lines) + "\n};\n"
-
-

@@ -123,11 +123,78 @@ def identifier(name: str, taken: set[str], otherwise: str) -> str:
 
 #: Words of C and C++, and those that the generated file uses itself.
 RESERVED = frozenset(
-    """auto bool break case char class const continue default delete do double else enum extern
-    false float for friend goto if inline int long namespace new operator private protected public
-    register restrict return short signed sizeof static struct switch template this throw true try
-    typedef typename union unsigned virtual void volatile while and or not xor asm catch export
-    memory state call node mode main reset step selftest view views""".split()
+    [
+        "auto",
+        "bool",
+        "break",
+        "case",
+        "char",
+        "class",
+        "const",
+        "continue",
+        "default",
+        "delete",
+        "do",
+        "double",
+        "else",
+        "enum",
+        "extern",
+        "false",
+        "float",
+        "for",
+        "friend",
+        "goto",
+        "if",
+        "inline",
+        "int",
+        "long",
+        "namespace",
+        "new",
+        "operator",
+        "private",
+        "protected",
+        "public",
+        "register",
+        "restrict",
+        "return",
+        "short",
+        "signed",
+        "sizeof",
+        "static",
+        "struct",
+        "switch",
+        "template",
+        "this",
+        "throw",
+        "true",
+        "try",
+        "typedef",
+        "typename",
+        "union",
+        "unsigned",
+        "virtual",
+        "void",
+        "volatile",
+        "while",
+        "and",
+        "or",
+        "not",
+        "xor",
+        "asm",
+        "catch",
+        "export",
+        "memory",
+        "state",
+        "call",
+        "node",
+        "mode",
+        "main",
+        "reset",
+        "step",
+        "selftest",
+        "view",
+        "views",
+    ]
 )
 
 
@@ -164,11 +231,23 @@ def freeze(model: Model, preset: Preset, time: int | None = None) -> Frozen:
                 frozen.cells.add("LSTM" if fields["gates"] == 4 else "GRU")
             if quick:
                 run, file = QUICK, "layers/fused.c"
-            fields["cell"] = Pointer("null" if quick else "cell", name="" if quick else sources.cells(ops.file)[cell])
+            fields["cell"] = Pointer(
+                "null" if quick else "cell", name="" if quick else sources.cells(ops.file)[cell]
+            )
             starts = fields["start_h"], fields["start_c"]
             reset = ops.reset if any(p.where != "null" for p in starts) else None
         frozen.layers.append(
-            Layer(layer.name, type(layer).__name__, file, run, reset, ops.record, fields, state, floats)
+            Layer(
+                layer.name,
+                type(layer).__name__,
+                file,
+                run,
+                reset,
+                ops.record,
+                fields,
+                state,
+                floats,
+            )
         )
     return frozen
 
@@ -225,9 +304,7 @@ def _add_values(frozen: Frozen, places: list[int | None]) -> None:
             if len(values) == 1:
                 taken.add(kind)
             name = kind if len(values) == 1 else identifier(v.name, taken, kind)
-            made.append(
-                Port(v.name, name, i, features, steps, outer, has_time, v.axes, v.dtype)
-            )
+            made.append(Port(v.name, name, i, features, steps, outer, has_time, v.axes, v.dtype))
     for b in graph.bindings:
         to, source = ids[b.input.name], ids[b.output.name]
         frozen.bindings.append((to, source, frozen.values[to][1] * frozen.values[to][2]))

@@ -56,7 +56,9 @@ def _item(text: str, kind: str, file: str) -> Item:
 def _names(code: str) -> Iterator[str]:
     """What an item declares or defines."""
     code = code.strip()
-    if found := re.match(r"typedef\s+(?:struct|union|enum)\s*(\w*)\s*\{.*\}\s*(\w+)\s*;$", code, re.S):
+    if found := re.match(
+        r"typedef\s+(?:struct|union|enum)\s*(\w*)\s*\{.*\}\s*(\w+)\s*;$", code, re.S
+    ):
         yield from filter(None, found.groups())
         if code.startswith("typedef enum"):
             yield from _enumerators(code)
@@ -64,9 +66,9 @@ def _names(code: str) -> Iterator[str]:
         yield found[1]
     elif code.startswith("enum"):
         yield from _enumerators(code)
-    elif found := re.match(r"(?:struct|union)\s+(\w+)", code):
-        yield found[1]
-    elif found := re.match(r"[\w\s\*]*?\b(\w+)\s*(?:\(|\[|=|;)", code):
+    elif (found := re.match(r"(?:struct|union)\s+(\w+)", code)) or (
+        found := re.match(r"[\w\s\*]*?\b(\w+)\s*(?:\(|\[|=|;)", code)
+    ):
         yield found[1]
 
 
@@ -96,7 +98,9 @@ def _split(text: str, file: str) -> Iterator[Item]:
                 comment = "" if re.match(r"/\* -{5,}", said) else comment + said
                 continue
         if line.startswith("#"):
-            while lines[i].endswith("\\") or _code_only("\n".join(lines[start : i + 1])).count("/*"):
+            while lines[i].endswith("\\") or _code_only("\n".join(lines[start : i + 1])).count(
+                "/*"
+            ):
                 i += 1
             i += 1
             piece = "\n".join(lines[start:i]) + "\n"
@@ -327,7 +331,11 @@ class Unit:
                 for prefix in item.prefixes - prefixes:
                     prefixes.add(prefix)
                     todo += [n for n in by_name if n.startswith(prefix)]
-        kept = [x for x in self.items if id(x) in wanted or x.kind != "code" and x.kind != "define" or not x.names]
+        kept = [
+            x
+            for x in self.items
+            if id(x) in wanted or (x.kind != "code" and x.kind != "define") or not x.names
+        ]
         kept = _without_empty(kept)
         text = "".join(f"#include {x}\n" for x in self.system) + "".join(
             "\n" + _static(x) if x.kind == "code" else x.text for x in kept
@@ -360,15 +368,20 @@ def _together(items: list[Item], names: Iterable[str]) -> Item:
 @cache
 def kernels() -> dict[str, str]:
     """The function behind each member of a target's table (lstmc_kernels)."""
-    table = re.search(r"const lstmc_kernels LSTMC_KERNELS = \{(.*?)\};", _read("kernels/algorithms.h"), re.S)
+    table = re.search(
+        r"const lstmc_kernels LSTMC_KERNELS = \{(.*?)\};", _read("kernels/algorithms.h"), re.S
+    )
     functions = _WORD.findall(table[1])  # type: ignore[index]
-    body = re.search(r"typedef struct lstmc_kernels \{(.*?)\} lstmc_kernels;", _read("kernels/kernels.h"), re.S)
+    body = re.search(
+        r"typedef struct lstmc_kernels \{(.*?)\} lstmc_kernels;", _read("kernels/kernels.h"), re.S
+    )
     members = re.findall(r"\b(\w+);|\(\*(\w+)\)", _code_only(body[1]))  # type: ignore[index]
     return dict(zip((a or b for a, b in members), functions, strict=True))
 
 
 def _direct(text: str) -> str:
     """Kernels called by name instead of through a table."""
+
     def name(match: re.Match[str]) -> str:
         return f"{kernels()[match[1]]}("
 
@@ -382,7 +395,9 @@ def _definitions() -> dict[str, str]:
     found = {}
     for file in _files():
         if file.endswith(".c") and not file.startswith("kernels/"):
-            for name in re.findall(r"^(?!static)\w[\w \*]*?\b(lstmc_\w+)\([^;{]*\{", _read(file), re.M):
+            for name in re.findall(
+                r"^(?!static)\w[\w \*]*?\b(lstmc_\w+)\([^;{]*\{", _read(file), re.M
+            ):
                 found[name] = file
     return found
 
@@ -401,9 +416,17 @@ def _without_empty(items: list[Item]) -> list[Item]:
             closing = item.kind == "condition" and item.text.startswith("#endif")
             if closing:
                 back = len(kept) - 1
-                while back >= 0 and kept[back].kind == "condition" and not kept[back].text.startswith(("#if", "#endif")):
+                while (
+                    back >= 0
+                    and kept[back].kind == "condition"
+                    and not kept[back].text.startswith(("#if", "#endif"))
+                ):
                     back -= 1
-                if back >= 0 and kept[back].kind == "condition" and kept[back].text.startswith("#if"):
+                if (
+                    back >= 0
+                    and kept[back].kind == "condition"
+                    and kept[back].text.startswith("#if")
+                ):
                     del kept[back:]
                     continue
             kept.append(item)
@@ -423,7 +446,11 @@ def _static(item: Item) -> str:
     is_function = re.match(r"[\w\s\*]+?\b\w+\s*\(", code) and not re.match(r"[A-Z]\w*\(", code)
     if item.names >= {"matmul"} or "lstm_row" in item.names:
         return item.text.lstrip("\n")
-    if first in _INTERNAL or first in ("typedef", "enum", "struct", "union", "extern") or not is_function:
+    if (
+        first in _INTERNAL
+        or first in ("typedef", "enum", "struct", "union", "extern")
+        or not is_function
+    ):
         return comment + code
     return f"{comment}static {code}"
 
