@@ -92,8 +92,8 @@ def _parser() -> argparse.ArgumentParser:
             metavar="[SEQUENCE[@N]=]OUTPUT:STATE",
             action="append",
             default=[],
-            help=f"{more}the model keeps a state that the source takes and gives: output OUTPUT of one "
-            "call is what input STATE takes in the next; N: time steps of a call, if it is open",
+            help=f"{more}the model keeps a state that the source takes and gives: output OUTPUT of "
+            "one call is what input STATE takes in the next; N: time steps of a call, where open",
         )
 
     example = "lstmc convert forecaster.pt --arch forecaster.toml -o f.lstmc"

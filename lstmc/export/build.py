@@ -13,7 +13,8 @@ from ..errors import Error
 from ..model import Model
 from ..presets import Preset
 from ..summary import layer_rows
-from .emit import Firmware
+from .emit import files
+from .firmware import Firmware
 from .freeze import RESERVED, Frozen, freeze
 from .sample import sample_of
 
@@ -107,17 +108,13 @@ def export(
     use = memory(model, frozen.preset, time, frozen)
     report = report_lines(use)
     source = model.provenance.get("file") or model.provenance.get("source") or "a model"
-    made = Firmware(
-        frozen, name, state == "external", sample, report, re.sub(r"[^ -~]|\*/", "_", source)
-    )
-    texts = made.files()
+    texts = files(Firmware(frozen, name, state == "external", sample, report, source))
     root = Path(directory)
     for path, text in texts.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         write_bytes(root / path, text.encode("ascii"))
-    return Exported(
-        root, name, frozen.preset.name, sorted(texts), use, sample and sample.digest, report
-    )
+    digest = sample.digest if sample else None
+    return Exported(root, name, chip.name, sorted(texts), use, digest, report)
 
 
 def report_lines(use: dict[str, Any]) -> list[str]:

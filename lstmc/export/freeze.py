@@ -121,81 +121,15 @@ def identifier(name: str, taken: set[str], otherwise: str) -> str:
     return word
 
 
-#: Words of C and C++, and those that the generated file uses itself.
-RESERVED = frozenset(
-    [
-        "auto",
-        "bool",
-        "break",
-        "case",
-        "char",
-        "class",
-        "const",
-        "continue",
-        "default",
-        "delete",
-        "do",
-        "double",
-        "else",
-        "enum",
-        "extern",
-        "false",
-        "float",
-        "for",
-        "friend",
-        "goto",
-        "if",
-        "inline",
-        "int",
-        "long",
-        "namespace",
-        "new",
-        "operator",
-        "private",
-        "protected",
-        "public",
-        "register",
-        "restrict",
-        "return",
-        "short",
-        "signed",
-        "sizeof",
-        "static",
-        "struct",
-        "switch",
-        "template",
-        "this",
-        "throw",
-        "true",
-        "try",
-        "typedef",
-        "typename",
-        "union",
-        "unsigned",
-        "virtual",
-        "void",
-        "volatile",
-        "while",
-        "and",
-        "or",
-        "not",
-        "xor",
-        "asm",
-        "catch",
-        "export",
-        "memory",
-        "state",
-        "call",
-        "node",
-        "mode",
-        "main",
-        "reset",
-        "step",
-        "selftest",
-        "view",
-        "views",
-    ]
-)
+_WORDS = """
+    auto bool break case catch char class const continue default delete do double else enum export
+    extern false float for friend goto if inline int long namespace new operator private protected
+    public register restrict return short signed sizeof static struct switch template this throw
+    true try typedef typename union unsigned virtual void volatile while and or not xor asm
+    memory state call node mode main reset step selftest view views
+"""
+#: Words of C and C++, and those that the generated files use themselves.
+RESERVED = frozenset(_WORDS.split())
 
 
 def freeze(model: Model, preset: Preset, time: int | None = None) -> Frozen:
@@ -231,9 +165,9 @@ def freeze(model: Model, preset: Preset, time: int | None = None) -> Frozen:
                 frozen.cells.add("LSTM" if fields["gates"] == 4 else "GRU")
             if quick:
                 run, file = QUICK, "layers/fused.c"
-            fields["cell"] = Pointer(
-                "null" if quick else "cell", name="" if quick else sources.cells(ops.file)[cell]
-            )
+            fields["cell"] = Pointer("null")
+            if not quick:
+                fields["cell"] = Pointer("cell", name=sources.cells(ops.file)[cell])
             starts = fields["start_h"], fields["start_c"]
             reset = ops.reset if any(p.where != "null" for p in starts) else None
         frozen.layers.append(
@@ -354,7 +288,8 @@ class _Records:
 
     def _struct(self, record: str, data: bytes, at: int) -> tuple[dict[str, Any], int]:
         """A struct's fields that firmware has, and its size."""
-        start, widest, made = at, 1, {}
+        start, widest = at, 1
+        made: dict[str, Any] = {}
         pointers = []
         for member in sources.structs()[record]:
             size, align = self._size(member)

@@ -18,7 +18,7 @@ from .freeze import Frozen
 class Sample:
     """Inputs [calls, floats of a call] in the order of the model's, and the digest of the outputs.
 
-    The digest of one output is that of all its calls, or, where it has no time, of the last; the one
+    The digest of one output is that of all its calls, or, where it has no time, of the last; that
     of several is the CRC-32 of theirs as little-endian words.
     """
 
