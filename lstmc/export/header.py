@@ -123,8 +123,8 @@ def _declarations(w: Firmware) -> list[str]:
     ]
     if w.sample:
         lines += [
-            f"/* Run the sample that was recorded at export, {n}_reset before and after it: returns",
-            " * the digest of what comes out. Another one than the macro says means a compiler, an",
+            f"/* Run the sample recorded at export, {n}_reset before and after it. Returns the",
+            " * digest of what comes out. Another one than the macro says means a compiler, an",
             " * FPU or a memory that can't be trusted. */",
             f"uint32_t {n}_selftest({own(w)});",
             "",
