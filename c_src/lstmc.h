@@ -32,6 +32,11 @@
 extern "C" {
 #endif
 
+/* A shared library (CMakeLists.txt) hides everything but what this header declares. */
+#ifdef LSTMC_SHARED
+#pragma GCC visibility push(default)
+#endif
+
 #define LSTMC_VERSION_STRING "0.1.0"
 #define LSTMC_FORMAT_VERSION 1u
 #define LSTMC_NONE 0xffffffffu  /* no value, no tensor */
@@ -316,6 +321,10 @@ uint32_t lstmc_digest(uint32_t seed, const float *data, size_t n);
 
 /* y[i] = fn(x[i]) for n floats, with the kernels of a target. x and y may be the same. */
 int lstmc_map(lstmc_target target, const lstmc_fn *fn, const float *x, float *y, size_t n);
+
+#ifdef LSTMC_SHARED
+#pragma GCC visibility pop
+#endif
 
 #ifdef __cplusplus
 }
