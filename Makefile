@@ -20,7 +20,7 @@ SOURCES := $(shell find c_src lstmc converters -type f \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo vad denoise test conformance lint format bench models wheel clean list
+.PHONY: help demo vad denoise arduino test conformance lint format bench models wheel clean list
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -35,6 +35,11 @@ vad: $(VENV)/built $(VENV)/heard-with ## find the speech in a wav file with sile
 denoise: $(VENV)/built ## MODELS=DTLN/pretrained_model: take speech out of noise: build/clean.wav
 	@mkdir -p build
 	@$(RUN) examples/denoise/denoise.py --models "$(MODELS)" -o build/clean.wav $(ARGS)
+
+arduino: $(VENV)/built ## an Arduino library with a sketch that forecasts: build/arduino/lstmc.zip
+	@mkdir -p build/arduino
+	@$(RUN) -P -m lstmc convert examples/weather/forecaster.pt -o build/arduino/forecaster.lstmc >/dev/null
+	@$(RUN) -P c_src/arduino/layout.py build/arduino/forecaster.lstmc -o build/arduino
 
 test: $(VENV)/built $(VENV)/tested-with ## every test, C and Python, against the live frameworks
 	@$(VENV)/bin/pytest $(TESTS) $(ARGS)

@@ -29,5 +29,6 @@ def test_source_archive_is_complete(tmp_path):
         "Makefile",
     ]
     needed += ["converters/gates.py", "tests/helpers.py", "examples/weather/forecaster.pt"]
-    needed += [str(p.relative_to(ROOT)) for p in (ROOT / "c_src").rglob("*.[ch]")]
+    core = [p for p in (ROOT / "c_src").rglob("*") if p.is_file() and p.suffix != ".pyc"]
+    needed += [str(p.relative_to(ROOT)) for p in core]
     assert not set(needed) - names
