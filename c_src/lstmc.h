@@ -15,7 +15,7 @@
  * No function allocates, locks, recurses, calls libm or keeps global state. A model is const and may
  * be shared by threads; a session belongs to one thread at a time, which may lend it others
  * (lstmc_parallel). Blobs, inputs and outputs are
- * float32 in the byte order of the machine.
+ * float32 in the byte order of the machine; files are little-endian (lstmc_blob_to_native).
  *
  * Same bits everywhere: results do not depend on the target, on how rows are batched, on how time
  * is cut into calls, on threads, nor on the compiler or its flags (those that can't be undone stop the
@@ -47,7 +47,7 @@ typedef enum lstmc_status {
     LSTMC_OK = 0,
     LSTMC_E_ARGUMENT = -1,    /* a null pointer, a size of zero, or a size that overflows */
     LSTMC_E_ALIGNMENT = -2,   /* the blob is not 4-byte aligned, or the arena not 16-byte aligned */
-    LSTMC_E_MAGIC = -3,       /* the blob is not an lstmc model */
+    LSTMC_E_MAGIC = -3,       /* the blob is not an lstmc model, or is in the other byte order */
     LSTMC_E_VERSION = -4,     /* a format version this library does not know */
     LSTMC_E_TRUNCATED = -5,   /* the blob is shorter than it says */
     LSTMC_E_CHECKSUM = -6,    /* the CRC-32 does not match: the blob is damaged */
@@ -162,6 +162,14 @@ typedef struct lstmc_model {
  * aligned (64 is faster), stay where it is and stay unchanged as long as the model is used.
  * Any content is safe: a damaged or hostile blob gives an error status, never a wild access. */
 int lstmc_model_open(lstmc_model *model, const void *blob, size_t size);
+
+/* Bring a file's bytes, size of them at blob, into the byte order of the machine, in place: before
+ * lstmc_model_open on a big-endian machine. All words but those of the strings are turned round; a blob
+ * that is in the machine's order stays as it is, as every file does on a little-endian machine.
+ *
+ * Any content is safe. LSTMC_E_ARGUMENT, LSTMC_E_ALIGNMENT, LSTMC_E_MAGIC, LSTMC_E_TRUNCATED: nothing
+ * has been changed. What else is wrong lstmc_model_open finds, with the same status on every machine. */
+int lstmc_blob_to_native(void *blob, size_t size);
 
 /* An input or output of the model. */
 typedef struct lstmc_io_info {

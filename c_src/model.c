@@ -383,6 +383,63 @@ static int check_layers(lstmc_model *m) {
     return defined == m->value_count ? LSTMC_OK : LSTMC_E_INVALID;
 }
 
+/* ------------------------------------------------------------------------------- byte order -- */
+
+/* Which words of a file the string table has, from the header as the machine's own words. Whatever
+ * that says they are words of the file. */
+static void string_words(const uint32_t *h, size_t words, size_t *from, size_t *to) {
+    const uint64_t ports = (uint64_t)h[H_INPUTS] + h[H_OUTPUTS];
+    uint64_t at = LSTMC_HEADER_WORDS;
+    at += (ports + 2u * (uint64_t)(h[H_STATES] & STATES_MASK)) * LSTMC_IO_WORDS;
+    at += (uint64_t)h[H_VALUES] * LSTMC_VALUE_WORDS + (uint64_t)h[H_LAYERS] * LSTMC_LAYER_WORDS;
+    at += (uint64_t)h[H_TENSORS] * LSTMC_TENSOR_WORDS + h[H_POOL];
+    at += (uint64_t)h[H_META] * LSTMC_META_WORDS;
+    const uint64_t end = at + h[H_STRINGS] / 4;
+    *from = at < words ? (size_t)at : words;
+    *to = end < words ? (size_t)end : words;
+}
+
+static uint32_t swapped(uint32_t word) {
+    return word >> 24 | (word >> 8 & 0xff00u) | (word & 0xff00u) << 8 | word << 24;
+}
+
+static void swap_words(uint32_t *words, size_t from, size_t to) {
+    for (size_t i = from; i < to; i++) words[i] = swapped(words[i]);
+}
+
+int lstmc_blob_to_native(void *blob, size_t size) {
+    uint32_t *h = (uint32_t *)blob;
+    size_t from, to;
+    if (!blob) return LSTMC_E_ARGUMENT;
+    if ((uintptr_t)blob % 4) return LSTMC_E_ALIGNMENT;
+    if (size < 8) return LSTMC_E_MAGIC;
+    if (h[H_MAGIC0] == MAGIC0 && h[H_MAGIC1] == MAGIC1) return LSTMC_OK;
+    if (h[H_MAGIC0] != swapped(MAGIC0) || h[H_MAGIC1] != swapped(MAGIC1)) return LSTMC_E_MAGIC;
+    if (size < LSTMC_HEADER_WORDS * 4) return LSTMC_E_TRUNCATED;
+    swap_words(h, 0, LSTMC_HEADER_WORDS);
+    string_words(h, size / 4, &from, &to);
+    swap_words(h, LSTMC_HEADER_WORDS, from);
+    swap_words(h, to, size / 4);
+    return LSTMC_OK;
+}
+
+/* The checksum is one of the file's bytes. On a big-endian machine the strings' words, which kept
+ * their bytes, read the other way round. */
+static uint32_t checksum(const uint32_t *h, size_t words) {
+    const uint32_t one = 1;
+    unsigned char little;
+    size_t from = words, to = words;
+    uint32_t crc = 0xffffffffu;
+    memcpy(&little, &one, 1);
+    if (!little) string_words(h, words, &from, &to);
+    for (size_t i = H_SIZE; i < words; i++) {
+        crc = lstmc_crc32_word(crc, i >= from && i < to ? swapped(h[i]) : h[i]);
+    }
+    return ~crc;
+}
+
+/* -------------------------------------------------------------------------------------- open -- */
+
 static int open_blob(lstmc_model *model, const void *blob, size_t size) {
     memset(model, 0, sizeof *model);
     model->bad_record = model->whole = LSTMC_NONE;
@@ -394,9 +451,7 @@ static int open_blob(lstmc_model *model, const void *blob, size_t size) {
     if (h[H_SIZE] > size) return LSTMC_E_TRUNCATED;
     if (h[H_SIZE] != size || size % ALIGN) return LSTMC_E_INVALID;
 
-    uint32_t crc = 0xffffffffu;
-    for (size_t i = H_SIZE; i < size / 4; i++) crc = lstmc_crc32_word(crc, h[i]);
-    if (~crc != h[H_CRC]) return LSTMC_E_CHECKSUM;
+    if (checksum(h, size / 4) != h[H_CRC]) return LSTMC_E_CHECKSUM;
     if (h[H_STATES] & ~STATES_MASK) return LSTMC_E_UNSUPPORTED;
 
     lstmc_model *m = model;

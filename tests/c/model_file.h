@@ -27,7 +27,8 @@ static inline void *get_memory(size_t size) {
     return p;
 }
 
-static inline void *read_file(const char *path, size_t *size) {
+/* The file's bytes. */
+static inline void *read_bytes(const char *path, size_t *size) {
     FILE *f = fopen(path, "rb");
     if (!f || fseek(f, 0, SEEK_END)) {
         fprintf(stderr, "%s: can't be read\n", path);
@@ -42,6 +43,14 @@ static inline void *read_file(const char *path, size_t *size) {
         exit(2);
     }
     fclose(f);
+    return data;
+}
+
+/* A model file in the byte order of the machine; what is no model stays as it is, for
+ * lstmc_model_open to refuse. */
+static inline void *read_file(const char *path, size_t *size) {
+    void *data = read_bytes(path, size);
+    lstmc_blob_to_native(data, *size);
     return data;
 }
 

@@ -19,10 +19,16 @@ static int checks, failures;
 
 static const char *directory;
 
-static void *read_model(const char *name, size_t *size) {
+static unsigned char *read_raw(const char *name, size_t *size) {
     char path[4096];
     snprintf(path, sizeof path, "%s/v1_%s.lstmc", directory, name);
-    return read_file(strchr(name, '/') ? name : path, size);
+    return (unsigned char *)read_bytes(strchr(name, '/') ? name : path, size);
+}
+
+static void *read_model(const char *name, size_t *size) {
+    void *blob = read_raw(name, size);
+    CHECK(lstmc_blob_to_native(blob, *size) == LSTMC_OK);
+    return blob;
 }
 
 static void open_model(lstmc_model *m, sample *s, const char *name) {
@@ -32,7 +38,7 @@ static void open_model(lstmc_model *m, sample *s, const char *name) {
     CHECK(open_sample(s, m));
 }
 
-static const lstmc_config automatic = {0, 0, LSTMC_TARGET_AUTO, NULL};
+static const lstmc_config automatic = {0, 0, LSTMC_TARGET_AUTO, NULL, 0};
 
 /* Whether the memory still holds the byte everywhere. */
 static int untouched(const unsigned char *p, size_t n, unsigned char byte) {
@@ -61,14 +67,15 @@ static void test_texts(void) {
     CHECK(!lstmc_target_available((lstmc_target)77));
 }
 
-/* The checksum of a blob, bit by bit. */
-static uint32_t crc_of(const uint32_t *words, size_t size) {
+/* Put a word into a file's bytes, and the checksum that it then has, made bit by bit. */
+static void change_file(unsigned char *bytes, size_t size, size_t word, uint32_t value) {
     uint32_t crc = 0xffffffffu;
+    for (size_t i = 0; i < 4; i++) bytes[4 * word + i] = (unsigned char)(value >> 8 * i & 0xffu);
     for (size_t i = 16; i < size; i++) {
-        crc ^= words[i / 4] >> 8 * (i % 4) & 0xffu;
+        crc ^= bytes[i];
         for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ (crc & 1u ? 0xedb88320u : 0);
     }
-    return ~crc;
+    for (size_t i = 0; i < 4; i++) bytes[12 + i] = (unsigned char)(~crc >> 8 * i & 0xffu);
 }
 
 static void test_open(void) {
@@ -104,12 +111,12 @@ static void test_open(void) {
     };
     /* A fault that is found late, in the first layer: nothing of the model can be used then. */
     const uint32_t layer = 16 + 8 * (words[5] + words[6]) + 4 * words[7];
-    const uint32_t code = words[layer], crc = words[3];
-    words[layer] = 99;
-    words[3] = crc_of(words, size);
-    CHECK(lstmc_model_open(&m, blob, size) == LSTMC_E_UNSUPPORTED);
+    unsigned char *bad = read_raw("lstm", &size);
+    change_file(bad, size, layer, 99);
+    CHECK(lstmc_blob_to_native(bad, size) == LSTMC_OK);
+    CHECK(lstmc_model_open(&m, bad, size) == LSTMC_E_UNSUPPORTED);
     CHECK(m.bad_record == 0);
-    const lstmc_config one = {0, 0, LSTMC_TARGET_AUTO, NULL};
+    const lstmc_config one = {0, 0, LSTMC_TARGET_AUTO, NULL, 0};
     size_t none = 1;
     uint32_t rows = 1, steps = 1;
     lstmc_io_info info;
@@ -117,8 +124,6 @@ static void test_open(void) {
     CHECK(lstmc_model_io(&m, 0, &info) == LSTMC_E_ARGUMENT);
     lstmc_model_golden(&m, &rows, &steps);
     CHECK(rows == 0 && steps == 0 && lstmc_model_panel(&m) == 0);
-    words[layer] = code;
-    words[3] = crc;
 
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         const uint32_t old = words[wrong[i].word];
@@ -127,6 +132,95 @@ static void test_open(void) {
         words[wrong[i].word] = old;
     }
     CHECK(lstmc_model_open(&m, blob, size) == LSTMC_OK);
+}
+
+/* Turn round words, which is how they look from a machine of the other order. */
+static void turn(unsigned char *bytes, size_t from, size_t to) {
+    for (size_t i = 4 * from; i < 4 * to; i += 4) {
+        const unsigned char word[4] = {bytes[i + 3], bytes[i + 2], bytes[i + 1], bytes[i]};
+        memcpy(bytes + i, word, 4);
+    }
+}
+
+static void test_byte_order(const char *name) {
+    static const uint32_t hostile[] = {0,       1,          2,           17,         0xffffu,
+                                       0x10000, 0x1000000u, 0x3fffffffu, 0x7fffffff, 0xffffffffu};
+    lstmc_model m;
+    size_t size;
+    unsigned char *native = (unsigned char *)read_model(name, &size);
+    CHECK(lstmc_model_open(&m, native, size) == LSTMC_OK);
+    const size_t words = size / 4, from = (size_t)(m.strings - (const char *)native) / 4;
+    unsigned char *other = (unsigned char *)get_memory(size + 4), *copy;
+    memcpy(other, native, size);
+    turn(other, 0, from);
+    turn(other, from + m.strings_size / 4, words);
+    CHECK(lstmc_model_open(&m, other, size) == LSTMC_E_MAGIC);
+    copy = (unsigned char *)get_memory(size);
+    memcpy(copy, other, size);
+    CHECK(lstmc_blob_to_native(copy, size) == LSTMC_OK && !memcmp(copy, native, size));
+    CHECK(lstmc_blob_to_native(copy, size) == LSTMC_OK && !memcmp(copy, native, size));
+
+    CHECK(lstmc_blob_to_native(NULL, size) == LSTMC_E_ARGUMENT);
+    memmove(other + 1, other, size);
+    CHECK(lstmc_blob_to_native(other + 1, size) == LSTMC_E_ALIGNMENT);
+    memmove(other, other + 1, size);
+    for (size_t n = 0; n <= 80; n++) { /* exactly as long: a sanitizer sees what is behind */
+        unsigned char *part = (unsigned char *)get_memory(n);
+        memcpy(part, other, n);
+        const int status = lstmc_blob_to_native(part, n);
+        CHECK(status == (n < 8 ? LSTMC_E_MAGIC : n < 64 ? LSTMC_E_TRUNCATED : LSTMC_OK));
+        if (status) CHECK(!memcmp(part, other, n));
+        if (!status) CHECK(lstmc_model_open(&m, part, n) == LSTMC_E_TRUNCATED);
+        free(part);
+    }
+    for (size_t i = 0; i < 8; i++) {
+        memcpy(copy, other, size);
+        copy[i] ^= 1;
+        CHECK(lstmc_blob_to_native(copy, size) == LSTMC_E_MAGIC);
+    }
+    /* Whatever the header says: no wild access, and then the status that the file deserves. */
+    for (size_t word = 2; word < 16; word++) {
+        for (size_t i = 0; i < sizeof hostile / sizeof *hostile; i++) {
+            int want = LSTMC_E_CHECKSUM;
+            memcpy(copy, other, size);
+            turn(copy, word, word + 1); /* as a number of this machine */
+            if (!memcmp(copy + 4 * word, hostile + i, 4)) continue;
+            memcpy(copy + 4 * word, hostile + i, 4);
+            turn(copy, word, word + 1);
+            if (word == 2) want = LSTMC_E_VERSION;
+            if (word == 4) want = hostile[i] > size ? LSTMC_E_TRUNCATED : LSTMC_E_INVALID;
+            CHECK(lstmc_blob_to_native(copy, size) == LSTMC_OK);
+            CHECK(lstmc_model_open(&m, copy, size) == want);
+        }
+    }
+    free(copy);
+    free(other);
+    free(native);
+}
+
+/* As above with a checksum that fits, as a file: the same status on every machine. */
+static void test_hostile_headers(void) {
+    static const struct {
+        int word, status;
+        uint32_t value;
+    } wrong[] = {
+        {5, LSTMC_E_INVALID, 0},           {5, LSTMC_E_INVALID, 0x100000u},
+        {6, LSTMC_E_INVALID, ~0u},         {7, LSTMC_E_TRUNCATED, 0xfffffu},
+        {8, LSTMC_E_INVALID, ~0u},         {9, LSTMC_E_TRUNCATED, 0x100000u},
+        {10, LSTMC_E_INVALID, ~0u},        {11, LSTMC_E_TRUNCATED, 0x100000u},
+        {12, LSTMC_E_TRUNCATED, 1u << 31}, {12, LSTMC_E_INVALID, 0},
+        {12, LSTMC_E_TRUNCATED, ~3u},      {15, LSTMC_E_UNSUPPORTED, 0x10000u},
+        {15, LSTMC_E_UNSUPPORTED, ~0u},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        lstmc_model m;
+        size_t size;
+        unsigned char *bytes = read_raw("lstm", &size);
+        change_file(bytes, size, (size_t)wrong[i].word, wrong[i].value);
+        CHECK(lstmc_blob_to_native(bytes, size) == LSTMC_OK);
+        CHECK(lstmc_model_open(&m, bytes, size) == wrong[i].status);
+        free(bytes);
+    }
 }
 
 static void test_io(void) {
@@ -365,7 +459,7 @@ static void test_runs_stay_in_their_memory(const char *name) {
     size_t blob_size;
     const void *copy = read_model(name, &blob_size);
     for (int t = LSTMC_TARGET_SCALAR; t < LSTMC_TARGET_COUNT; t++) {
-        lstmc_config c = {0, 0, LSTMC_TARGET_AUTO, NULL};
+        lstmc_config c = {0, 0, LSTMC_TARGET_AUTO, NULL, 0};
         size_t size;
         if (!lstmc_target_available((lstmc_target)t)) continue;
         c.batch = s.batch;
@@ -687,7 +781,9 @@ int main(int argc, char **argv) {
     test_session_misuse();
     test_memory();
     test_run_misuse();
+    test_hostile_headers();
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        test_byte_order(files[i]);
         test_runs_stay_in_their_memory(files[i]);
         test_strides(files[i]);
     }
