@@ -57,17 +57,24 @@ class Machine:
 
 @dataclasses.dataclass(frozen=True)
 class Board(Machine):
-    """A Cortex-M without an operating system: arguments, files and output go by semihosting."""
+    """A chip without an operating system: arguments, files and output go by semihosting.
+
+    On a ``bare`` one a program has no C library but memcpy and its like; it is compiled with
+    -DBARE, gets no arguments and prints by ``void say(const char *)``.
+    """
 
     gcc: tuple[str, ...] = ()
     defines: tuple[str, ...] = ()
+    bare: bool = False
 
     def link(self, output: Path, parts: Sequence[Path | str], flags: Sequence[str]) -> Path:
-        """Linked by gcc, who knows where newlib is, whatever the compiler."""
+        """Linked by gcc, who knows where the library is, whatever the compiler."""
         where = output.parent / f"{output.name}-parts"
         sources = [p for p in parts if str(p).endswith(".c")]
-        made = compile_objects(where, sources, [*flags, *INCLUDE], self.compiler)
-        start = compile_objects(where, [EMBEDDED / "start.c"], [*WARNINGS, "-O2"], self.gcc)
+        bare = ["-DBARE"] if self.bare else []
+        made = compile_objects(where, sources, [*flags, *INCLUDE, *bare], self.compiler)
+        code = EMBEDDED / ("start_bare.c" if self.bare else "start.c")
+        start = compile_objects(where, [code], [*WARNINGS, "-O2"], self.gcc)
         others = [p for p in parts if p not in sources]
         layout = ["-nostartfiles", "-T", str(EMBEDDED / "link.ld"), *self.defines, "-Wl,-w"]
         return compile_c(output, [*made, *start, *others, "-lm"], layout, self.gcc)
@@ -83,14 +90,17 @@ class Board(Machine):
 
 
 def boards() -> list[Board]:
-    """Each board in boards.toml, with gcc and with clang."""
+    """Each board in boards.toml, with gcc and, if there is a triple for it, with clang."""
     made = []
     for name, facts in tomllib.loads((EMBEDDED / "boards.toml").read_text()).items():
-        gcc = ("arm-none-eabi-gcc", "-mthumb", *facts["flags"])
-        clang = (
-            "clang-16", f"--target={facts['clang']}", *facts["flags"], "-fshort-enums",
-            "--sysroot=/usr/lib/arm-none-eabi", "-isystem", "/usr/include/newlib",
-        )  # fmt: skip
+        gcc = (*facts.get("gcc", ("arm-none-eabi-gcc", "-mthumb")), *facts["flags"])
+        compilers = [gcc]
+        if "clang" in facts:
+            clang = (
+                "clang-16", f"--target={facts['clang']}", *facts["flags"], "-fshort-enums",
+                "--sysroot=/usr/lib/arm-none-eabi", "-isystem", "/usr/include/newlib",
+            )  # fmt: skip
+            compilers.append(clang)
         pairs = zip(
             ("CODE", "CODE_SIZE", "DATA", "DATA_SIZE"),
             (*facts["code"], *facts["data"]),
@@ -98,13 +108,13 @@ def boards() -> list[Board]:
         )
         defines = tuple(f"-Wl,--defsym={symbol}={value:#x}" for symbol, value in pairs)
         run = (
-            "qemu-system-arm", "-M", name, "-cpu", facts["cpu"], "-display", "none",
-            "-monitor", "none", "-serial", "none",
+            *facts.get("emulator", ("qemu-system-arm",)), "-M", facts["machine"],
+            "-cpu", facts["cpu"], "-display", "none", "-monitor", "none", "-serial", "none",
         )  # fmt: skip
         made += [
-            Board(f"{facts['cpu']}, {compiler[0]}", facts["target"], compiler, run, gcc[:1],
-                  gcc=gcc, defines=defines)
-            for compiler in (gcc, clang)
+            Board(f"{name}, {compiler[0]}", facts["target"], compiler, run, gcc[:1],
+                  gcc=gcc, defines=defines, bare=facts.get("bare", False))
+            for compiler in compilers
         ]  # fmt: skip
     return made
 
@@ -125,10 +135,27 @@ WASM = Machine(
     ("node", "--no-warnings", "--experimental-wasi-unstable-preview1", str(EMBEDDED / "wasi.mjs")),
     ("/usr/include/wasm32-wasi", "wasm-ld-16"), (),
 )  # fmt: skip
-QEMU_MACHINES = [*boards(), riscv(128)]
+BOARDS = boards()
+QEMU_MACHINES = [*(b for b in BOARDS if b.target != "scalar"), riscv(128)]
 MACHINES = [*QEMU_MACHINES, WASM]
 #: The same header with groups of other sizes; LSTMC_LONG=1 tests them too.
 MORE_MACHINES = [riscv(256, "rv64gcv_zvl256b")]
+
+
+def process(name: str, prefix: str, emulator: str, *flags: str) -> Machine:
+    """A CPU with Linux, compiled by gcc: plain C there, no vectors of ours."""
+    return Machine(f"{name}, gcc", "scalar", (f"{prefix}-gcc", *flags), (emulator,))
+
+
+#: GCC computes floats as doubles there in ISO modes, as old systems did, unless it is told.
+BIG_ENDIAN = process("s390x", "s390x-linux-gnu", "qemu-s390x", "-fexcess-precision=fast")
+PROCESSES = [
+    process("rv64gc", "riscv64-linux-gnu", "qemu-riscv64"),
+    NEON,
+    process("armv7-a", "arm-linux-gnueabihf", "qemu-arm"),
+    process("i686", "i686-linux-gnu", "qemu-i386", "-msse2", "-mfpmath=sse"),
+    BIG_ENDIAN,
+]
 
 
 # ------------------------------------------------------------------------------- instructions

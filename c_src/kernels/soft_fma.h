@@ -49,7 +49,7 @@
 #endif
 /* 16 is GCC's and Clang's way to say "only _Float16 differs": float and double keep their width. */
 #if !defined(FLT_EVAL_METHOD) || (FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16)
-#error "lstmc: floats are evaluated in a wider type here (x87?): use -msse2 -mfpmath=sse on x86"
+#error "lstmc: floats have a wider type: -mfpmath=sse -msse2 or -fexcess-precision=fast (s390x)"
 #endif
 #if FLT_RADIX != 2 || FLT_MANT_DIG != 24 || FLT_MAX_EXP != 128
 #error "lstmc: float must be IEEE 754 binary32"

@@ -6,30 +6,8 @@
  * with the digest of each output; status 1 if one is not what the file says.
  *
  * -DHOSTILE_MODE: main has the FPU flush subnormals and round towards zero, where it can. */
+#include "float_mode.h"
 #include "model_file.h"
-
-#ifdef HOSTILE_MODE
-/* Set the mode that a careless caller might leave, or 0 for the default; returns that of before. */
-static unsigned long float_mode(int hostile) {
-    unsigned long before = 0;
-#if defined(__riscv_flen)
-    const unsigned long mode = hostile ? 1 : 0; /* RTZ */
-    __asm__ volatile("fsrm %0, %1" : "=r"(before) : "r"(mode));
-#elif defined(__arm__) && defined(__ARM_FP)
-    const unsigned long bits = 7ul << 22; /* FZ, RZ */
-    __asm__ volatile("vmrs %0, fpscr" : "=r"(before));
-    const unsigned long mode = hostile ? before | bits : before & ~bits;
-    __asm__ volatile("vmsr fpscr, %0" : : "r"(mode));
-    before &= bits;
-#elif defined(__aarch64__)
-    const unsigned long mode = hostile ? 7ul << 22 : 0;
-    __asm__ volatile("mrs %0, fpcr\n\tmsr fpcr, %1" : "=&r"(before) : "r"(mode));
-#else
-    (void)hostile;
-#endif
-    return before;
-}
-#endif
 
 enum { WHOLE, STEPS, CHUNKS, ROWS, WAYS };
 static const char *const way_names[WAYS] = {"whole", "steps", "chunks", "rows"};

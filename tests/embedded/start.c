@@ -1,39 +1,15 @@
 /* What a program needs on a bare Cortex-M under QEMU: the way from reset to main, and newlib's system
  * calls by semihosting, so that programs written for a host run as they are: argv, files, stdout,
  * stderr, the exit status. A fault ends the program with status 70.
- *
- * Semihosting: Arm, "Semihosting for AArch32 and AArch64", 2.0. */
+ */
+#include "reset.h"
+
 #include <errno.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
 #include <sys/stat.h>
 
-enum {
-    SYS_OPEN = 0x01,
-    SYS_CLOSE = 0x02,
-    SYS_WRITE = 0x05,
-    SYS_READ = 0x06,
-    SYS_SEEK = 0x0a,
-    SYS_FLEN = 0x0c,
-    SYS_GET_CMDLINE = 0x15,
-    SYS_EXIT_EXTENDED = 0x20
-};
-#define APPLICATION_EXIT 0x20026u
-#define FAULT 70
-
-extern uint32_t data_source[], data_start[], data_end[], bss_start[], bss_end[], stack_top[];
 extern char heap_start[], heap_end[];
 
 int main(int argc, char **argv);
-void reset(void);
-
-static int semihost(int operation, const void *parameters) {
-    register int r0 __asm__("r0") = operation;
-    register const void *r1 __asm__("r1") = parameters;
-    __asm__ volatile("bkpt 0xab" : "+r"(r0) : "r"(r1) : "memory");
-    return r0;
-}
 
 /* ------------------------------------------------------------------------------ system calls -- */
 
@@ -123,8 +99,7 @@ void *_sbrk(ptrdiff_t n) {
 }
 
 void _exit(int status) {
-    const uint32_t block[2] = {APPLICATION_EXIT, (uint32_t)status};
-    semihost(SYS_EXIT_EXTENDED, block);
+    end_program(status);
     for (;;) continue;
 }
 
@@ -133,14 +108,12 @@ void _exit(int status) {
 void exit(int status);
 void _fini(void) {} /* newlib's exit asks for it */
 
-static void start(void) __attribute__((used, noreturn));
 static void start(void) {
     static char line[8192];
     static char *argv[128];
     int argc = 0;
     const uint32_t block[2] = {(uint32_t)(uintptr_t)line, sizeof line};
-    memcpy(data_start, data_source, (size_t)((char *)data_end - (char *)data_start));
-    memset(bss_start, 0, (size_t)((char *)bss_end - (char *)bss_start));
+    init_memory();
     files[0].handle = open_handle(":tt", 0);
     files[1].handle = open_handle(":tt", 4);
     files[2].handle = open_handle(":tt", 8);
@@ -148,27 +121,3 @@ static void start(void) {
     for (char *p = strtok(line, " "); p && argc < 127; p = strtok(NULL, " ")) argv[argc++] = p;
     exit(main(argc, argv));
 }
-
-/* CPACR gives access to the FPU and to Helium: before anything could save their registers. Cores
- * without them ignore it. */
-__attribute__((naked)) void reset(void) {
-    __asm__ volatile("ldr r0, =0xe000ed88\n\t"
-                     "ldr r1, [r0]\n\t"
-                     "ldr r2, =0x00f00000\n\t"
-                     "orrs r1, r2\n\t"
-                     "str r1, [r0]\n\t"
-                     "dsb\n\t"
-                     "isb\n\t"
-                     "bl start\n\t"
-                     ".ltorg");
-}
-
-static void fault(void) { _exit(FAULT); }
-
-typedef void (*handler)(void);
-__attribute__((section(".vectors"), used)) static const struct {
-    void *stack;
-    handler all[15];
-} vectors = {stack_top,
-             {reset, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault,
-              fault, fault, fault}};

@@ -1,0 +1,106 @@
+"""500 steps of each kind of model have the digest that Python gives, on every machine.
+
+Chips without an FPU and with one, 32 and 64 bits, big-endian, each compiler at each level of
+optimisation; whatever floating-point mode the caller has set. tests/steps500.py has the nets.
+"""
+
+import os
+import platform
+import re
+
+import pytest
+import steps500
+from emulated import BIG_ENDIAN, BOARDS, PROCESSES, PROGRAMS, Machine
+from helpers import DATA, WARNINGS, run_program
+from test_c_core import MODELS, WAYS
+
+HOSTS = [
+    (Machine(f"host, {compiler}", "best", (compiler,), ("env",), linking=()), level)
+    for compiler in ("gcc", "clang")
+    for level in ("-O0", "-O2", "-O3", "-Os")
+]
+#: test_targets.py has clang's Helium too.
+CHIPS = [m for m in BOARDS if m.compiler == m.gcc] + PROCESSES
+#: The others for size, as firmware often is.
+FOR_SPEED = ("cortex-m4f", "cortex-m7", "cortex-m55", "aarch64", "i686", "s390x")
+EVERYWHERE = [(m, "-O2" if m.name.split(",")[0] in FOR_SPEED else "-Os") for m in CHIPS] + HOSTS
+
+#: Any panel width is right anywhere; what has vectors needs 16 for them.
+PANELS = {"cortex-m0": 2, "cortex-m3": 1, "cortex-m33": 8, "rv32imac": 2, "i686": 2}
+NO_MODES = ("cortex-m0", "cortex-m3", "rv32imac", "s390x")
+#: The wide kernels take long to compile, and test_c_core.py has them at these levels.
+X86 = platform.machine() in ("x86_64", "AMD64")
+X86_FLAGS = ("-DLSTMC_NO_AVX512", "-DLSTMC_NO_AVX2") if X86 else ()
+ARENA = ("-DARENA_BYTES=6144",)  # the least memory that a board has
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory):
+    """The directory of a machine and a level, and there the library: flags, objects."""
+    done = {}
+
+    def build(machine, level):
+        if (machine, level) not in done:
+            machine.skip_without_tools()
+            # At other levels GCC sees uninitialised values where there are none.
+            flags = [*WARNINGS, level] if level == "-O2" else ["-std=c99", level]
+            if machine.target == "best":
+                flags += X86_FLAGS
+            directory = tmp_path_factory.mktemp("machine")
+            done[machine, level] = directory, flags, machine.objects(directory / "core", flags)
+        return done[machine, level]
+
+    return build
+
+
+def library_program(build, machine, level):
+    """steps500 with nets that the library reads. With exported code all of it but the main file is
+    what the export gave, and its nets.h is steps500.write_list's."""
+    directory, flags, core = build(machine, level)
+    short = machine.name.split(",")[0]
+    panel = PANELS.get(short, 4 if machine.target == "scalar" else 16)
+    nets = steps500.write_library_nets(directory / "nets", panel)
+    glue = [PROGRAMS / "steps500_library.c", *nets, *core]
+    include = ["-I", str(directory / "nets"), "-I", str(PROGRAMS)]
+    parts = [PROGRAMS / "steps500_main.c", *glue]
+    return machine.link(directory / "steps500", parts, [*flags, *include, *ARENA])
+
+
+@pytest.mark.parametrize(
+    ("machine", "level"), EVERYWHERE, ids=[f"{m.name} {level}" for m, level in EVERYWHERE]
+)
+def test_500_steps(build, machine, level):
+    program = library_program(build, machine, level)
+    modes = ("ieee",) if machine.name.split(",")[0] in NO_MODES else ("ieee", "hostile")
+    want = steps500.expected(modes)
+    for target in ["auto"] if machine.target == "scalar" else ["auto", "scalar"]:
+        out = run_program(machine.command(program, []), env={**os.environ, "LSTMC_TARGET": target})
+        assert out.stdout.splitlines() == want, target
+
+
+def test_the_steps_are_worth_it():
+    """Outputs differ all the time, and states come to nothing in the silence."""
+    digests = {case.digest() for case in steps500.CASES.values()}
+    assert len(digests) == len(steps500.CASES)
+    for name in ("lstm", "gru", "stacked", "stateful"):
+        stream = steps500.CASES[name].model().stream()
+        x = steps500.CASES[name].inputs()
+        outputs = [stream.step(row[None]).tobytes() for row in x]
+        assert len(set(outputs)) > 300, name
+
+
+def test_big_endian(build):
+    """The whole C interface, and every version 1 file, converted by lstmc_blob_to_native."""
+    directory, flags, core = build(BIG_ENDIAN, "-O2")
+
+    def program(name):
+        return BIG_ENDIAN.link(directory / name, [PROGRAMS / f"{name}.c", *core, "-lm"], flags)
+
+    out = run_program(BIG_ENDIAN.command(program("test_core"), [DATA])).stdout
+    assert re.search(r"[1-9]\d{3,} checks, 0 failures", out)
+    out = run_program(BIG_ENDIAN.command(program("digest_main"), MODELS)).stdout
+    assert out.splitlines() == [
+        " ".join([path.name, "scalar", way, *(f"{digest:08x}" for digest in digests)])
+        for path, digests in MODELS.items()
+        for way in WAYS
+    ]
