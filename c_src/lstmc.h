@@ -160,7 +160,8 @@ typedef struct lstmc_model {
 
 /* Check the blob of size bytes completely and make model a view of it. The blob must be 4-byte
  * aligned (64 is faster), stay where it is and stay unchanged as long as the model is used.
- * Any content is safe: a damaged or hostile blob gives an error status, never a wild access. */
+ * Any content is safe: a damaged or hostile blob gives an error status, never a wild access, and
+ * model is then one that all functions refuse. */
 int lstmc_model_open(lstmc_model *model, const void *blob, size_t size);
 
 /* Bring a file's bytes, size of them at blob, into the byte order of the machine, in place: before

@@ -505,10 +505,10 @@ static int open_blob(lstmc_model *model, const void *blob, size_t size) {
 }
 
 int lstmc_model_open(lstmc_model *model, const void *blob, size_t size) {
-    if (!model || !blob) return LSTMC_E_ARGUMENT;
-    const int status = open_blob(model, blob, size);
+    if (!model) return LSTMC_E_ARGUMENT;
+    const int status = blob ? open_blob(model, blob, size) : LSTMC_E_ARGUMENT;
     if (status) { /* nothing of an unsound model may be used: an empty one is refused everywhere */
-        const uint32_t bad_record = model->bad_record;
+        const uint32_t bad_record = blob ? model->bad_record : LSTMC_NONE;
         memset(model, 0, sizeof *model);
         model->bad_record = bad_record;
     }
