@@ -1,7 +1,7 @@
 """Chips to pack and compile a model for: the names that ``--target`` takes beside SIMD targets.
 
 A preset changes no bit of any result: a file packed for one chip runs on all others. It says how
-wide the panels are that suit the chip (docs/SPEC.md, Tensors), and how one would compile for it.
+wide the panels are that suit the chip (docs/SPEC.md, Tensor record), and how one would compile.
 """
 
 from __future__ import annotations

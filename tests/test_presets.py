@@ -5,13 +5,29 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import DATA, Net, assert_same, predict, random_graph, random_inputs
+from emulated import PROGRAMS, boards
+from helpers import (
+    CORE,
+    DATA,
+    ROOT,
+    WARNINGS,
+    Net,
+    assert_same,
+    compile_c,
+    compile_objects,
+    predict,
+    random_graph,
+    random_inputs,
+    run_program,
+)
+from test_c_core import WAYS
 from test_cli import lstmc_run  # noqa: F401
 
 import lstmc
@@ -24,6 +40,8 @@ NAMES = {
     "host": "",
 }  # fmt: skip
 WITH_FPU = {"cortex-m4f", "cortex-m7", "cortex-m33", "cortex-m55", "rv32imafc", "esp32", "host"}
+CHIP_CPUS = {"cortex-m4", "cortex-m33", "cortex-m55"}
+PAGE = ROOT / "docs/howto/blob.md"
 
 
 @pytest.fixture(autouse=True)
@@ -179,14 +197,14 @@ def test_convert_for_a_chip(lstmc_run):  # noqa: F811
 
 
 def test_convert_a_source_for_a_chip(lstmc_run):  # noqa: F811
-    weather = Path(__file__).parents[1] / "examples/weather/forecaster.onnx"
+    weather = ROOT / "examples/weather/forecaster.onnx"
     assert lstmc_run("convert", weather, "--target", "m33", "-o", "a.lstmc")[0] == 0
     assert Path("a.lstmc").read_bytes() == lstmc.convert(weather).packed("m33").to_bytes()
     assert lstmc_run("verify", "a.lstmc", "--against", weather)[0] == 0
 
 
 def test_convert_still_takes_one_simd_target(lstmc_run):  # noqa: F811
-    weather = Path(__file__).parents[1] / "examples/weather/forecaster.onnx"
+    weather = ROOT / "examples/weather/forecaster.onnx"
     argv = ("convert", weather, "--target", "scalar", "-o", "a.lstmc", "--json")
     facts = json.loads(lstmc_run(*argv)[1])
     assert (facts["targets"], facts["preset"], facts["panel"]) == (["scalar"], None, 16)
@@ -248,3 +266,135 @@ def test_golden_samples_of_any_bits_are_kept():
     golden = format.Golden(model.golden.batch, model.golden.time, inputs, model.golden.digests)
     odd = lstmc.Model(format.dumps(model.graph, golden))
     assert odd.packed("m4f").golden.inputs["x0"].tobytes() == x.tobytes()
+
+
+# ------------------------------------------------------------------------------ blobs on chips
+
+CHIPS = [b for b in boards() if b.name.endswith("gcc") and b.name.split(",")[0] in CHIP_CPUS]
+FLAGS = ("-std=c99", "-Os", *WARNINGS)
+each_chip = pytest.mark.parametrize("chip", CHIPS, ids=lambda m: m.name)
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    """Compiles a program with the core for a chip, or for the host if that is None."""
+    directory = tmp_path_factory.mktemp("chips")
+    done = {}
+
+    def build(chip, source, *flags):
+        name = chip.name.replace(", ", "-") if chip else "host"
+        if name not in done:
+            if chip:
+                chip.skip_without_tools()
+            objects = chip.objects if chip else lambda d, f: compile_objects(d, CORE, f)
+            done[name] = objects(directory / name, FLAGS)
+        path = directory / f"{source.stem}-{name}"
+        if chip:
+            return chip.link(path, [source, *done[name]], [*FLAGS, *flags])
+        return compile_c(path, [source, *done[name]], [*FLAGS, *flags])
+
+    return build
+
+
+def run_on(chip, path, arguments, cwd):
+    command = chip.command(path, arguments) if chip else [path, *arguments]
+    return run_program(list(map(str, command)), cwd=cwd).stdout
+
+
+def test_the_chips_are_there():
+    assert {c.name.split(",")[0] for c in CHIPS} == CHIP_CPUS
+
+
+@pytest.mark.parametrize("chip", [None, *CHIPS], ids=lambda m: m.name if m else "host")
+def test_damaged_blobs_are_refused_by_code(program, chip):
+    """Every bit of the header, truncations, flips, odd addresses, records that lie: the status that
+    docs/howto/blob.md names for each, and no fault."""
+    files = sorted(p.name for p in DATA.glob("v1_*.lstmc"))
+    lines = run_on(chip, program(chip, PROGRAMS / "damage_main.c"), files, DATA).splitlines()
+    assert [line.split()[0] for line in lines] == files
+    for line, name in zip(lines, files, strict=True):
+        _, panel, tries = line.split()
+        assert int(panel) == lstmc.load(DATA / name).panel
+        assert int(tries) > 512 + 2000 + 2 * (DATA / name).stat().st_size / 64
+
+
+@each_chip
+def test_hostile_blobs_get_the_same_verdicts_as_on_the_host(program, chip, tmp_path):
+    """Records changed at random behind a checksum that fits: refused for the same reason on every
+    machine, or run without a fault."""
+    few = "-DMOST_FLOATS=0x4000u"  # what fits into a board's memory
+    n = Net(0)
+    from_graph(n.graph(n.lstm(n.input(1), 2)["s"]), 2).save("lstm.lstmc")
+    Path("names.lstmc").write_bytes((DATA / "v1_names.lstmc").read_bytes())
+    arguments = ["1000", "1", "names.lstmc", "lstm.lstmc"]
+    got, want = (
+        run_on(c, program(c, PROGRAMS / "fuzz_model.c", few), arguments, tmp_path)
+        for c in (chip, None)
+    )
+    opened, ran, *statuses = map(int, re.findall(r"\d+", got))
+    assert opened == statuses[0] > 3000 and ran > 0.9 * opened
+    assert min(statuses[5], statuses[7], statuses[8]) > 100
+    assert re.sub(r"ran \d+", "", got) == re.sub(r"ran \d+", "", want)
+
+
+@each_chip
+def test_blobs_of_every_width_run_on_every_chip(program, chip, tmp_path):
+    """In place, whole, in steps, in chunks and row by row: the digests of the host."""
+    model = net()
+    digests = [f"{d:08x}" for d in model.golden.digests.values()]
+    for name in ("m3", "m4f", "m55", "host"):
+        model.save(f"{name}.lstmc", target=name)
+    files = ["m3.lstmc", "m4f.lstmc", "m55.lstmc", "host.lstmc"]
+    out = run_on(chip, program(chip, PROGRAMS / "digest_main.c"), files, tmp_path)
+    rows = [line.split() for line in out.splitlines()]
+    targets = {"scalar", chip.target}
+    assert len(rows) == len(files) * len(targets) * len(WAYS)
+    assert {row[0] for row in rows} == set(files) and {row[1] for row in rows} == targets
+    assert all(row[3:] == digests for row in rows)
+
+
+PAGE_MAIN = """
+#include "model_file.h"
+%s
+int main(int argc, char **argv) {
+    static double memory[2048];
+    char *arena = (char *)memory + (16 - (uintptr_t)memory %% 16) %% 16;
+    for (int i = 1; i < argc; i++) {
+        size_t size;
+        const void *blob = read_file(argv[i], &size);
+        const size_t room = i == 1 ? 16 : sizeof memory - 16;
+        const int status = take_model(blob, size, arena, room);
+        printf("%%d %%lu\\n", status, (unsigned long)lstmc_model_panel(&model));
+    }
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("chip", [None, *CHIPS], ids=lambda m: m.name if m else "host")
+def test_the_pages_code(program, chip, tmp_path):
+    """A good file, one for which the arena is too small, a damaged one, one with a wrong digest."""
+    (code,) = re.findall(r"```c\n(.*?)```", PAGE.read_text(), re.S)
+    Path("page.c").write_text(PAGE_MAIN % code)
+    model = net()
+    good = model.packed("m4f").to_bytes()
+    flipped = bytearray(good)
+    flipped[len(flipped) // 2] ^= 4
+    (name,) = model.golden.digests
+    lies = format.with_digests(model.golden, {name: model.golden.digests[name] ^ 1})
+    blobs = [good, good, bytes(flipped), format.dumps(model.graph, lies, 8), good[:-64]]
+    for i, blob in enumerate(blobs):
+        Path(f"{i}.lstmc").write_bytes(blob)
+    path = program(chip, tmp_path / "page.c", "-I", PROGRAMS)
+    out = run_on(chip, path, [f"{i}.lstmc" for i in range(len(blobs))], tmp_path)
+    arena, ok, checksum, invalid, truncated = -10, 0, -6, -7, -5
+    assert [tuple(map(int, line.split())) for line in out.splitlines()] == [
+        (arena, 2), (ok, 2), (checksum, 0), (invalid, 8), (truncated, 0),
+    ]  # fmt: skip
+
+
+def test_the_page_names_all_statuses_and_no_others():
+    names = set(re.findall(r"LSTMC_E_\w+", PAGE.read_text()))
+    header = (ROOT / "c_src/lstmc.h").read_text()
+    assert names <= set(re.findall(r"(LSTMC_E_\w+) = -", header))
+    assert {"LSTMC_E_CHECKSUM", "LSTMC_E_VERSION", "LSTMC_E_TRUNCATED"} < names
