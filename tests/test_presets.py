@@ -40,7 +40,7 @@ NAMES = {
     "host": "",
 }  # fmt: skip
 WITH_FPU = {"cortex-m4f", "cortex-m7", "cortex-m33", "cortex-m55", "rv32imafc", "esp32", "host"}
-CHIP_CPUS = {"cortex-m4", "cortex-m33", "cortex-m55"}
+CHIP_CPUS = {"cortex-m4f", "cortex-m33", "cortex-m55"}
 PAGE = ROOT / "docs/howto/blob.md"
 
 
