@@ -7,6 +7,9 @@
  *     flag. Helium, RVV and WASM are compiled in, and then taken for granted, where the compiler is
  *     told that the CPU has them: -mcpu=cortex-m55, -march=rv64gcv, -msimd128.
  *
+ * LSTMC_NO_CORTEXM
+ *     Leave out the assembler that the scalar target has for a Cortex-M with an FPU.
+ *
  * LSTMC_THREADS, LSTMC_NO_THREADS
  *     Whether sessions can use the threads of a host (lstmc_parallel). They can where there is an
  *     operating system; elsewhere config.parallel is not looked at, which saves 3 KB of code.
@@ -52,6 +55,16 @@
 #define LSTMC_HAVE_NEON 1
 #else
 #define LSTMC_HAVE_NEON 0
+#endif
+
+/* A Cortex-M that computes floats in hardware, and a compiler with assembler between its C: not a target
+ * of its own, but parts of the scalar one. */
+#if defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M' && defined(__ARM_FP) &&               \
+    (__ARM_FP & 4) && defined(__ARM_FEATURE_FMA) && defined(__GNUC__) &&                           \
+    !defined(LSTMC_NO_CORTEXM)
+#define LSTMC_HAVE_CORTEXM 1
+#else
+#define LSTMC_HAVE_CORTEXM 0
 #endif
 
 /* Armv8.1-M with the vector extension for floats too; 1 alone is integers. */

@@ -33,6 +33,11 @@ V_INLINE v_f32 fused_candidate(const lstmc_step_args *a, uint32_t plain, v_f32 x
     return plain ? V_HOT(v_tanh)(x) : v_fn_quick(&a->candidate, x);
 }
 
+#if V_WIDTH == 1 && LSTMC_HAVE_CORTEXM
+#include "row_cortexm.h"
+#define FUSED_CORTEXM 1
+#endif
+
 #ifndef LSTMC_NO_LSTM
 /* -------------------------------------------------------------------------------------- LSTM -- */
 
@@ -53,6 +58,9 @@ V_FLAT void lstm_cell(const lstmc_step_args *a, uint32_t plain, v_f32 i, v_f32 f
 #define F_GATES 4
 #define F_INPUT(M, u) M(u, 0, 0) M(u, 1, 1) M(u, 2, 2) M(u, 3, 3)
 #define F_HIDDEN F_INPUT
+#define F_NARROW_SUMS cortexm_lstm_sums
+#define F_NARROW_CELLS cortexm_lstm_cells
+#define F_NARROW_LAST 2 /* where they have o; g is behind it */
 #define F_LAST_INIT(base, panel) (a->init + (base)*4 + 3 * (panel))
 #define F_LAST_STRIDE a->init_stride
 #include "gate_tiles.h"
@@ -76,6 +84,9 @@ V_FLAT void gru_fused_cell(const lstmc_step_args *a, uint32_t plain, v_f32 r, v_
 #define F_GATES 3
 #define F_INPUT(M, u) M(u, 0, 0) M(u, 1, 1) M(u, 2, 2)
 #define F_HIDDEN(M, u) M(u, 0, 0) M(u, 1, 1) M(u, 3, 2)
+#define F_NARROW_SUMS cortexm_gru_sums
+#define F_NARROW_CELLS cortexm_gru_cells
+#define F_NARROW_LAST 3
 #define F_LAST_INIT(base, panel) (a->more + (base))
 #define F_LAST_STRIDE 0
 #include "gate_tiles.h"

@@ -8,6 +8,8 @@
  *   F_LAST_STRIDE     between rows of that
  *   F(cell)           what comes behind the sums: F(cell)(a, plain, sums, unit, row, valid)
  *
+ *   F_NARROW_...       the sums and cells of row_cortexm.h, which sum is the last there
+ *
  * and whose definitions end here. There are always four sums. Those of a single row end in registers, and the cell goes on from there.
  * Those of several rows end in a buffer, over which one loop runs: a tile's registers could not hold
  * the cell too. */
@@ -87,7 +89,33 @@ V_FLAT void F(row_any)(const lstmc_step_args *a, uint32_t plain) {
     }
 }
 
+#ifdef FUSED_CORTEXM
+/* Panels of 2 units or 1. */
+V_FLAT void F(row_narrow)(const lstmc_step_args *a) {
+    const size_t panel = a->panel, end = panel * a->panels;
+    float sums[8];
+    for (size_t base = 0; base < end; base += panel) {
+        F_NARROW_SUMS(a, base, sums);
+        if (a->plain) {
+            F_NARROW_CELLS(a, sums, base);
+            continue;
+        }
+        for (size_t u = 0; u < panel; u++) {
+            F(cell)
+            (a, 0, sums[u], sums[panel + u], sums[(5 - F_NARROW_LAST) * panel + u],
+             sums[F_NARROW_LAST * panel + u], base + u, 0, F(valid)(a, base + u));
+        }
+    }
+}
+#endif
+
 static void F(row)(const lstmc_step_args *a) {
+#ifdef FUSED_CORTEXM
+    if (a->panel <= 2) {
+        F(row_narrow)(a);
+        return;
+    }
+#endif
     if (a->plain) {
         F(row_any)(a, 1);
     } else {
@@ -208,5 +236,8 @@ static void F(rows)(const lstmc_step_args *a) {
 #undef F_GATES
 #undef F_INPUT
 #undef F_HIDDEN
+#undef F_NARROW_SUMS
+#undef F_NARROW_CELLS
+#undef F_NARROW_LAST
 #undef F_LAST_INIT
 #undef F_LAST_STRIDE

@@ -142,8 +142,6 @@ V_INLINE v_f32 v_sigmoid_inline(v_f32 x) {
     return v_if_lt(x, v_set1(LSTMC_EXP_LOW), v_set1(0.0f), y);
 }
 
-V_APART v_f32 v_sigmoid(v_f32 x) { return v_sigmoid_inline(x); }
-
 /* Below 0.625 an odd polynomial, else 1 - 2 / (1 + e^2|x|) with the sign of x put back. As in
  * v_sigmoid (1 + e^2a) / 2 is one fma, h = r / 2 keeps the factors exact, and ln2 in one part is
  * enough because an error in e^2a reaches the result damped by 2 e^2a / (1 + e^2a)^2.
@@ -175,6 +173,11 @@ V_INLINE v_f32 v_tanh_inline(v_f32 x) {
     return v_if_lt(size, v_set1(LSTMC_TANH_SPLIT), odd, v_xorsign(y, x));
 }
 
+#if V_WIDTH == 1 && LSTMC_HAVE_CORTEXM
+#include "vmath_cortexm.h"
+#else
+V_APART v_f32 v_sigmoid(v_f32 x) { return v_sigmoid_inline(x); }
 V_APART v_f32 v_tanh(v_f32 x) { return v_tanh_inline(x); }
+#endif
 
 #endif
