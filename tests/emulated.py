@@ -34,6 +34,16 @@ class Machine:
     needs: tuple[str, ...] = ()
     linking: tuple[str, ...] = ("-static",)
 
+    @property
+    def targets(self) -> list[str]:
+        """Those to test: scalar, and the vector one if there is one."""
+        return ["scalar"] if self.target == "scalar" else ["scalar", self.target]
+
+    @property
+    def leave_out(self) -> str:
+        """The flag for a core without what is special to this machine."""
+        return f"-DLSTMC_NO_{'CORTEXM' if self.target == 'scalar' else self.target.upper()}"
+
     def skip_without_tools(self) -> None:
         for tool in (self.compiler[0], self.run[0], *self.needs):
             if shutil.which(tool) is None and not Path(tool).is_dir():

@@ -110,6 +110,16 @@ class Net:
         )  # fmt: skip
         return {o: f"v{len(self.layers) - 1}{o}" for o in outputs}
 
+    def gru(self, x: str, hidden: int, **options: object) -> str:
+        """The name of its sequence; with all biases."""
+        self.add(
+            g.GRU, x, ["y", None],
+            weight_ih=self.weight(3 * hidden, self.specs[x].features),
+            weight_hh=self.weight(3 * hidden, hidden), bias=self.weight(3 * hidden),
+            recurrent_bias=self.weight(hidden), **options,
+        )  # fmt: skip
+        return f"v{len(self.layers) - 1}y"
+
     def dense(self, x: str, units: int, *, bias: bool = True, activation: g.Fn = g.LINEAR) -> str:
         self.add(
             g.Dense, x, ["y"],

@@ -14,6 +14,7 @@ import subprocess
 
 import pytest
 from cases import COUNT, LARGEST_SEED
+from emulated import boards
 from helpers import ROOT, WARNINGS, compile_c, compile_objects
 from helpers import run_program as run
 
@@ -71,6 +72,56 @@ def test_neon_under_emulation(programs):
         pytest.skip("needs qemu-aarch64, or is NEON anyway")
     program, _ = programs("aarch64-linux-gnu-gcc", *STRICT, link=["-static"])
     check(program, ["scalar", "neon"], "--cases", 100, prefix=["qemu-aarch64"])
+
+
+NARROW = ("-DPANELS=2,2,1,16", "-DREGION=0x40000", "-I", str(ROOT / "c_src"))
+
+
+@pytest.fixture(scope="module")
+def narrow_program(tmp_path_factory):
+    """check_kernels for a board, most of its panels being those that row_cortexm.h takes."""
+    board = next(b for b in boards() if b.name.startswith("cortex-m4, arm-none-eabi-gcc"))
+    board.skip_without_tools()
+
+    def build(*flags, core=ROOT / "c_src"):
+        where = tmp_path_factory.mktemp("narrow")
+        kernels = sorted((core / "kernels").glob("*.c"))
+        objects = compile_objects(where, kernels, flags, board.compiler)
+        return board, board.link(where / "check", [SOURCE, *objects], [*flags, *NARROW])
+
+    return build
+
+
+@pytest.mark.parametrize("optimise", ["-O2", "-Os"])
+def test_assembler_of_the_cortex_m(narrow_program, optimise):
+    board, program = narrow_program(*WARNINGS, optimise)
+    for kernel in ("lstm_row", "gru_row"):
+        out = run(board.command(program, ["--only", kernel, "--cases", COUNT or 600])).stdout
+        assert re.match(rf"{kernel} +scalar +ok +\d+ cases", out)
+
+
+NARROW_WRONG = {
+    "a weight goes to another sum": ("M_FMA(6, W4, X)", "M_FMA(4, W4, X)"),
+    "the last k is left out": ("adds %[k], #4", "adds %[k], #3"),
+    "GRU: h's part of n goes to the input's": ("M_GRU_SEGMENT_2(6, 7)", "M_GRU_SEGMENT_2(4, 5)"),
+    "half a panel: o and g change places": ("M_FMA(3, 10, 24)", "M_FMA(2, 10, 24)"),
+    "y has units that are not real": ("if (a->y && unit < a->units)", "if (a->y)"),
+    "h is not flushed": ("h = lstmc_flush(h);", ""),
+}
+
+
+@pytest.mark.parametrize("name", NARROW_WRONG)
+def test_wrong_assembler_is_noticed(narrow_program, tmp_path, name):
+    right, wrong = NARROW_WRONG[name]
+    shutil.copytree(ROOT / "c_src", tmp_path / "c_src")
+    header = tmp_path / "c_src/kernels/row_cortexm.h"
+    assert right in header.read_text()
+    header.write_text(header.read_text().replace(right, wrong, 1))
+    board, program = narrow_program("-std=c99", "-O1", core=tmp_path / "c_src")
+    kernel = "gru_row" if name.startswith("GRU") else "lstm_row"
+    command = board.command(program, ["--only", kernel, "--cases", 600])
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 1 and re.search("DIFFERS from plain|wrote beside", result.stdout)
 
 
 def test_undefined_behaviour(programs):

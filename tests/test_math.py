@@ -15,6 +15,7 @@ import sys
 from fractions import Fraction
 
 import pytest
+from helpers import compile_c, run_program
 from sweeping import (
     END,
     FULL,
@@ -188,6 +189,15 @@ def test_sqrt_on_neon(sweep):
     for piece in [(0, END, 65537), (0, 3000, 1)]:
         expected = sweep.run("sqrt_soft", "scalar", *piece, "hash")["hash"]
         assert sweep.run("sqrt_ieee", "neon", *piece, "hash")["hash"] == expected
+
+
+def test_what_the_cortex_m_leaves_out_shows_nowhere(tmp_path):
+    """c_src/kernels/vmath_cortexm.h has fewer operations: the same in C, all floats."""
+    flags = ["-std=c99", "-O2", "-I", str(ROOT / "c_src/kernels")]
+    program = compile_c(tmp_path / "check_clamps", [ROOT / "tests/c/check_clamps.c"], flags)
+    step = 1 if FULL else 1009
+    tried = 2 * 2 * (0x7F800000 // step + 1)
+    assert run_program([program, step], timeout=None).stdout == f"{tried} tried, 0 differ\n"
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="x87 is x86 only")

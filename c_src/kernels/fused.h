@@ -38,6 +38,16 @@ V_INLINE v_f32 fused_candidate(const lstmc_step_args *a, uint32_t plain, v_f32 x
 #define FUSED_CORTEXM 1
 #endif
 
+/* What a program with one model knows of it, to leave the code for all else out: the widths of panels
+ * that lstm_row and gru_row get (2 and 1 for themselves, 4 for any wider), and whether their functions are
+ * always sigmoid and tanh. */
+#ifndef LSTMC_ROW_PANELS
+#define LSTMC_ROW_PANELS 7
+#endif
+#ifndef LSTMC_ROW_PLAIN
+#define LSTMC_ROW_PLAIN 0
+#endif
+
 #ifndef LSTMC_NO_LSTM
 /* -------------------------------------------------------------------------------------- LSTM -- */
 

@@ -90,20 +90,26 @@ V_FLAT void F(row_any)(const lstmc_step_args *a, uint32_t plain) {
 }
 
 #ifdef FUSED_CORTEXM
+/* The cells of a panel whose functions are not the plain ones. */
+static void F(narrow_other)(const lstmc_step_args *a, const float *sums, size_t base) {
+    const size_t panel = a->panel;
+    for (size_t unit = base; unit < base + panel; unit++, sums++) {
+        F(cell)
+        (a, 0, sums[0], sums[panel], sums[(5 - F_NARROW_LAST) * panel], sums[F_NARROW_LAST * panel],
+         unit, 0, F(valid)(a, unit));
+    }
+}
+
 /* Panels of 2 units or 1. */
-V_FLAT void F(row_narrow)(const lstmc_step_args *a) {
-    const size_t panel = a->panel, end = panel * a->panels;
+V_INLINE void F(row_narrow)(const lstmc_step_args *a, uint32_t panel) {
+    const size_t end = (size_t)panel * a->panels;
     float sums[8];
     for (size_t base = 0; base < end; base += panel) {
-        F_NARROW_SUMS(a, base, sums);
-        if (a->plain) {
-            F_NARROW_CELLS(a, sums, base);
-            continue;
-        }
-        for (size_t u = 0; u < panel; u++) {
-            F(cell)
-            (a, 0, sums[u], sums[panel + u], sums[(5 - F_NARROW_LAST) * panel + u],
-             sums[F_NARROW_LAST * panel + u], base + u, 0, F(valid)(a, base + u));
+        F_NARROW_SUMS(a, panel, base, sums);
+        if (LSTMC_ROW_PLAIN || a->plain) {
+            F_NARROW_CELLS(a, panel, sums, base);
+        } else {
+            F(narrow_other)(a, sums, base);
         }
     }
 }
@@ -111,12 +117,17 @@ V_FLAT void F(row_narrow)(const lstmc_step_args *a) {
 
 static void F(row)(const lstmc_step_args *a) {
 #ifdef FUSED_CORTEXM
-    if (a->panel <= 2) {
-        F(row_narrow)(a);
+    if ((LSTMC_ROW_PANELS & 2) && ((LSTMC_ROW_PANELS == 2) || a->panel == 2)) {
+        F(row_narrow)(a, 2);
         return;
     }
+    if ((LSTMC_ROW_PANELS & 1) && ((LSTMC_ROW_PANELS & 4) == 0 || a->panel == 1)) {
+        F(row_narrow)(a, 1);
+        return;
+    }
+    if ((LSTMC_ROW_PANELS & 4) == 0) return;
 #endif
-    if (a->plain) {
+    if (LSTMC_ROW_PLAIN || a->plain) {
         F(row_any)(a, 1);
     } else {
         F(row_any)(a, 0);

@@ -76,7 +76,7 @@
 
 #define M_SUMS_ASM(TEXT)                                                                           \
     __asm__ volatile(TEXT                                                                          \
-                     : [s] "+&r"(s), [init] "+&r"(init), [more] "+&r"(more), [w] "=&r"(w),            \
+                     : [s] "+&r"(s), [init] "+&r"(init), [more] "+&r"(more), [w] "=&r"(w),         \
                        [v] "=&r"(v), [k] "=&r"(k)                                                  \
                      : [sums] "r"(sums), [offset] "r"(offset), [end] "r"(end)                      \
                      : "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11",   \
@@ -92,13 +92,14 @@ typedef char cortexm_segment_layout[sizeof(lstmc_segment) == 16 &&
                                         : -1];
 
 /* The sums of the panel that starts with unit base, of both segments. */
-V_INLINE void cortexm_lstm_sums(const lstmc_step_args *a, size_t base, float *sums) {
+V_INLINE void cortexm_lstm_sums(const lstmc_step_args *a, uint32_t panel, size_t base,
+                                float *sums) {
     const lstmc_segment *s = a->segment;
     const lstmc_segment *const end = s + 2;
     const float *init = a->init + base * 4, *more = NULL, *w, *v;
     const size_t offset = base * 4 * sizeof(float);
     uint32_t k;
-    if (a->panel == 2) {
+    if (panel == 2) {
         M_SUMS_ASM("vldmia %[init]!, {s0-s3}\n\t"
                    "vldmia %[init]!, {s6-s7}\n\t"
                    "vldmia %[init], {s4-s5}\n"
@@ -117,13 +118,13 @@ V_INLINE void cortexm_lstm_sums(const lstmc_step_args *a, size_t base, float *su
     }
 }
 
-V_INLINE void cortexm_gru_sums(const lstmc_step_args *a, size_t base, float *sums) {
+V_INLINE void cortexm_gru_sums(const lstmc_step_args *a, uint32_t panel, size_t base, float *sums) {
     const lstmc_segment *s = a->segment;
     const lstmc_segment *const end = s + 2;
     const float *init = a->init + base * 3, *more = a->more + base, *w, *v;
     const size_t offset = base * 3 * sizeof(float);
     uint32_t k;
-    if (a->panel == 2) {
+    if (panel == 2) {
         M_SUMS_ASM("vldmia %[init], {s0-s5}\n\t"
                    "vldmia %[more], {s6-s7}\n\t"               /**/
                    M_GRU_SEGMENT_2(4, 5) M_GRU_SEGMENT_2(6, 7) /**/
@@ -143,8 +144,8 @@ V_INLINE void cortexm_store(const lstmc_step_args *a, float h, size_t unit) {
     if (a->y && unit < a->units) a->y[unit] = h;
 }
 
-V_INLINE void cortexm_lstm_cells(const lstmc_step_args *a, float *sums, size_t unit) {
-    const uint32_t width = a->panel;
+V_INLINE void cortexm_lstm_cells(const lstmc_step_args *a, uint32_t width, float *sums,
+                                 size_t unit) {
     float *c = a->c + unit, *candidate = sums + (size_t)3 * width;
     cortexm_sigmoid(sums, 3 * width);
     cortexm_tanh(candidate, candidate, width);
@@ -157,8 +158,8 @@ V_INLINE void cortexm_lstm_cells(const lstmc_step_args *a, float *sums, size_t u
     }
 }
 
-V_INLINE void cortexm_gru_cells(const lstmc_step_args *a, float *sums, size_t unit) {
-    const uint32_t width = a->panel;
+V_INLINE void cortexm_gru_cells(const lstmc_step_args *a, uint32_t width, float *sums,
+                                size_t unit) {
     float *r = sums, *z = r + width, *n = z + width, *q = n + width;
     cortexm_sigmoid(sums, 2 * width);
     for (uint32_t u = 0; u < width; u++) n[u] = v_fma(r[u], q[u], n[u]);

@@ -7,10 +7,11 @@
  *
  *   - v_sigmoid's clamp to 20: up to 87.3 the formula gives 1 without it, since 2^n + 1 is 2^n; above
  *     that, 1 is put in, and 0 below -87.3.
+ *   - what v_sigmoid loses of 2^n + 1: nothing up to 16.
  *   - v_tanh's clamp to 10: up to 32 the formula gives 1 without it; above that, 1 is put in.
  *   - v_tanh computes only the half that is taken.
  *
- * NaN stays what it is. Only s0 to s15 are used, which a function need not save. */
+ * tests/c/check_clamps.c tries them all. NaN stays what it is. Only s0 to s15 are used, which a function need not save. */
 #ifndef LSTMC_VMATH_CORTEXM_H
 #define LSTMC_VMATH_CORTEXM_H
 
@@ -29,8 +30,9 @@ V_APART void cortexm_sigmoid(float *p, uint32_t n) {
         "ldr %[bits], [%[p]]\n\t"
         "vmov s3, %[bits]\n\t" /* x */
         "lsls %[size], %[bits], #1\n\t"
-        "cmp %[size], %[most]\n\t"
-        "bhi 3f\n\t"
+        "cmp %[size], #0x83000000\n\t" /* twice the bits of 16 */
+        "bhi 4f\n"
+        "2:\n\t"
         "vldmia %[table], {s0-s2}\n\t"
         "vfma.f32 s0, s3, s8\n\t" /* t */
         "vsub.f32 s4, s0, s9\n\t" /* n */
@@ -45,24 +47,31 @@ V_APART void cortexm_sigmoid(float *p, uint32_t n) {
         "vmov s6, %[bits]\n\t"    /* s */
         "vfma.f32 s1, s2, s5\n\t" /* the tail */
         "vadd.f32 s7, s6, s15\n\t"
+        "bls 3f\n\t" /* the flags are still those of the comparison with 16 */
         "vsub.f32 s4, s7, s15\n\t"
         "vsub.f32 s4, s6, s4\n\t" /* lost */
-        "vsub.f32 s3, s3, s4\n\t"
+        "vsub.f32 s3, s3, s4\n"
+        "3:\n\t"
         "vfms.f32 s3, s1, s5\n\t" /* q */
         "vsub.f32 s7, s7, s3\n\t"
         "vdiv.f32 s6, s6, s7\n\t"
-        "vstmia %[p]!, {s6}\n"
-        "2:\n\t"
+        "vstmia %[p]!, {s6}\n\t"
         "subs %[n], #1\n\t"
         "bne 1b\n\t"
-        "b 4f\n"
-        "3:\n\t"
+        "b 6f\n"
+        "4:\n\t"
+        "cmp %[size], %[most]\n\t"
+        "bhi 5f\n\t"
+        "cmp %[size], #0x83000000\n\t" /* higher, for the branch above */
+        "b 2b\n"
+        "5:\n\t"
         "cmp %[size], #0xff000000\n\t"
         "it ls\n\t"
         "bicls %[bits], %[one], %[bits], asr #31\n\t" /* 0 or 1 */
         "str %[bits], [%[p]], #4\n\t"
-        "b 2b\n"
-        "4:"
+        "subs %[n], #1\n\t"
+        "bne 1b\n"
+        "6:"
         : [p] "+&r"(p), [n] "+&r"(n), [table] "+&r"(table), [bits] "=&r"(bits), [size] "=&r"(size)
         : [one] "r"(0x3f800000u), [most] "r"(0x855d589eu) /* twice the bits of -LSTMC_EXP_LOW */
         : "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "s12", "s13",

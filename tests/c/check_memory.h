@@ -17,9 +17,11 @@
 #include <unistd.h>
 #endif
 
+#ifndef REGION                   /* less where there is less memory: there are up to 40 */
 #define REGION ((size_t)1 << 21) /* bytes of the largest buffer, and a multiple of all page sizes */
-#define MARKS 64                 /* floats beside a buffer, where memory doesn't fault */
-#define MARK 0x7fc0beefu         /* a NaN: what is read by mistake is seen */
+#endif
+#define MARKS 64         /* floats beside a buffer, where memory doesn't fault */
+#define MARK 0x7fc0beefu /* a NaN: what is read by mistake is seen */
 
 /* REGION bytes, and a page on both sides that must not be touched. */
 static unsigned char *new_region(void) {
