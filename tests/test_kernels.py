@@ -74,12 +74,12 @@ def test_neon_under_emulation(programs):
     check(program, ["scalar", "neon"], "--cases", 100, prefix=["qemu-aarch64"])
 
 
-NARROW = ("-DPANELS=2,2,1,16", "-DREGION=0x40000", "-I", str(ROOT / "c_src"))
+NARROW = ("-DPANELS=2,2,2,1,8,16", "-DREGION=0x40000", "-I", str(ROOT / "c_src"))
 
 
 @pytest.fixture(scope="module")
 def narrow_program(tmp_path_factory):
-    """check_kernels for a board, most of its panels being those that row_cortexm.h takes."""
+    """check_kernels for a board, most of its panels being those that *_cortexm.h take."""
     board = next(b for b in boards() if b.name.startswith("cortex-m4, arm-none-eabi-gcc"))
     board.skip_without_tools()
 
@@ -95,30 +95,33 @@ def narrow_program(tmp_path_factory):
 @pytest.mark.parametrize("optimise", ["-O2", "-Os"])
 def test_assembler_of_the_cortex_m(narrow_program, optimise):
     board, program = narrow_program(*WARNINGS, optimise)
-    for kernel in ("lstm_row", "gru_row"):
+    for kernel in ("lstm_row", "gru_row", "matmul"):
         out = run(board.command(program, ["--only", kernel, "--cases", COUNT or 600])).stdout
         assert re.match(rf"{kernel} +scalar +ok +\d+ cases", out)
 
 
 NARROW_WRONG = {
-    "a weight goes to another sum": ("M_FMA(6, W4, X)", "M_FMA(4, W4, X)"),
-    "the last k is left out": ("adds %[k], #4", "adds %[k], #3"),
-    "GRU: h's part of n goes to the input's": ("M_GRU_SEGMENT_2(6, 7)", "M_GRU_SEGMENT_2(4, 5)"),
-    "half a panel: o and g change places": ("M_FMA(3, 10, 24)", "M_FMA(2, 10, 24)"),
-    "y has units that are not real": ("if (a->y && unit < a->units)", "if (a->y)"),
-    "h is not flushed": ("h = lstmc_flush(h);", ""),
+    "a weight goes to another sum": ("lstm_row", "M_FMA(6, W4, X)", "M_FMA(4, W4, X)"),
+    "the last k is left out": ("lstm_row", "adds %[k], #4", "adds %[k], #3"),
+    "h's part of n goes to x's": ("gru_row", "M_GRU_SEGMENT_2(6, 7)", "M_GRU_SEGMENT_2(4, 5)"),
+    "o and g of one unit change places": ("lstm_row", "M_FMA(3, 10, 24)", "M_FMA(2, 10, 24)"),
+    "y has units that are not real": ("lstm_row", "if (a->y && unit < a->units)", "if (a->y)"),
+    "h is not flushed": ("lstm_row", "h = lstmc_flush(h);", ""),
+    "a column of the other panel": ("matmul", "(6, 12, 13, 20, 21)", "(6, 12, 13, 21, 20)"),
+    "a column's third k": ("matmul", "(6, 16, 17, 18, 19)", "(6, 16, 17, 18, 18)"),
+    "too many columns": ("matmul", "a->columns / 4 * 4", "(a->columns + 3) / 4 * 4"),
 }
 
 
 @pytest.mark.parametrize("name", NARROW_WRONG)
 def test_wrong_assembler_is_noticed(narrow_program, tmp_path, name):
-    right, wrong = NARROW_WRONG[name]
+    kernel, right, wrong = NARROW_WRONG[name]
     shutil.copytree(ROOT / "c_src", tmp_path / "c_src")
-    header = tmp_path / "c_src/kernels/row_cortexm.h"
+    file = "matmul_cortexm.h" if kernel == "matmul" else "row_cortexm.h"
+    header = tmp_path / "c_src/kernels" / file
     assert right in header.read_text()
     header.write_text(header.read_text().replace(right, wrong, 1))
     board, program = narrow_program("-std=c99", "-O1", core=tmp_path / "c_src")
-    kernel = "gru_row" if name.startswith("GRU") else "lstm_row"
     command = board.command(program, ["--only", kernel, "--cases", 600])
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 1 and re.search("DIFFERS from plain|wrote beside", result.stdout)

@@ -92,8 +92,16 @@ static void mm_rows(const lstmc_matmul_args *a, slab *b, size_t vectors) {
     }
 }
 
+#if V_WIDTH == 1 && LSTMC_HAVE_CORTEXM
+#include "matmul_cortexm.h"
+#endif
+
 static void matmul(const lstmc_matmul_args *a) {
+#if V_WIDTH == 1 && LSTMC_HAVE_CORTEXM
+    size_t column = cortexm_matmul(a);
+#else
     size_t column = 0;
+#endif
     while (column < a->columns) {
         const size_t left = (a->columns - column + V_WIDTH - 1) / V_WIDTH;
         const size_t vectors = left >= 4 ? 4 : left >= 2 ? 2 : 1;

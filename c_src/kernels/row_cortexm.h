@@ -10,8 +10,6 @@
 #ifndef LSTMC_ROW_CORTEXM_H
 #define LSTMC_ROW_CORTEXM_H
 
-/* Sum A takes the product of weight W and number X. */
-#define M_FMA(A, W, X) "vfma.f32 s" #A ", s" #W ", s" #X "\n\t"
 #define M_VECTORS(WEIGHTS) "vldmia %[w]!, {s8-s" #WEIGHTS "}\n\t"
 
 /* The steps of a k: which sums the weights from s<W> on go to. */
