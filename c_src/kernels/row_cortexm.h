@@ -3,9 +3,9 @@
  * the rest.
  *
  * Compilers load weights one by one. Here the sums of a panel (four each of 2 units) stay in s0 to s7,
- * one VLDM loads 16 weights, the product's 4 steps of k in a row; nothing is asked of an address but that
- * a float may be there. Then the panel's functions go over arrays (vmath_cortexm.h), for which the sums
- * come out with those of the sigmoid first: LSTM i f o g, GRU r z n q. */
+ * one VLDM loads 16 weights, and eight k lie between two branches; no address is asked to be more than a
+ * float's. Then the panel's functions go over arrays (vmath_cortexm.h), for which the sums come out with
+ * those of the sigmoid first: LSTM i f o g, GRU r z n q. */
 
 #ifndef LSTMC_ROW_CORTEXM_H
 #define LSTMC_ROW_CORTEXM_H
@@ -38,21 +38,21 @@
     M_GRU_2(X0, 8, 9, 10, 11, 12, 13, N0, N1)                                                      \
     M_GRU_2(X1, 14, 15, 16, 17, 18, 19, N0, N1)
 
-/* A segment of the panel: where its weights and numbers are. Then four k at a time, then one by one. */
+/* A segment of the panel: where its weights and numbers are. Then eight k at a time, then one by one. */
 #define M_SEGMENT                                                                                  \
     "ldr %[k], [%[s], #12]\n\t"                                                                    \
     "ldr %[v], [%[s], #4]\n\t"                                                                     \
     "ldr %[w], [%[s]], #16\n\t"                                                                    \
     "mla %[w], %[offset], %[k], %[w]\n\t"
-#define M_FOURS(STEPS)                                                                             \
-    "subs %[k], #4\n\t"                                                                            \
+#define M_EIGHTS(STEPS)                                                                            \
+    "subs %[k], #8\n\t"                                                                            \
     "blo 3f\n"                                                                                     \
     "2:\n\t"                                                                                       \
-    "vldmia %[v]!, {s24-s27}\n\t" STEPS /**/                                                       \
-    "subs %[k], #4\n\t"                                                                            \
+    "vldmia %[v]!, {s24-s31}\n\t" STEPS /**/                                                       \
+    "subs %[k], #8\n\t"                                                                            \
     "bhs 2b\n"                                                                                     \
     "3:\n\t"                                                                                       \
-    "adds %[k], #4\n\t"
+    "adds %[k], #8\n\t"
 #define M_ONES(WEIGHTS, STEP)                                                                      \
     "beq 5f\n"                                                                                     \
     "4:\n\t"                                                                                       \
@@ -61,13 +61,14 @@
         "bne 4b\n"                                                                                 \
         "5:\n\t"
 #define M_LSTM_SEGMENT_2                                                                           \
-    M_SEGMENT M_FOURS(M_LSTM_PAIR(24, 25) M_LSTM_PAIR(26, 27))                                     \
-        M_ONES(15, M_LSTM_2(24, 8, 9, 10, 11, 12, 13, 14, 15))
+    M_SEGMENT M_EIGHTS(M_LSTM_PAIR(24, 25) M_LSTM_PAIR(26, 27) M_LSTM_PAIR(28, 29) M_LSTM_PAIR(    \
+        30, 31)) M_ONES(15, M_LSTM_2(24, 8, 9, 10, 11, 12, 13, 14, 15))
 #define M_LSTM_SEGMENT_1                                                                           \
     M_SEGMENT "cmp %[k], #0\n\t" M_ONES(11, M_FMA(0, 8, 24) M_FMA(1, 9, 24) M_FMA(3, 10, 24)       \
                                                 M_FMA(2, 11, 24))
 #define M_GRU_SEGMENT_2(N0, N1)                                                                    \
-    M_SEGMENT M_FOURS(M_GRU_PAIR(24, 25, N0, N1) M_GRU_PAIR(26, 27, N0, N1))                       \
+    M_SEGMENT M_EIGHTS(M_GRU_PAIR(24, 25, N0, N1) M_GRU_PAIR(26, 27, N0, N1)                       \
+                           M_GRU_PAIR(28, 29, N0, N1) M_GRU_PAIR(30, 31, N0, N1))                  \
         M_ONES(13, M_GRU_2(24, 8, 9, 10, 11, 12, 13, N0, N1))
 #define M_GRU_SEGMENT_1(N)                                                                         \
     M_SEGMENT "cmp %[k], #0\n\t" M_ONES(10, M_FMA(0, 8, 24) M_FMA(1, 9, 24) M_FMA(N, 10, 24))
@@ -79,7 +80,8 @@
                      : [sums] "r"(sums), [offset] "r"(offset), [end] "r"(end)                      \
                      : "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11",   \
                        "s12", "s13", "s14", "s15", "s16", "s17", "s18", "s19", "s20", "s21",       \
-                       "s22", "s23", "s24", "s25", "s26", "s27", "cc", "memory")
+                       "s22", "s23", "s24", "s25", "s26", "s27", "s28", "s29", "s30", "s31", "cc", \
+                       "memory")
 
 /* M_SEGMENT's offsets. */
 typedef char cortexm_segment_layout[sizeof(lstmc_segment) == 16 &&
@@ -135,13 +137,13 @@ V_INLINE void cortexm_gru_sums(const lstmc_step_args *a, uint32_t panel, size_t 
     }
 }
 
-/* The cells of the panel's units: sums and cells of the plain functions in place. */
 V_INLINE void cortexm_store(const lstmc_step_args *a, float h, size_t unit) {
     h = lstmc_flush(h);
     a->h[unit] = h;
     if (a->y && unit < a->units) a->y[unit] = h;
 }
 
+/* The cells of a panel with sigmoid and tanh, over its sums. */
 V_INLINE void cortexm_lstm_cells(const lstmc_step_args *a, uint32_t width, float *sums,
                                  size_t unit) {
     float *c = a->c + unit, *candidate = sums + (size_t)3 * width;
