@@ -104,7 +104,8 @@ def test_operations_of_the_host(name, tmp_path):
 # ------------------------------------------------------------------------------------ functions
 
 
-HOT_EDGES = [0.625, 10, 16, 20, 32, 87.336, -0.625, -16, -32, -87.336, np.inf, -np.inf]
+EXP_LOW = float.fromhex("-0x1.5d589ep+6")
+HOT_EDGES = [0.625, 10, 16, 20, 32, -EXP_LOW, -0.625, -16, -32, EXP_LOW, np.inf, -np.inf]
 
 
 def sweep_lines():
