@@ -146,7 +146,10 @@ WASM = Machine(
     ("/usr/include/wasm32-wasi", "wasm-ld-16"), (),
 )  # fmt: skip
 BOARDS = boards()
-QEMU_MACHINES = [*(b for b in BOARDS if b.target != "scalar"), riscv(128)]
+QEMU_MACHINES = [
+    *(b for b in BOARDS if b.target != "scalar" or b.name.startswith("cortex-m4f")),
+    riscv(128),
+]
 MACHINES = [*QEMU_MACHINES, WASM]
 #: The same header with groups of other sizes; LSTMC_LONG=1 tests them too.
 MORE_MACHINES = [riscv(256, "rv64gcv_zvl256b")]

@@ -3,8 +3,6 @@
 #ifndef LSTMC_MATMUL_CORTEXM_H
 #define LSTMC_MATMUL_CORTEXM_H
 
-/* Sum A takes the product of weight W and number X. */
-#define M_FMA(A, W, X) "vfma.f32 s" #A ", s" #W ", s" #X "\n\t"
 #define M_COLUMNS(X, W0, W1, W2, W3) M_FMA(0, W0, X) M_FMA(1, W1, X) M_FMA(2, W2, X) M_FMA(3, W3, X)
 
 /* FOUR and ONE load the weights of so many k, and the columns take them. */

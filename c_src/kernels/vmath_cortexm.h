@@ -15,6 +15,9 @@
 #ifndef LSTMC_VMATH_CORTEXM_H
 #define LSTMC_VMATH_CORTEXM_H
 
+/* In the products of row_cortexm.h and matmul_cortexm.h: sum A takes the product of weight W and number X. */
+#define M_FMA(A, W, X) "vfma.f32 s" #A ", s" #W ", s" #X "\n\t"
+
 /* p[i] = 1 / (1 + e^-p[i]) for n > 0 numbers. */
 V_APART void cortexm_sigmoid(float *p, uint32_t n) {
     static const float constants[] = {

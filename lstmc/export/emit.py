@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from .. import __version__
 from ..errors import FormatError
 from . import sources
 from .firmware import Firmware
-from .freeze import Pointer
+from .freeze import Layer, Pointer
 from .header import header
+from .manifests import manifests
 from .program import program
 from .text import array, constant
 from .unit import Unit
@@ -24,13 +26,14 @@ KERNELS = {
 def files(w: Firmware) -> dict[str, str]:
     """The text of every file, by its path below the directory."""
     n = w.name
-    return {
+    made = {
         f"{n}.h": header(w),
         f"{n}.c": program(w),
         f"{n}_core.h": core(w),
         f"{n}_weights.c": weights(w),
         "example/main.c": example(w),
     }
+    return made | manifests(n, made, __version__)
 
 
 def core(w: Firmware) -> str:
@@ -44,8 +47,16 @@ def core(w: Firmware) -> str:
     left = [f"LSTMC_NO_{x}" for x in ("LSTM", "GRU") if x not in cells]
     unit = Unit(
         [*defined, *left],
-        ["LSTMC_ONLY_QUICK", "LSTMC_NO_LSTM", "LSTMC_NO_GRU", "LSTMC_HAVE_THREADS"], used,
+        [
+            "LSTMC_ONLY_QUICK", "LSTMC_NO_LSTM", "LSTMC_NO_GRU", "LSTMC_HAVE_THREADS",
+            *([] if f.preset.name.startswith("cortex-m") else ["LSTMC_HAVE_CORTEXM"]),
+        ], used,
     )  # fmt: skip
+    fused = [x for x in f.layers if x.fields.get("fused")]
+    widths = {w for x in fused for w in _widths(x)}
+    panels = sum({1: 1, 2: 2}.get(width, 4) for width in {min(w, 4) for w in widths})
+    unit.add_text(f"#define LSTMC_ROW_PANELS {panels}\n")
+    unit.add_text(f"#define LSTMC_ROW_PLAIN {int(all(x.fields['plain'] for x in fused))}\n")
     unit.replace("lstmc_view", f"typedef {w.name}_view lstmc_view;\n")
     unit.add("kernels/fpenv.h")
     unit.add_kernels(KERNELS[f.preset.vector])
@@ -68,6 +79,13 @@ def core(w: Firmware) -> str:
 {unused}#endif
 
 {unit.complete(roots)}"""
+
+
+def _widths(layer: Layer) -> set[int]:
+    """Of the panels of a recurrent layer."""
+    panel, full = layer.fields["panel"], layer.fields["full"]
+    half = layer.fields["padded"] % panel
+    return {w for w in (panel if full else 0, half) if w}
 
 
 def weights(w: Firmware) -> str:

@@ -121,6 +121,10 @@ class Unit:
 
     def _known(self, rest: str) -> bool | None:
         """Whether the macro that a condition asks for is defined; None: the compiler knows."""
+        if "||" not in rest and any(
+            self.decided.get(name) is False for name in re.findall(r"(?<!\(|!|\w)(\w+)", rest)
+        ):
+            return False
         macro = re.fullmatch(r"\s*(?:defined\()?(\w+)\)?\s*(?:/\*.*)?", rest)
         return self.decided.get(macro[1]) if macro else None
 
