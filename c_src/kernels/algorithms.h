@@ -9,6 +9,8 @@
  *   V_K_BLOCK          columns of k between stores of partial sums, with several rows: as many as
  *                      leave the weights of a block in a cache that feeds the tiles
  *   V_FAST_FMA         where fma is one instruction: the functions are inlined into the LSTM's cell
+ *   V_PRODUCT          if the target has a single row's product itself (helium_product.h): v_product_3 and
+ *                      v_product_4, by the number of gates; V_ROW_VECTORS is 1 then
  *
  * Accumulators are named variables made by macros, since compilers spill arrays of vectors.
  */

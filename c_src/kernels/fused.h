@@ -51,8 +51,14 @@ V_INLINE v_f32 fused_candidate(const lstmc_step_args *a, uint32_t plain, v_f32 x
 #ifndef LSTMC_NO_LSTM
 /* -------------------------------------------------------------------------------------- LSTM -- */
 
+#ifdef V_OWN_MATH
+#define LSTM_CELL lstm_cell_quick
+#else
+#define LSTM_CELL lstm_cell
+#endif
+
 /* i f g o */
-V_FLAT void lstm_cell(const lstmc_step_args *a, uint32_t plain, v_f32 i, v_f32 f, v_f32 g, v_f32 o,
+V_FLAT void LSTM_CELL(const lstmc_step_args *a, uint32_t plain, v_f32 i, v_f32 f, v_f32 g, v_f32 o,
                       size_t unit, size_t row, size_t valid) {
     float *c = a->c + row * a->state_stride + unit;
     v_f32 cell = v_load(c);
@@ -63,6 +69,28 @@ V_FLAT void lstm_cell(const lstmc_step_args *a, uint32_t plain, v_f32 i, v_f32 f
     const v_f32 out = plain ? V_HOT(v_tanh)(cell) : v_fn_quick(&a->output, cell);
     fused_store(a, v_flush(v_mul(fused_gate(a, plain, o), out)), unit, row, valid);
 }
+
+#ifdef V_OWN_MATH
+/* The same where the functions are plain, which is nearly always: three sigmoids in one call, and no
+ * call of the cell behind a row's product. */
+V_INLINE void lstm_cell(const lstmc_step_args *a, uint32_t plain, v_f32 i, v_f32 f, v_f32 g,
+                        v_f32 o, size_t unit, size_t row, size_t valid) {
+    if (!plain) {
+        lstm_cell_quick(a, 0, i, f, g, o, unit, row, valid);
+        return;
+    }
+    float gate[3 * V_WIDTH], *c = a->c + row * a->state_stride + unit;
+    v_store(gate, i);
+    v_store(gate + V_WIDTH, f);
+    v_store(gate + 2 * V_WIDTH, o);
+    v_sigmoids(gate, 3);
+    const v_f32 cell =
+        v_flush(v_fma(v_load(gate + V_WIDTH), v_load(c), v_mul(v_load(gate), v_tanh(g))));
+    v_store(c, cell);
+    fused_store(a, v_flush(v_mul(v_load(gate + 2 * V_WIDTH), v_tanh(cell))), unit, row, valid);
+}
+#endif
+#undef LSTM_CELL
 
 #define F(NAME) lstm_##NAME
 #define F_GATES 4

@@ -36,6 +36,21 @@ V_INLINE size_t F(valid)(const lstmc_step_args *a, size_t unit) {
     F(cell)                                                                                        \
     (a, plain, a##u##0, a##u##1, a##u##2, a##u##3, base##u + lane##u, 0,                           \
      F(valid)(a, base##u + lane##u));
+#ifdef V_PRODUCT
+#define ROW_SUM(u, j, g) , &a##u##j
+#define ROW_SEGMENT_OF(SUMS, INDEX)                                                                \
+    {                                                                                              \
+        const lstmc_segment *s = &a->segment[INDEX];                                               \
+        CAT(V_PRODUCT, F_GATES)                                                                    \
+        (s->w + base0 * F_GATES * s->k + lane0, panel, s->v, s->k SUMS(ROW_SUM, 0));               \
+    }
+#if F_GATES == 4 /* the same sums for both, so one piece of code */
+#define ROW_SEGMENTS(N)                                                                            \
+    for (size_t i = 0; i < 2; i++) ROW_SEGMENT_OF(F_INPUT, i)
+#else
+#define ROW_SEGMENTS(N) ROW_SEGMENT_OF(F_INPUT, 0) ROW_SEGMENT_OF(F_HIDDEN, 1)
+#endif
+#else
 #define ROW_SEGMENT(N, INDEX, STEP)                                                                \
     {                                                                                              \
         const lstmc_segment *s = &a->segment[INDEX];                                               \
@@ -45,10 +60,11 @@ V_INLINE size_t F(valid)(const lstmc_step_args *a, size_t unit) {
             ROWS_##N(STEP)                                                                         \
         }                                                                                          \
     }
+#define ROW_SEGMENTS(N) ROW_SEGMENT(N, 0, ROW_INPUT) ROW_SEGMENT(N, 1, ROW_HIDDEN)
+#endif
 #define ROW_BODY(N)                                                                                \
     const size_t panel = a->panel;                                                                 \
-    ROWS_##N(ROW_START) ROW_SEGMENT(N, 0, ROW_INPUT) ROW_SEGMENT(N, 1, ROW_HIDDEN)                 \
-        ROWS_##N(ROW_CELL)
+    ROWS_##N(ROW_START) ROW_SEGMENTS(N) ROWS_##N(ROW_CELL)
 
 V_FLAT void F(row_1)(const lstmc_step_args *a, uint32_t plain, size_t base0, size_t lane0) {
     ROW_BODY(1)
@@ -232,6 +248,9 @@ static void F(rows)(const lstmc_step_args *a) {
 #undef ROW_HIDDEN
 #undef ROW_CELL
 #undef ROW_SEGMENT
+#undef ROW_SEGMENTS
+#undef ROW_SUM
+#undef ROW_SEGMENT_OF
 #undef ROW_BODY
 #undef TILE_START
 #undef TILE_ROW

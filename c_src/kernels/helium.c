@@ -12,6 +12,8 @@
 
 #include "vec_helium.h"
 
+#include "helium_product.h"
+
 #define LSTMC_KERNELS lstmc_kernels_helium
 #define LSTMC_TARGET_ID LSTMC_TARGET_HELIUM
 #define V_TILE_ROWS 1

@@ -78,9 +78,11 @@
 /* +0 for |v| < 2^-64 (so for -0 too), else v; NaN stays. Layers apply it to all that they keep or
  * hand on, and to a product that an addition takes next: whether subnormals exist or not then shows
  * nowhere, and no state decays into numbers that many CPUs are slow with. */
+#ifndef V_FLUSH /* else the header of the target has it */
 static inline v_f32 v_flush(v_f32 v) {
     return v_if_lt(v_abs(v), v_set1(0x1p-64f), v_set1(0.0f), v);
 }
+#endif
 
 /* The powers r^2 .. r^6 of e^r - 1 - r, divided by r^2, Estrin's way. C(-r) if sign is -1: the odd
  * coefficients change sign. */
@@ -173,11 +175,15 @@ V_INLINE v_f32 v_tanh_inline(v_f32 x) {
     return v_if_lt(size, v_set1(LSTMC_TANH_SPLIT), odd, v_xorsign(y, x));
 }
 
+#ifdef V_OWN_MATH /* Helium has these two in assembler */
+#include "helium_math.h"
+#else
 #if V_WIDTH == 1 && LSTMC_HAVE_CORTEXM
 #include "vmath_cortexm.h"
 #else
 V_APART v_f32 v_sigmoid(v_f32 x) { return v_sigmoid_inline(x); }
 V_APART v_f32 v_tanh(v_f32 x) { return v_tanh_inline(x); }
+#endif
 #endif
 
 #endif
