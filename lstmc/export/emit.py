@@ -6,6 +6,7 @@ import numpy as np
 
 from .. import __version__
 from ..errors import FormatError
+from ..presets import Preset
 from . import sources
 from .firmware import Firmware
 from .freeze import Layer, Pointer
@@ -49,7 +50,7 @@ def core(w: Firmware) -> str:
         [*defined, *left],
         [
             "LSTMC_ONLY_QUICK", "LSTMC_NO_LSTM", "LSTMC_NO_GRU", "LSTMC_HAVE_THREADS",
-            *([] if f.preset.name.startswith("cortex-m") else ["LSTMC_HAVE_CORTEXM"]),
+            *([] if _is_cortex_with_fpu(f.preset) else ["LSTMC_HAVE_CORTEXM"]),
         ], used,
     )  # fmt: skip
     fused = [x for x in f.layers if x.fields.get("fused")]
@@ -79,6 +80,10 @@ def core(w: Firmware) -> str:
 {unused}#endif
 
 {unit.complete(roots)}"""
+
+
+def _is_cortex_with_fpu(preset: Preset) -> bool:
+    return preset.name.startswith("cortex-m") and preset.fpu != "none"
 
 
 def _widths(layer: Layer) -> set[int]:

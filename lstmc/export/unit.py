@@ -8,15 +8,14 @@ from collections.abc import Iterable, Mapping
 from . import sources
 from .items import CONDITION, Item, make_item, split
 
-#: Macros that say how an item is linked; they and ``static`` are not put before again.
-_INTERNAL = ("static", "V_INLINE", "V_FLAT", "V_APART")
-
 #: What a compiler says when it may use a target's instructions.
 _COMPILED_FOR = {
     "avx2": "defined(__AVX2__) && defined(__FMA__)",
     "neon": "defined(__aarch64__)",
     "helium": "defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2)",
 }
+
+_NOT_STATIC = ("static", "typedef", "enum", "struct", "union", "extern")
 
 #: Files whose functions are made by macros: taken whole or not at all, for the sake of these.
 _WHOLE = {
@@ -298,10 +297,6 @@ def _static(item: Item) -> str:
     is_function = re.match(r"[\w\s\*]+?\b\w+\s*\(", code) and not re.match(r"[A-Z]\w*\(", code)
     if item.names >= {"matmul"} or "lstm_row" in item.names:
         return item.text.lstrip("\n")
-    if (
-        first in _INTERNAL
-        or first in ("typedef", "enum", "struct", "union", "extern")
-        or not is_function
-    ):
+    if first in _NOT_STATIC or first.isupper() or not is_function:  # V_INLINE says static itself
         return comment + code
     return f"{comment}static {code}"
