@@ -23,6 +23,8 @@
 #ifndef LSTMC_VMATH_H
 #define LSTMC_VMATH_H
 
+#include "../lstmc_config.h"
+
 #include <math.h> /* INFINITY only */
 
 #ifndef V_WIDTH
