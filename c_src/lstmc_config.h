@@ -14,6 +14,10 @@
  *     Whether sessions can use the threads of a host (lstmc_parallel). They can where there is an
  *     operating system; elsewhere config.parallel is not looked at, which saves 3 KB of code.
  *
+ * LSTMC_INTEGER_FMA
+ *     Make the exact fma of integers instead of doubles. Chosen by itself on Arm and RISC-V without an
+ *     FPU for double, and where double has not 64 bits; for other machines without an FPU.
+ *
  * LSTMC_FAST_MAC
  *     On machines without a fused multiply-add, round products before adding them. Faster there,
  *     and gives up the promise of equal bits.

@@ -293,6 +293,7 @@ OPTIONS = {
     "O1": ["-std=c99", "-O1"],
     "O2": ["-std=c99", "-O2"],
     "O3": ["-std=c99", "-O3"],
+    "fma in integers": ["-std=c99", "-O2", "-DLSTMC_INTEGER_FMA"],
     "Os": ["-std=c99", "-Os"],
     "gnu99 contracts by itself": ["-std=gnu99", "-O2", "-march=native"],
     "native": ["-std=c99", "-O3", "-march=native"],

@@ -5,14 +5,13 @@ optimisation; whatever floating-point mode the caller has set. tests/steps500.py
 """
 
 import os
-import platform
 import re
 
 import pytest
 import steps500
 from emulated import BIG_ENDIAN, BOARDS, PROCESSES, PROGRAMS, Machine
 from helpers import DATA, WARNINGS, run_program
-from test_c_core import MODELS, WAYS
+from test_c_core import MODELS, SCALAR_ONLY, WAYS
 
 HOSTS = [
     (Machine(f"host, {compiler}", "best", (compiler,), ("env",), linking=()), level)
@@ -22,15 +21,14 @@ HOSTS = [
 #: test_targets.py has clang's Helium too.
 CHIPS = [m for m in BOARDS if m.compiler == m.gcc] + PROCESSES
 #: The others for size, as firmware often is.
-FOR_SPEED = ("cortex-m4f", "cortex-m7", "cortex-m55", "aarch64", "i686", "s390x")
+FOR_SPEED = ("cortex-m4f", "cortex-m7", "cortex-m55", "i686", "s390x")
 EVERYWHERE = [(m, "-O2" if m.name.split(",")[0] in FOR_SPEED else "-Os") for m in CHIPS] + HOSTS
 
 #: Any panel width is right anywhere; what has vectors needs 16 for them.
 PANELS = {"cortex-m0": 2, "cortex-m3": 1, "cortex-m33": 8, "rv32imac": 2, "i686": 2}
 NO_MODES = ("cortex-m0", "cortex-m3", "rv32imac", "s390x")
-#: The wide kernels take long to compile, and test_c_core.py has them at these levels.
-X86 = platform.machine() in ("x86_64", "AMD64")
-X86_FLAGS = ("-DLSTMC_NO_AVX512", "-DLSTMC_NO_AVX2") if X86 else ()
+#: Vectors take long to compile, and test_c_core.py has them all: here SSE2 at -O2.
+NO_WIDE = ["-DLSTMC_NO_AVX2"]
 ARENA = ("-DARENA_BYTES=6144",)  # the least memory that a board has
 
 
@@ -45,7 +43,7 @@ def build(tmp_path_factory):
             # At other levels GCC sees uninitialised values where there are none.
             flags = [*WARNINGS, level] if level == "-O2" else ["-std=c99", level]
             if machine.target == "best":
-                flags += X86_FLAGS
+                flags += NO_WIDE if level == "-O2" else SCALAR_ONLY
             directory = tmp_path_factory.mktemp("machine")
             done[machine, level] = directory, flags, machine.objects(directory / "core", flags)
         return done[machine, level]
@@ -76,6 +74,30 @@ def test_500_steps(build, machine, level):
     for target in ["auto"] if machine.target == "scalar" else ["auto", "scalar"]:
         out = run_program(machine.command(program, []), env={**os.environ, "LSTMC_TARGET": target})
         assert out.stdout.splitlines() == want, target
+
+
+def undefined_names(objects):
+    lines = run_program(["nm", "-u", *objects]).stdout.splitlines()
+    return {line.split()[-1] for line in lines if line.startswith(" ")}
+
+
+@pytest.mark.parametrize("machine", CHIPS, ids=lambda m: m.name)
+def test_no_double_arithmetic_by_a_library(build, machine):
+    """Neither where the FPU has none, nor where there is no FPU: libgcc's names of it."""
+    level = dict(EVERYWHERE)[machine]
+    names = undefined_names(build(machine, level)[2])
+    assert "lstmc_crc32_word" in names
+    assert not [n for n in names if re.fullmatch(r"__aeabi_(d\w+|\w+2d)|__\w*df\w*", n)]
+
+
+def test_the_fma_of_a_chip_without_fpu(build):
+    """The one in integers beside the one in doubles, where those are a library's."""
+    machine = next(m for m in CHIPS if m.name.startswith("cortex-m3"))
+    directory, flags, _ = build(machine, "-Os")
+    source = [PROGRAMS / "check_fma.c"]
+    program = machine.link(directory / "check_fma", source, [*flags, "-DNO_LIBM"])
+    out = run_program(machine.command(program, [2000, 1])).stdout
+    assert re.search(r"\d{6,} checks, 0 failures", out)
 
 
 def test_the_steps_are_worth_it():

@@ -9,13 +9,14 @@ import itertools
 import os
 import platform
 import random
+import re
 import shutil
 import subprocess
 import sys
 from fractions import Fraction
 
 import pytest
-from helpers import compile_c, run_program
+from helpers import LONG, WARNINGS, compile_c, run_program
 from sweeping import (
     END,
     FULL,
@@ -405,7 +406,12 @@ def adversarial_triples():
     return [tuple(v & 0xFFFFFFFF for v in triple) for triple in triples]
 
 
-@pytest.mark.parametrize("flags", [[], ["-march=native"]], ids=["soft", "native"])
+INTEGERS = [["-DLSTMC_INTEGER_FMA"], ["-DLSTMC_INTEGER_FMA", "-DLSTMC_NARROW_MULTIPLY"]]
+
+
+@pytest.mark.parametrize(
+    "flags", [[], ["-march=native"], *INTEGERS], ids=["soft", "native", "integers", "narrow"]
+)
 def test_fma_is_exact(sweep, flags):
     triples = adversarial_triples()
     expected = [exact_fma(triple) for triple in triples]
@@ -422,6 +428,15 @@ def test_fma_is_exact(sweep, flags):
             if got != want
         ]
         assert not wrong, (name, len(wrong), [[f"{v:08x}" for v in t] for t, _, _ in wrong[:3]])
+
+
+@pytest.mark.parametrize("flags", INTEGERS, ids=["integers", "narrow"])
+def test_fma_in_integers_is_that_in_doubles(tmp_path, flags):
+    """And libm's: six kinds of triples, and all triples of special values."""
+    source = ROOT / "tests/c/check_fma.c"
+    program = compile_c(tmp_path / "check_fma", [source, "-lm"], [*WARNINGS, "-O2", *flags])
+    out = run_program([program, 30_000_000 if LONG else 300_000, 1]).stdout
+    assert re.search(r"\d{7,} checks, 0 failures", out)
 
 
 @pytest.mark.skipif(shutil.which("nm") is None, reason="needs nm")

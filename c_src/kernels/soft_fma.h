@@ -18,6 +18,8 @@
  *
  * A compiler that contracts p + c or s - p into an fma changes nothing, since p is exact.
  *
+ * Where double arithmetic is a library's, the same bits come from integers (integer_fma.h).
+ *
  * -DLSTMC_FAST_MAC computes a * b + c with two roundings where there is no fma instruction. That is
  * faster, and gives up the promise of the same bits everywhere.
  */
@@ -61,8 +63,15 @@
 #define LSTMC_HARD_FMA 1
 #endif
 
-#if !defined(LSTMC_HARD_FMA) && !defined(LSTMC_FAST_MAC) && DBL_MANT_DIG != 53
-#error "lstmc: no fma instruction and no 64-bit double: use -mdouble=64 or LSTMC_FAST_MAC"
+/* No FPU, or one without double. */
+#if !defined(LSTMC_HARD_FMA) && !defined(LSTMC_INTEGER_FMA)
+#if DBL_MANT_DIG != 53 || (defined(__riscv) && !defined(__riscv_flen)) ||                          \
+    (defined(__arm__) && !(defined(__ARM_FP) && (__ARM_FP & 8)))
+#define LSTMC_INTEGER_FMA 1
+#endif
+#endif
+#ifdef LSTMC_INTEGER_FMA
+#include "integer_fma.h"
 #endif
 
 #if DBL_MANT_DIG == 53
@@ -108,6 +117,8 @@ static inline float lstmc_fmaf(float a, float b, float c) {
 #else
     return __builtin_fmaf(a, b, c);
 #endif
+#elif defined(LSTMC_INTEGER_FMA)
+    return lstmc_integer_fmaf(a, b, c);
 #else
     return lstmc_soft_fmaf(a, b, c);
 #endif
