@@ -135,18 +135,25 @@ def verify(args: argparse.Namespace) -> None:
 
 
 def info(args: argparse.Namespace) -> None:
-    """Say what is in a model: layers, shapes, multiply-adds, memory, provenance, golden sample."""
+    """Say what is in a model: layers, shapes, multiply-adds, memory, provenance, golden sample;
+    and what it takes as firmware of each kind of chip."""
     import shutil
 
-    from .info import facts, text
+    from .info import chips, chips_text, facts, text
 
     _check_readable(args.model)
     for name in ("batch", "time"):
         if not 1 <= getattr(args, name) < 1 << 30:
             raise UsageError(f"--{name} must be at least 1 and less than 2^30")
-    found = facts(_model(args), args.batch, args.time)
+    model = _model(args)
+    found = facts(model, args.batch, args.time)
     columns = shutil.get_terminal_size((100, 24)).columns
-    _report(args, {"file": str(args.model), **found}, text(found, columns))
+    rows = chips(model, args.time)
+    _report(
+        args,
+        {"file": str(args.model), **found, "chips": rows},
+        f"{text(found, columns)}\n\n{chips_text(rows)}",
+    )
 
 
 def export(args: argparse.Namespace) -> None:

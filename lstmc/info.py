@@ -6,8 +6,9 @@ import hashlib
 import unicodedata
 from typing import TYPE_CHECKING, Any
 
-from . import get_target
-from .errors import ShapeError
+from . import code_sizes, format, get_target
+from .errors import Error, ShapeError
+from .presets import PRESETS
 from .summary import layer_rows, notes
 from .terminal import printable
 from .verify import in_hex, listed
@@ -21,6 +22,10 @@ NOTE = """Bytes: weights in the file, padded to panels; own is what the arena ha
 its record and state; scratch it uses while it runs, memory that all layers share; values it
 writes for others, memory that is used again once they are read. MACs: of a row and step of the
 layer. k is 1000; --json has exact numbers."""
+
+CHIPS_NOTE = """Bytes of `lstmc export --target CHIP`, without a self-test. Flash: weights in panels
+of that width, tables, and code (-Os) as other models with such layers take; RAM: the arena. The
+stack comes to that."""
 
 
 def memory(
@@ -70,6 +75,76 @@ def facts(model: Model, batch: int = 1, time: int = 1) -> dict[str, Any]:
         "provenance": model.provenance,
         "target": get_target(),
     }
+
+
+def chips(model: Model, time: int = 1) -> list[dict[str, Any]]:
+    """What the model takes as firmware of each preset, in bytes: one row and ``time`` steps a call.
+
+    One dict a preset: ``name``, ``panel``, ``tested``; ``weights_bytes`` (padded to its panels),
+    ``tables_bytes`` and ``code_bytes`` in flash, ``ram_bytes``; ``reason``, empty unless it can't
+    be exported. code_bytes is an estimate, None for a chip or layer that was not measured; tables
+    and RAM are exact, None if there is a reason.
+    """
+    from .export import memory as exported
+
+    whole = bool(model.graph.clocks) and not (model._core.cuttable or model.graph.bindings)
+    steps = time if whole else None  # others go step by step
+    kinds = {code_sizes.kind_of(layer) for layer in model.graph.layers}
+    known: dict[tuple[int, int], dict[str, Any]] = {}  # freezing takes time
+    rows = []
+    for p in PRESETS.values():
+        if (p.panel, p.pointer_bytes) not in known:
+            use: dict[str, Any] = {"weights_bytes": _weights(model, p.panel)}
+            use |= {"tables_bytes": None, "ram_bytes": None, "reason": ""}
+            try:
+                got = exported(model, p, steps)
+                use |= {k: got[k] for k in ("weights_bytes", "tables_bytes", "ram_bytes")}
+            except Error as e:
+                use["reason"] = str(e)
+            known[p.panel, p.pointer_bytes] = use
+        use = known[p.panel, p.pointer_bytes]
+        row = {"name": p.name, "panel": p.panel, "tested": p.tested, **use}
+        row["code_bytes"] = None if use["reason"] else code_sizes.estimate(p.name, kinds)
+        rows.append(row)
+    return rows
+
+
+def _weights(model: Model, panel: int) -> int:
+    """Bytes of all tensors in panels of this width, one after another."""
+    total = 0
+    for layer in model.graph.layers:
+        for _, meta, array in layer.tensors():
+            if array is not None:
+                units = array.shape[0] // meta["gates"]
+                padded = sum(format.panel_widths(units, panel))
+                total += 4 * array.size // units * padded
+    return total
+
+
+def chips_text(rows: list[dict[str, Any]]) -> str:
+    """:func:`chips` as a table for people, of at most 80 columns."""
+    titles = ("chip", "panel", "weights", "tables", "code", "RAM")
+    cells = [titles]
+    for r in rows:
+        code = "?" if r["code_bytes"] is None else f"~{r['code_bytes']:,}"
+        numbers = [r[f"{k}_bytes"] for k in ("weights", "tables", "ram")]
+        weights, tables, ram = ("-" if n is None else f"{n:,}" for n in numbers)
+        cells.append((r["name"], str(r["panel"]), weights, tables, code, ram))
+    widths = [max(len(row[i]) for row in cells) for i in range(len(titles))]
+    lines = [
+        "  ".join(
+            [
+                row[0].ljust(widths[0]),
+                *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)),
+            ]
+        )
+        for row in cells
+    ]
+    lines.insert(1, "  ".join("-" * w for w in widths))
+    for r, i in zip(rows, range(2, len(lines)), strict=True):
+        lines[i] += "" if r["tested"] else "  not tested"
+    reasons = dict.fromkeys(r["reason"] for r in rows if r["reason"])
+    return "\n".join([*lines, *(f"- no firmware: {printable(r)}" for r in reasons), "", CHIPS_NOTE])
 
 
 def text(found: dict[str, Any], columns: int = 100) -> str:
