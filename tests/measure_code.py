@@ -2,6 +2,7 @@
 
     .venv/bin/python -P tests/measure_code.py            # print
     .venv/bin/python -P tests/measure_code.py --write    # and put into lstmc/code_sizes.py
+    .venv/bin/python -P tests/measure_code.py --write cortex-m4f    # only these presets
 
 A firmware with that layer, and one with it and an LSTM, compiled with -Os for each preset and
 linked with nothing but the compiler's own library.
@@ -13,6 +14,7 @@ import re
 import shutil
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -22,7 +24,7 @@ if __name__ == "__main__":
 from helpers import ROOT, Net, run_program
 
 from lstmc import graph as g
-from lstmc.code_sizes import OPTIONS
+from lstmc.code_sizes import OPTIONS, TABLE
 from lstmc.export import export
 from lstmc.model import Model, from_graph
 from lstmc.presets import PRESETS, Preset
@@ -148,24 +150,37 @@ def measure(
     return row
 
 
+def text(table: dict[str, dict[str, tuple[int, int]]]) -> str:
+    """The rows as code_sizes.py has them."""
+    lines = ""
+    for name, row in table.items():
+        items = textwrap.wrap(
+            ", ".join(f'"{kind.replace(" ", "~")}":~({a},~{b})' for kind, (a, b) in row.items())
+            + ",",
+            width=90,
+            break_long_words=False,
+        )
+        body = "".join(f"        {item}\n" for item in items).replace("~", " ")
+        lines += f'    "{name}": {{\n{body}    }},\n'
+    return lines
+
+
 def main() -> None:
-    lines = []
+    names = [n for n in sys.argv[1:] if n != "--write"] or list(PRESETS)
+    table = {}
     with tempfile.TemporaryDirectory() as directory:
         for preset in PRESETS.values():
-            if shutil.which(preset.compiler) is None:
-                continue
-            row = measure(preset, Path(directory) / preset.name)
-            print(preset.name, row, flush=True)
-            lines.append(f'    "{preset.name}": {{\n')
-            items = [f'"{k}": ({a}, {b})' for k, (a, b) in row.items()]
-            lines += [f"        {', '.join(items[i : i + 3])},\n" for i in range(0, len(items), 3)]
-            lines.append("    },\n")
+            if preset.name not in names:
+                table[preset.name] = TABLE.get(preset.name, {})
+            elif shutil.which(preset.compiler) is not None:
+                table[preset.name] = measure(preset, Path(directory) / preset.name)
+                print(preset.name, table[preset.name], flush=True)
     if "--write" in sys.argv[1:]:
         page = PAGE.read_text()
-        start = page.index("TABLE: ")
-        start = page.index("\n", start) + 1
+        start = page.index("\n", page.index("TABLE: ")) + 1
         end = page.index("}\n# fmt: on", start)
-        PAGE.write_text(page[:start] + "".join(lines) + page[end:])
+        rows = {name: row for name, row in table.items() if row}
+        PAGE.write_text(page[:start] + text(rows) + page[end:])
 
 
 if __name__ == "__main__":
