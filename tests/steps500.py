@@ -2,7 +2,8 @@
 is, and the C sources of a program that says it: tests/c/steps500_main.c.
 
 Of a net the program knows what a firmware export gives; the seam is described there.
-:func:`write_library_nets` puts models read by the library behind it.
+:func:`write_library_nets` puts models read by the library behind it, :func:`export_nets` what
+``lstmc export`` writes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from helpers import BATCH, TIME, Net, random_inputs
 import lstmc
 from lstmc import format
 from lstmc import graph as g
+from lstmc.export import export
 from lstmc.model import Model
 
 STEPS = 500
@@ -192,6 +194,15 @@ def write_library_nets(directory: Path, panel: int) -> list[Path]:
         )
         sources.append(source)
     return sources
+
+
+def export_nets(directory: Path, preset: str) -> list[Path]:
+    """nets.h and each net as exported for a preset; returns the C files: they want nothing else."""
+    directory.mkdir(parents=True, exist_ok=True)
+    write_list(directory)
+    for name, case in CASES.items():
+        export(case.model(), directory, name, preset)
+    return sorted(directory.glob("*.c"))
 
 
 def expected(modes: tuple[str, ...]) -> list[str]:

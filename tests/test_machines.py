@@ -4,7 +4,9 @@ Chips without an FPU and with one, 32 and 64 bits, big-endian, each compiler at 
 optimisation; whatever floating-point mode the caller has set. tests/steps500.py has the nets.
 """
 
+import functools
 import os
+import platform
 import re
 
 import pytest
@@ -12,6 +14,8 @@ import steps500
 from emulated import BIG_ENDIAN, BOARDS, PROCESSES, PROGRAMS, Machine
 from helpers import DATA, WARNINGS, run_program
 from test_c_core import MODELS, SCALAR_ONLY, WAYS
+
+from lstmc.presets import known
 
 HOSTS = [
     (Machine(f"host, {compiler}", "best", (compiler,), ("env",), linking=()), level)
@@ -30,6 +34,11 @@ NO_MODES = ("cortex-m0", "cortex-m3", "rv32imac", "s390x")
 #: Vectors take long to compile, and test_c_core.py has them all: here SSE2 at -O2.
 NO_WIDE = ["-DLSTMC_NO_AVX2"]
 ARENA = ("-DARENA_BYTES=6144",)  # the least memory that a board has
+
+
+#: Presets to export for where the machine is none, and flags by which the best kernels are taken.
+OTHERS = {"cortex-m55-without-helium": "m55", "armv7-a": "m7", "i686": "m3", "rv64gc": "rv32imafc"}
+BEST = {"host, gcc": ("-mavx2", "-mfma")} if platform.machine() == "x86_64" else {}
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +73,38 @@ def library_program(build, machine, level):
     return machine.link(directory / "steps500", parts, [*flags, *include, *ARENA])
 
 
-@pytest.mark.parametrize(
+each_machine = pytest.mark.parametrize(
     ("machine", "level"), EVERYWHERE, ids=[f"{m.name} {level}" for m, level in EVERYWHERE]
 )
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """The C files of all nets, exported for a preset once."""
+
+    @functools.cache
+    def exported(preset):
+        return steps500.export_nets(tmp_path_factory.mktemp(preset), preset)
+
+    return exported
+
+
+@each_machine
+def test_500_steps_of_exported_code(build, exported, machine, level):
+    """What `lstmc export` writes: for the chip itself and, elsewhere, for one of the presets."""
+    short = machine.name.split(",")[0]
+    sources = exported(short if known(short) else OTHERS.get(short, "host"))
+    directory, _, _ = build(machine, level)
+    flags = ["-std=c99", level, "-Wall", "-Wextra", "-Werror", *BEST.get(machine.name, ())]
+    include = ["-I", str(sources[0].parent), "-I", str(PROGRAMS)]
+    parts = [PROGRAMS / "steps500_main.c", *sources]
+    program = machine.link(directory / "exported", parts, [*flags, *include])
+    modes = ("ieee",) if short in NO_MODES else ("ieee", "hostile")
+    out = run_program(machine.command(program, []))
+    assert out.stdout.splitlines() == steps500.expected(modes)
+
+
+@each_machine
 def test_500_steps(build, machine, level):
     program = library_program(build, machine, level)
     modes = ("ieee",) if machine.name.split(",")[0] in NO_MODES else ("ieee", "hostile")

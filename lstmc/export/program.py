@@ -120,9 +120,9 @@ def _restart(w: Firmware, layers_only: bool) -> str:
     count = most if layers_only else f.state
     text = ""
     if count:
-        text += f"    memset(memory->floats, 0, {count} * sizeof(float));\n"
+        text += f"    for (uint32_t i = 0; i < {count}; i++) memory->floats[i] = 0.0f;\n"
     if f.parities:
-        text += "    memset(memory->parity, 0, sizeof memory->parity);\n"
+        text += f"    for (uint32_t i = 0; i < {len(f.parities)}; i++) memory->parity[i] = 0;\n"
     for i, layer in enumerate(f.layers):
         if layer.reset:
             text += _node(w, i) + f"    {layer.reset}(&node, 1);\n"
