@@ -494,7 +494,8 @@ def test_the_estimate_of_code():
 
 @pytest.mark.parametrize("name", presets.PRESETS if LONG else ["cortex-m4f"])
 def test_sizes_of_code_are_as_the_table_says(name, tmp_path, capsys):
-    """If it was made with this compiler; and three layers take about what is estimated of them."""
+    """If it was made with this compiler; and three layers take no more than is estimated of
+    them, or little, and not far less."""
     preset = presets.find(name)
     if shutil.which(preset.compiler) is None:
         pytest.skip(f"no {preset.compiler} here")
@@ -513,4 +514,5 @@ def test_sizes_of_code_are_as_the_table_says(name, tmp_path, capsys):
                 f"{kind}: {got[kind]} bytes, the table says {code_sizes.TABLE[name][kind]}: "
                 "run tests/measure_code.py --write if this is meant"
             )
-    assert abs(code_sizes.estimate(name, set(three)) / whole - 1) < 0.3
+    # Dense and Conv1D share their product as well, which is counted twice.
+    assert 0.9 < code_sizes.estimate(name, set(three)) / whole < 1.5
