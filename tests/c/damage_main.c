@@ -14,7 +14,7 @@ static unsigned long tries;
 
 /* What every damaged blob is told. `what` and `where` are for the message alone. */
 static void refused(const void *blob, size_t size, int status, const char *what, uint32_t where) {
-    const lstmc_config config = {0, 0, LSTMC_TARGET_AUTO, NULL, 0};
+    const lstmc_config config = {0};
     lstmc_model m;
     lstmc_io_info info;
     size_t arena = 0;

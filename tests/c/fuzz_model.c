@@ -56,7 +56,7 @@ static void run_model(const lstmc_model *m) {
         target = (lstmc_target)below(LSTMC_TARGET_COUNT);
     } while (target && !lstmc_target_available(target));
 
-    lstmc_config config = {0, 0, LSTMC_TARGET_AUTO, NULL, 0};
+    lstmc_config config = {0};
     size_t size = 0;
     config.batch = batch;
     config.time = time;

@@ -148,7 +148,7 @@ static inline int outputs_are_golden(const sample *s) {
 /* A session in an arena of exactly the size it asks for, filled with junk. */
 static inline lstmc_session *make_session(const lstmc_model *m, uint32_t batch, uint32_t time,
                                           lstmc_target target, int *status) {
-    lstmc_config config = {0, 0, LSTMC_TARGET_AUTO, NULL, 0};
+    lstmc_config config = {0};
     lstmc_session *session = NULL;
     size_t size = 0;
     config.batch = batch;
