@@ -30,7 +30,7 @@
 #endif
 
 /* hi:lo = a * b for a < 2^31, even b. */
-static inline void lstmc_multiply(uint32_t a, uint32_t b, uint32_t *hi, uint32_t *lo) {
+static inline void lstmc_wide_product(uint32_t a, uint32_t b, uint32_t *hi, uint32_t *lo) {
 #ifdef LSTMC_NARROW_MULTIPLY
     const uint32_t a1 = a >> 16, a0 = a & 0xffffu, b1 = b >> 17, b0 = b >> 1 & 0xffffu;
     const uint32_t middle = a1 * b0 + a0 * b1, low = a0 * b0; /* of 31 bits by 31: it fits */
@@ -110,7 +110,7 @@ LSTMC_APART float lstmc_integer_fmaf(float a, float b, float c) {
             ez = ex + ey - 127;
         }
     }
-    lstmc_multiply(x >> 1, y, &hi, &lo);
+    lstmc_wide_product(x >> 1, y, &hi, &lo);
     z >>= 2;
     int32_t e = ex + ey - 126; /* the exponent if the sum's first bit is bit 62 */
     const int32_t apart = e - 1 - ez;
