@@ -70,6 +70,21 @@ static const uint32_t special[] = {
 };
 #define SPECIAL (sizeof special / sizeof *special)
 
+/* Products k 2^38 + 1, k odd: beside a c of 2^16 times their size, only the last of their 48 bits says
+ * that the sum is not in the middle of two floats. All of them. */
+static void check_near_middles(void) {
+    for (uint32_t a = 0x800001u; a < 0x1000000u; a += 2) {
+        uint64_t b = a; /* 1 / a modulo 2^3, then 2^6, ... 2^48 */
+        for (int i = 0; i < 4; i++) b *= 2u - a * b;
+        b &= ((uint64_t)1 << 38) - 1;
+        if (b < 0x800000u || b >= 0x1000000u) continue;
+        for (int i = 0; i < 16; i++) {
+            check(0x3f800000u | (a & 0x7fffffu), 0x3f800000u | ((uint32_t)b & 0x7fffffu),
+                  (draw() & 0x807fffffu) | (uint32_t)(127 + 16) << 23);
+        }
+    }
+}
+
 int main(int argc, char **argv) {
     if (argc != 3) return 2;
     const unsigned long count = strtoul(argv[1], NULL, 10);
@@ -80,6 +95,7 @@ int main(int argc, char **argv) {
               special[j / SPECIAL % SPECIAL] | (i & 2u ? 0x80000000u : 0),
               special[j / SPECIAL / SPECIAL] | (i & 4u ? 0x80000000u : 0));
     }
+    check_near_middles();
     for (unsigned long i = 0; i < count; i++) {
         int ea = below(256), eb = below(256);
         check(draw(), draw(), draw());

@@ -150,10 +150,21 @@ static void test_byte_order(const char *name) {
     unsigned char *native = (unsigned char *)read_model(name, &size);
     CHECK(lstmc_model_open(&m, native, size) == LSTMC_OK);
     const size_t words = size / 4, from = (size_t)(m.strings - (const char *)native) / 4;
+    /* Only what is no string is turned, to the word: the words around it are no palindromes. */
+    const size_t to = from + m.strings_size / 4;
     unsigned char *other = (unsigned char *)get_memory(size + 4), *copy;
     memcpy(other, native, size);
+    memset(other + 4 * from - 2, 0x12, 2);
+    memset(other + 4 * to, 0x34, 2);
     turn(other, 0, from);
-    turn(other, from + m.strings_size / 4, words);
+    turn(other, to, words);
+    CHECK(lstmc_blob_to_native(other, size) == LSTMC_OK);
+    CHECK(other[4 * from - 1] == 0x12 && other[4 * to] == 0x34 && other[4 * to + 2] != 0x34);
+    CHECK(!memcmp(other + 4 * from, native + 4 * from, m.strings_size));
+
+    memcpy(other, native, size);
+    turn(other, 0, from);
+    turn(other, to, words);
     CHECK(lstmc_model_open(&m, other, size) == LSTMC_E_MAGIC);
     copy = (unsigned char *)get_memory(size);
     memcpy(copy, other, size);
