@@ -14,16 +14,18 @@ MODELS ?= ../shared/models
 
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --quiet --disable-pip-version-check install --constraint tests/requirements.txt
-C_FILES = $(shell find c_src tests/c bench lstmc -name '*.[ch]' -o -name '*.cpp')
+# What the examples' own Makefiles are told of this one.
+ON_A_BOARD = PYTHON=$(abspath $(RUN)) BUILT=$(abspath $(VENV)/built)
+C_FILES = $(shell find c_src tests/c bench lstmc examples -name '*.[ch]' -o -name '*.cpp')
 SOURCES := $(shell find c_src lstmc converters -type f \
 	\( -name '*.[ch]' -o -name '*.py' -o -name '*.py[ix]' -o -name '*.pxi' -o -name py.typed \) | sort)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo vad denoise arduino test conformance lint format bench models wheel clean list
+.PHONY: help demo vad denoise arduino firmware vad-firmware test conformance lint format bench models wheel clean list
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{printf "  %-12s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{printf "  %-12s %s\n", $$1, $$2}'
 
 demo: $(VENV)/built ## build lstmc into .venv and forecast Seattle's weather with it
 	@$(RUN) examples/weather/demo.py
@@ -40,6 +42,13 @@ arduino: $(VENV)/built ## an Arduino library with a sketch that forecasts: build
 	@mkdir -p build/arduino
 	@$(RUN) -P -m lstmc convert examples/weather/forecaster.pt -o build/arduino/forecaster.lstmc >/dev/null
 	@$(RUN) -P c_src/arduino/layout.py build/arduino/forecaster.lstmc -o build/arduino
+
+firmware: $(VENV)/built ## the weather forecaster as firmware of a Cortex-M4F, run in QEMU: build/firmware
+	@$(MAKE) --no-print-directory -C examples/firmware $(ON_A_BOARD) BUILD=$(CURDIR)/build/firmware $(ARGS)
+
+vad-firmware: $(VENV)/built $(VENV)/heard-with ## silero-vad as firmware of a Cortex-M7, over the same wav file
+	@$(MAKE) --no-print-directory -C examples/vad/firmware $(ON_A_BOARD) \
+	    BUILD=$(CURDIR)/build/vad-firmware $(ARGS)
 
 test: $(VENV)/built $(VENV)/tested-with ## every test, C and Python, against the live frameworks
 	@$(VENV)/bin/pytest $(TESTS) $(ARGS)
