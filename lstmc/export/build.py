@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .. import graph as g
 from .. import presets
 from ..arrays import write_bytes
 from ..errors import Error
@@ -46,7 +48,9 @@ def memory(
     rows = layer_rows(f.model)
     adds = 0
     for row, layer in zip(rows, f.model.graph.layers, strict=True):
-        steps = [f.values[i][2] for i in _ids(f, [*layer.inputs[:1]])] or [1]
+        # A recurrent layer works at each step that it gets, others for each that they give.
+        counted = layer.inputs if isinstance(layer, g.Recurrent) else layer.outputs
+        steps = [f.values[i][2] for i in _ids(f, counted[:1])] or [1]
         adds += row["multiply_adds"] * steps[0]
     return {
         "weights_bytes": 4 * len(f.weights),
@@ -59,7 +63,7 @@ def memory(
     }
 
 
-def _ids(f: Frozen, names: list[str | None]) -> list[int]:
+def _ids(f: Frozen, names: Iterable[str | None]) -> list[int]:
     graph = f.model.graph
     all_names = [v.name for v in graph.inputs] + [b.input.name for b in graph.bindings]
     all_names += [n for layer in graph.layers for n in layer.outputs if n is not None]
