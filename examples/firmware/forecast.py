@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "weather"))
-import weather  # noqa: E402
+import weather
 
 FORECASTS = 7
 

@@ -3,7 +3,7 @@
 
     python hear.py model                                # where silero_vad.onnx is
     python hear.py embed WAV SECONDS samples.h          # the beginning of a wav file, for main.c
-    python hear.py compare MODEL WAV SECONDS SAID       # the firmware's probabilities with this computer's
+    python hear.py compare MODEL WAV SECONDS SAID       # the same bits here?
 
 Exit status 1 if one bit differs.
 """
