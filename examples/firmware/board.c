@@ -65,14 +65,15 @@ __attribute__((naked)) void reset(void) {
                      ".ltorg");
 }
 
-/* The core takes the first two words at reset; the others are exceptions. No interrupt is used. */
+/* The core takes the first two words at reset; the others are exceptions, the last one SysTick's. */
+static void systick(void);
 typedef void (*handler)(void);
 __attribute__((section(".vectors"), used)) static const struct {
     void *stack;
     handler handlers[15];
 } vectors = {stack_top,
              {reset, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault,
-              fault, fault, fault}};
+              fault, fault, systick}};
 
 /* ------------------------------------------------------------------------------------ to say -- */
 
@@ -128,15 +129,29 @@ uint32_t digest(uint32_t crc, float value) {
 
 /* ---------------------------------------------------------------------------------- to count -- */
 
+static volatile uint32_t rounds; /* of the timer, 2^24 ticks each */
+
+static void systick(void) { rounds++; }
+
 void timer_start(void) {
     SYSTICK_CONTROL = 0;
     SYSTICK_RELOAD = TICKS;
     SYSTICK_VALUE = 0;
-    SYSTICK_CONTROL = 5;             /* the core's clock, no interrupt */
+    rounds = 0;
+    SYSTICK_CONTROL = 7;             /* the core's clock, an interrupt each round */
     while (!SYSTICK_VALUE) continue; /* it is loaded with the next tick */
 }
 
-uint32_t timer_ticks(void) { return TICKS - SYSTICK_VALUE; }
+/* At 0 a round is over, though the timer isn't loaded yet: that moment passes, and so does an
+ * interrupt between the two readings. */
+uint32_t timer_ticks(void) {
+    uint32_t before, left;
+    do {
+        before = rounds;
+        left = SYSTICK_VALUE;
+    } while (!left || before != rounds);
+    return (before << 24) + (TICKS - left);
+}
 
 uint32_t timer_scale(void) {
     uint32_t turns = 1u << 20;

@@ -21,7 +21,7 @@ int say_selftest(uint32_t found, uint32_t expected);
 uint32_t bits_of(float value);
 uint32_t digest(uint32_t crc, float value);
 
-/* Ticks of the SysTick timer since timer_start, which has 24 bits: they begin again at 2^24. */
+/* Ticks of the SysTick timer since timer_start. */
 void timer_start(void);
 uint32_t timer_ticks(void);
 
