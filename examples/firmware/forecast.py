@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """What the computer has to do for the forecasting firmware.
 
-    python forecast.py embed days.h             # the last days of the weather example, for main.c
-    python forecast.py compare MODEL SAID       # the firmware's forecasts with this computer's
+    python forecast.py embed COUNT days.h           # the weather example's last days, for main.c
+    python forecast.py compare COUNT MODEL SAID     # the firmware's forecasts with this computer's
 
 Exit status 1 if one bit differs.
 """
@@ -18,8 +18,6 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "weather"))
 import weather
 
-FORECASTS = 7
-
 
 def array(declaration: str, rows: list[str]) -> str:
     return f"static const {declaration} = {{\n" + "".join(f"    {r},\n" for r in rows) + "};\n"
@@ -30,34 +28,41 @@ def numbers(values: np.ndarray) -> list[str]:
     return [f"{float(v).hex()}f" for v in values]
 
 
-def embed(path: Path) -> None:
+def windows(count: str) -> np.ndarray:
+    """float32 [count, STEPS, 10], for the last days."""
+    found = weather.windows(weather.load().features)
+    if not count.isascii() or not count.isdigit() or not 1 <= int(count) <= len(found):
+        sys.exit(f"forecast: {count} forecasts? It can be 1 to {len(found)}")
+    return found[-int(count) :]
+
+
+def embed(number: str, path: Path) -> None:
     """The windows of the last days overlap: days.h has each day once."""
-    data = weather.load()
-    days = weather.windows(data.features)[-FORECASTS:]
-    rows = np.concatenate([days[0], days[1:, -1]])  # [STEPS + FORECASTS - 1, 10]
-    count, size = rows.shape
-    today, truth = data.persistence[-FORECASTS:], data.truth[-FORECASTS:]
-    dates = data.target_dates[-FORECASTS:]
+    data, days = weather.load(), windows(number)
+    count = len(days)
+    rows = np.concatenate([days[0], days[1:, -1]])  # [STEPS + count - 1, 10]
+    today, truth = data.persistence[-count:], data.truth[-count:]
+    dates = data.target_dates[-count:]
     path.write_text(
         "/* Written by forecast.py: days in Seattle, and what the forecaster gets of them. */\n"
-        f"#define FORECASTS {FORECASTS}\n#define WINDOW {weather.STEPS}\n"
+        f"#define FORECASTS {count}\n#define WINDOW {weather.STEPS}\n"
         f"#define DEGREES {float(np.float32(data.scale)).hex()}f /* an output of 1 */\n"
         + array(
-            f"float features[{count}][{size}]",
+            f"float features[{len(rows)}][{rows.shape[1]}]",
             ["{" + ", ".join(numbers(row)) + "}" for row in rows],
         )
-        + array(f"float today[{FORECASTS}]", numbers(today.astype(np.float32)))
-        + array(f"float truth[{FORECASTS}]", numbers(truth.astype(np.float32)))
-        + array(f"char *const dates[{FORECASTS}]", [f'"{d}"' for d in dates])
+        + array(f"float today[{count}]", numbers(today.astype(np.float32)))
+        + array(f"float truth[{count}]", numbers(truth.astype(np.float32)))
+        + array(f"char *const dates[{count}]", [f'"{d}"' for d in dates])
     )
 
 
-def compare(model_path: Path, said: Path) -> None:
+def compare(number: str, model_path: Path, said: Path) -> None:
     import lstmc
 
     text = said.read_text()
     model = lstmc.load(model_path)
-    y = model.predict(weather.windows(weather.load().features)[-FORECASTS:])
+    y = model.predict(windows(number))
     bits = [int(b, 16) for b in re.findall(r"^\d{4}-.* ([0-9a-f]{8})$", text, re.M)]
     digest = re.search(r"^digest +([0-9a-f]{8})$", text, re.M)
     if bits != y.view(np.uint32).ravel().tolist() or not digest:
@@ -71,9 +76,10 @@ def compare(model_path: Path, said: Path) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3 and sys.argv[1] == "embed":
-        embed(Path(sys.argv[2]))
-    elif len(sys.argv) == 4 and sys.argv[1] == "compare":
-        compare(Path(sys.argv[2]), Path(sys.argv[3]))
+    command, *given = sys.argv[1:] or [""]
+    if command == "embed" and len(given) == 2:
+        embed(given[0], Path(given[1]))
+    elif command == "compare" and len(given) == 3:
+        compare(given[0], Path(given[1]), Path(given[2]))
     else:
         sys.exit(__doc__)

@@ -21,9 +21,18 @@ sys.path[:0] = [str(EXAMPLES / "vad"), str(EXAMPLES / "audio")]
 
 
 def beginning(wav: str, seconds: str) -> np.ndarray:
+    """float32 [samples], at least one frame."""
     import audio
+    import vad
 
-    return audio.read(wav)[: round(float(seconds) * audio.RATE)]
+    samples = audio.read(wav)
+    try:
+        count = round(float(seconds) * audio.RATE)
+    except (ValueError, OverflowError):
+        count = 0
+    if min(count, len(samples)) < vad.FRAME:
+        sys.exit(f"hear: {seconds} s of {wav} are not one frame of {vad.FRAME} samples")
+    return samples[:count]
 
 
 def model() -> None:
