@@ -58,6 +58,9 @@ def core(w: Firmware) -> str:
     panels = sum({1: 1, 2: 2}.get(width, 4) for width in {min(w, 4) for w in widths})
     unit.add_text(f"#define LSTMC_ROW_PANELS {panels}\n")
     unit.add_text(f"#define LSTMC_ROW_PLAIN {int(all(x.fields['plain'] for x in fused))}\n")
+    unit.replace(
+        "lstmc_kernels", "typedef struct lstmc_kernels lstmc_kernels; /* of no use here */\n"
+    )
     unit.replace("lstmc_view", f"typedef {w.name}_view lstmc_view;\n")
     unit.add("kernels/fpenv.h")
     unit.add_kernels(KERNELS[f.preset.vector])

@@ -220,8 +220,8 @@ def _add_values(frozen: Frozen, places: list[int | None]) -> None:
             raise ShapeError(f"with {frozen.time} steps nothing is left of the value '{name}'")
         if place is not None:
             place = -1 - place if place < 0 else frozen.state + place
-        if i in ports and steps == 1:
-            place = None  # the caller's array as it is
+        if i in ports and (steps == 1 or graph.bindings):
+            place = None  # the caller's array as it is: sizes lie in order within a step
         frozen.values.append((place, spec.features, steps, spec.time is not None))
     taken: set[str] = set()
     for values, made, kind in (

@@ -22,6 +22,7 @@ _WHOLE = {
     "kernels/matmul.h": ("matmul",),
     "kernels/fused.h": ("lstm_row", "lstm_rows", "gru_fused_row", "gru_fused_rows"),
 }
+_MADE_BY_MACROS = (*_WHOLE, "kernels/gate_tiles.h")
 
 
 class Unit:
@@ -56,7 +57,10 @@ class Unit:
         first = len(self.items)
         self._append_text(text, name)
         if name in _WHOLE:
-            self.items[first:] = [_together(self.items[first:], _WHOLE[name])]
+            self.items[first:] = [
+                _together(x, _WHOLE[name]) if x.file in _MADE_BY_MACROS else x
+                for x in self.items[first:]
+            ]
 
     def add_kernels(self, targets: Iterable[str]) -> None:
         """Append the kernels, over the vectors of the first of these targets that the compiler has.
@@ -235,12 +239,13 @@ class Unit:
         return text, seen
 
 
-def _together(items: list[Item], names: Iterable[str]) -> Item:
-    """Items as one, which defines these names."""
-    refs = frozenset[str]().union(*(x.refs for x in items))
-    prefixes = frozenset(p for x in items for p in x.prefixes if p.isupper())
-    text = "".join("\n" + x.text if x.kind == "code" else x.text for x in items)
-    return Item(text, frozenset(names), refs, prefixes, "code", items[0].file)
+def _together(item: Item, names: tuple[str, ...]) -> Item:
+    """An item that is wanted for the sake of any of these names."""
+    if item.kind == "condition":
+        return item
+    kind = "code" if item.kind == "code" else "define"
+    prefixes = frozenset(p for p in item.prefixes if p.isupper())
+    return Item(item.text, frozenset(names), item.refs, prefixes, kind, item.file)
 
 
 def _direct(text: str) -> str:

@@ -1,0 +1,385 @@
+"""Firmware as C: bits, hostile names, errors, what is in the files. test_machines.py has the chips."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from helpers import (
+    DATA,
+    LONG,
+    WARNINGS,
+    Net,
+    compile_c,
+    lstm_graph,
+    pointwise_graph,
+    random_graph,
+    run_program,
+    sequence_graph,
+    stateful_graph,
+)
+
+import lstmc
+from lstmc import format, presets
+from lstmc import graph as g
+from lstmc.export import export, memory, sources
+from lstmc.model import Model, from_graph
+
+MAIN = """\
+#include "{name}.h"
+#include <stdio.h>
+int main(void) {{
+    printf("%08x %08x\\n", (unsigned){name}_selftest(), (unsigned){upper}_GOLDEN_DIGEST);
+    return {name}_selftest() != {upper}_GOLDEN_DIGEST;
+}}
+"""
+
+
+def put(model, directory, name="net", target="m4f", **options):
+    """Exported; models that need whole sequences take 5 steps."""
+    try:
+        return export(model, directory, name, target, **options)
+    except lstmc.ShapeError as e:
+        if "--time" not in str(e):
+            raise
+        return export(model, directory, name, target, time=5, **options)
+
+
+def compiled(directory, *names, main=None, flags=()):
+    """A program of what was exported as ``names``, without a warning."""
+    sources = [directory / f for n in names for f in (f"{n}.c", f"{n}_weights.c")]
+    if main is not None:
+        (directory / "main.c").write_text(main)
+        sources.append(directory / "main.c")
+    every = [*WARNINGS, "-Wshadow", "-O1", "-I", str(directory), *flags]
+    return compile_c(directory / "program", sources, every)
+
+
+def assert_runs(directory, name="net", flags=()):
+    main = MAIN.format(name=name, upper=name.upper())
+    out = run_program([compiled(directory, name, main=main, flags=flags)]).stdout
+    got, want = out.split()
+    assert got == want
+
+
+# ----------------------------------------------------------------------------------------- bits
+
+NETS = {
+    "pointwise": pointwise_graph,
+    "sequence": sequence_graph,
+    "stateful": stateful_graph,
+    "scattered": lambda: stateful_graph(scattered=True),
+    **{f"random{i}": (lambda i=i: random_graph(i)) for i in range(200 if LONG else 45)},
+}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_digests(tmp_path, name):
+    """Any layers, several inputs and outputs, axes in any order: as the file says."""
+    model = from_graph(NETS[name]())
+    made = put(model, tmp_path, target=("m4f", "host", "m55", "m0")[len(name) % 4])
+    golden = model.golden
+    if golden.batch == 1 and len(golden.digests) == 1:
+        assert [made.golden_digest] == list(golden.digests.values())
+    assert_runs(tmp_path)
+
+
+def test_every_layer_is_tried():
+    """Above; so every record's declaration was read right, or export would have stopped."""
+    tried = {layer.code for make in NETS.values() for layer in make().layers}
+    assert tried == set(sources.layers())
+
+
+@pytest.mark.parametrize("path", sorted(DATA.glob("v1_*.lstmc")), ids=lambda p: p.stem)
+def test_old_files(tmp_path, path):
+    put(lstmc.load(path), tmp_path)
+    assert_runs(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "flags", [["-O0"], ["-O3", "-ffp-contract=fast"], ["-Os", "-funsigned-char"]]
+)
+def test_flags(tmp_path, flags):
+    """Whatever the compiler is told."""
+    put(from_graph(random_graph(3)), tmp_path)
+    assert_runs(tmp_path, flags=flags)
+
+
+def test_steps_are_those_of_a_stream(tmp_path):
+    """Output by output, and after a reset again; two instances of one model apart."""
+    model = from_graph(lstm_graph(3, 9, outputs="s"))
+    export(model, tmp_path, "net", "m4f", state="external")
+    main = """
+#include "net.h"
+#include <stdio.h>
+#include <string.h>
+static net_memory memory[2];
+int main(void) {
+    float x[3], y[9];
+    memset(memory, 0x5a, sizeof memory); /* reset needs nothing to be there */
+    for (int again = 0; again < 2; again++) {
+        net_reset(&memory[0]);
+        net_reset(&memory[1]);
+        for (int t = 0; t < 20; t++) {
+            for (int who = 0; who < 2; who++) {
+                for (int i = 0; i < 3; i++) x[i] = (float)((t * 5 + i * 3 + who * 7) % 11 - 5) / 4;
+                net_step(&memory[who], x, y);
+                for (int i = 0; i < 9; i++) printf("%a ", (double)y[i]);
+                printf("\\n");
+            }
+        }
+    }
+    return 0;
+}
+"""
+    out = run_program([compiled(tmp_path, "net", main=main)]).stdout.splitlines()
+    got = np.array([[float.fromhex(word) for word in line.split()] for line in out])
+    for who in range(2):
+        stream = model.stream()
+        for t in range(20):
+            x = [(t * 5 + i * 3 + who * 7) % 11 - 5 for i in range(3)]
+            want = stream.step(np.array([x], np.float32) / 4)
+            for again in range(2):
+                np.testing.assert_array_equal(got[again * 40 + 2 * t + who], want[0])
+
+
+def test_two_models_in_one_program(tmp_path):
+    """Their names can't clash: all that isn't static begins with the model's."""
+    for name, seed in (("one", 4), ("two", 12)):
+        put(from_graph(random_graph(seed)), tmp_path, name)
+    main = """
+#include "one.h"
+#include "two.h"
+int main(void) {
+    return one_selftest() != ONE_GOLDEN_DIGEST || two_selftest() != TWO_GOLDEN_DIGEST;
+}
+"""
+    program = compiled(tmp_path, "one", "two", main=main)
+    run_program([program])
+    names = run_program(["nm", "-g", "--defined-only", program]).stdout
+    ours = [n for n in re.findall(r" [TDBR] (\w+)", names) if "lstm" in n or "golden" in n]
+    assert not ours
+
+
+def test_the_state_starts_where_the_model_says(tmp_path):
+    """An initial state that is not zero: in the first step and after a reset."""
+    net = Net(3)
+    x = net.input(2)
+    start = [net.simple(g.Fill, x, value=net.weight(4)) for _ in range(2)]
+    net.add(
+        g.LSTM, (x, None, *start), ["s", None, None], weight_ih=net.weight(16, 2),
+        weight_hh=net.weight(16, 4), bias=net.weight(16),
+    )  # fmt: skip
+    made = put(from_graph(net.graph(net.layers[-1].outputs[0])), tmp_path)
+    assert "lstmc_recurrent_reset" in (tmp_path / "net.c").read_text()
+    assert made.golden_digest
+    assert_runs(tmp_path)
+
+
+# ----------------------------------------------------------------------------- what is in there
+
+
+def test_the_same_model_gives_the_same_files(tmp_path):
+    model = from_graph(random_graph(5))
+    for directory in ("a", "b"):
+        put(model, tmp_path / directory)
+    files = [p for p in (tmp_path / "a").rglob("*") if p.is_file()]
+    assert len(files) == 9
+    for path in files:
+        other = tmp_path / "b" / path.relative_to(tmp_path / "a")
+        assert path.read_bytes() == other.read_bytes()
+        text = path.read_text()
+        assert str(tmp_path) not in text and "c_src" not in text
+
+
+def test_only_what_is_used(tmp_path):
+    """An LSTM brings no Dense, no GRU, no other function than its own."""
+    put(from_graph(lstm_graph(3, 8, outputs="s")), tmp_path)
+    core = re.sub(r"/\*.*?\*/", "", (tmp_path / "net_core.h").read_text(), flags=re.S)
+    assert "lstm_row" in core and "v_tanh" in core
+    for absent in ("gru", "dense_", "conv", "v_exp(", "v_erf", "v_log(", "matmul(", "lstmc_model"):
+        assert absent not in core, absent
+
+
+def test_golden_off(tmp_path):
+    made = export(from_graph(lstm_graph(3, 8)), tmp_path, "net", "m4f", golden=False)
+    assert made.golden_digest is None
+    for path in ("net.h", "net.c", "net_core.h"):
+        text = (tmp_path / path).read_text()
+        assert "golden" not in text.lower() and "selftest" not in text and "digest" not in text
+    compiled(tmp_path, "net", main='#include "net.h"\nint main(void) { net_reset(); return 0; }\n')
+
+
+def test_sizes_in_the_header(tmp_path):
+    """Several inputs and outputs: a pointer and a size for each, named after it."""
+    net = Net(0)
+    x = net.input(3)
+    late = net.input(2)
+    out = net.lstm(net.simple(g.Concat, (x, late)), 5)
+    graph = net.graph(out["s"], out["c"])
+    graph.inputs[1] = g.Value(graph.inputs[1].name, graph.inputs[1].axes)
+    export(from_graph(graph), tmp_path, "net", "m4f")
+    header = (tmp_path / "net.h").read_text()
+    names = [v.name.lower() for v in graph.inputs + graph.outputs]
+    for name, size in zip(names, (3, 2, 5, 5), strict=True):
+        assert f"#define NET_{name.upper()}_SIZE {size}\n" in header
+    assert "#define NET_INPUT_SIZE 5\n" in header and "#define NET_OUTPUT_SIZE 10\n" in header
+    parameters = ", ".join(
+        [f"const float *{n}" for n in names[:2]] + [f"float *{n}" for n in names[2:]]
+    )
+    assert f"void net_step({parameters});" in header
+
+
+HOSTILE = [
+    "*/ int",
+    "/* a",
+    "a\\",
+    "??/",
+    'b"',
+    "ctrl\n\x01",
+    "für",
+    "\u202e",
+    "int",
+    "1",
+    "",
+    "x" * 300,
+]
+
+
+def test_hostile_names(tmp_path):
+    """A model's names are comments and identifiers of C, whatever they are."""
+    net = Net(0)
+    ends = [net.lstm(net.input(2), 3)["s"] for _ in HOSTILE]
+    graph = net.graph(*ends)
+    renamed = {}
+    for i, value in enumerate(graph.inputs):
+        renamed[value.name] = HOSTILE[i] or f"empty{i}"
+        graph.inputs[i] = g.Value(renamed[value.name], value.axes)
+    for layer, name in zip(graph.layers, HOSTILE, strict=True):
+        layer.inputs = tuple(renamed.get(n, n) for n in layer.inputs)
+        layer.name = name or "empty"
+    graph.provenance["file"] = '*/ #error "\n#error\\'
+    graph.infer()
+    export(from_graph(graph), tmp_path, "net", "m4f")
+    for path in tmp_path.rglob("*.[ch]"):
+        assert path.read_bytes().isascii()
+    assert_runs(tmp_path)
+
+
+def test_weights_are_exact(tmp_path):
+    """Also the smallest and the largest."""
+    net = Net(0)
+    net.dense(net.input(4, time=False), 4)
+    layer = net.layers[0]
+    layer.weight[:] = np.array(
+        [[1e-45, -1.1754942e-38, 3.4028235e38, -0.0], [1 / 3, 1e-30, 16777217.0, 1e7],
+         [-1.0, 2.0, 0.5, 123456.0], [np.pi, -np.e, 1e20, -1e-20]], np.float32,
+    )  # fmt: skip
+    export(from_graph(net.graph(layer.outputs[0])), tmp_path, "net", "m0")
+    assert_runs(tmp_path)
+
+
+def test_memory_is_what_the_compiler_says(tmp_path):
+    """The header checks it too: the arena would not compile otherwise."""
+    for seed in (0, 7, 9):
+        directory = tmp_path / str(seed)
+        model = from_graph(random_graph(seed))
+        made = put(model, directory, target="host")
+        program = compiled(directory, "net", main=MAIN.format(name="net", upper="NET"))
+        sizes = run_program(["nm", "-S", program]).stdout
+        (size,) = re.findall(r"\w+ (\w+) b only\n", sizes)
+        assert int(size, 16) == made.memory["ram_bytes"]
+
+
+# --------------------------------------------------------------------------------------- errors
+
+
+def bidirectional():
+    net = Net(0)
+    x = net.input(2)
+    return from_graph(net.graph(net.lstm(net.simple(g.Reverse, x), 3)["s"]))
+
+
+@pytest.mark.parametrize("name", ["", "1a", "a b", "a-b", "int", "class", "a" * 40, "ü", "step"])
+def test_bad_names(tmp_path, name):
+    with pytest.raises(lstmc.Error, match="can't be the name"):
+        export(from_graph(lstm_graph(1, 2)), tmp_path / "d", name)
+    assert not (tmp_path / "d").exists()
+
+
+def test_bad_requests(tmp_path):
+    causal, whole = from_graph(lstm_graph(1, 2)), bidirectional()
+    with pytest.raises(lstmc.ShapeError, match="--time N"):
+        export(whole, tmp_path)
+    with pytest.raises(lstmc.ShapeError, match="goes step by step"):
+        export(causal, tmp_path, time=7)
+    for time in (0, -1):
+        with pytest.raises(lstmc.ShapeError, match="is none"):
+            export(whole, tmp_path, time=time)
+    with pytest.raises(lstmc.Error, match="m4f"):
+        export(causal, tmp_path, target="z80")
+    with pytest.raises(lstmc.Error, match="internal nor external"):
+        export(causal, tmp_path, state="shared")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers(tmp_path, value):
+    """A file may hold them; C has no constant for them."""
+    graph = lstm_graph(2, 3)
+    graph.layers[0].weight_ih[0, 0] = value
+    model = Model(format.dumps(graph))
+    with pytest.raises(lstmc.FormatError, match="finite"):
+        export(model, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_memory_of_every_preset():
+    model = lstmc.load(DATA / "v1_lstm.lstmc")
+    for name in presets.PRESETS:
+        use = memory(model, name)
+        assert use["ram_bytes"] > use["state_bytes"] > 0
+        assert use["weights_bytes"] > 0 and use["multiply_adds"] > 0
+
+
+# ------------------------------------------------------------------------------------------ CLI
+
+
+def lstmc_command(*arguments):
+    command = [sys.executable, "-P", "-m", "lstmc", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_command(tmp_path):
+    path = DATA / "v1_lstm.lstmc"
+    done = lstmc_command("export", path, "-o", tmp_path / "a b", "--target", "m4f")
+    assert done.returncode == 0 and "RAM" in done.stdout and "cortex-m4f" in done.stdout
+    assert_runs(tmp_path / "a b", "v1_lstm")
+    done = lstmc_command(
+        "export", path, "-o", tmp_path / "b", "--name", "vad", "--state", "external", "--golden",
+        "off", "--json",
+    )  # fmt: skip
+    facts = json.loads(done.stdout)
+    assert facts["name"] == "vad" and facts["target"] == "host" and facts["golden"] is None
+    assert "vad.h" in facts["files"] and facts["ram_bytes"] > 0
+    assert "vad_memory *memory" in (tmp_path / "b/vad.h").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["-o", "d", "--target", "m99"], 2),
+        (["-o", "d", "--target", "avx2"], 2),
+        (["-o", "d", "--name", "a b"], 1),
+        (["-o", "d", "--time", "3"], 1),
+        ([], 2),
+        (["-o", str(DATA / "v1_lstm.lstmc")], 2),
+    ],
+)
+def test_bad_use(tmp_path, monkeypatch, arguments, status):
+    monkeypatch.chdir(tmp_path)
+    done = lstmc_command("export", DATA / "v1_lstm.lstmc", *arguments)
+    assert done.returncode == status and done.stderr.count("\n") <= 2
+    assert "Traceback" not in done.stderr and not (tmp_path / "d").exists()
