@@ -31,8 +31,11 @@ PROGRAM = $(BUILD)/firmware.elf
 .DELETE_ON_ERROR:
 .PHONY: run emulate tools clean flags
 
-# In flash: text (code and constants) and data. In RAM: data and bss; the program's has the stack.
+# The exporter's memory report, then what was linked. In flash: text (code and constants) and data;
+# in RAM: data and bss, which has the stack.
 emulate: $(PROGRAM)
+	@sed -n 's/^ \* \(.* bytes\)/\1/p; s/^ \* \(multiply-adds\)/\1/p' $(BUILD)/$(NAME).h
+	@echo
 	@$(CROSS)size $(EXPORTED:.c=.o) $< | sed 's|$(BUILD)/||'
 	@echo
 	@$(EMULATE) -kernel $< >$(BUILD)/said.txt; status=$$?; \
@@ -45,7 +48,7 @@ tools:
 
 # One command writes all files of a model.
 $(BUILD)/$(NAME).c: $(BUILD)/$(NAME).lstmc $(BUILD)/flags
-	$(LSTMC) export $(BUILD)/$(NAME).lstmc -o $(BUILD) --name $(NAME) --target $(TARGET)
+	$(LSTMC) export $(BUILD)/$(NAME).lstmc -o $(BUILD) --name $(NAME) --target $(TARGET) >/dev/null
 $(BUILD)/$(NAME).h $(BUILD)/$(NAME)_weights.c: $(BUILD)/$(NAME).c ;
 
 $(BUILD)/%.o: $(BUILD)/%.c $(BUILD)/flags
