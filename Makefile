@@ -16,7 +16,8 @@ RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --quiet --disable-pip-version-check install --constraint tests/requirements.txt
 # What the examples' own Makefiles are told of this one.
 ON_A_BOARD = PYTHON=$(abspath $(RUN)) BUILT=$(abspath $(VENV)/built)
-C_FILES = $(shell find c_src tests/c bench lstmc examples -name '*.[ch]' -o -name '*.cpp')
+C_FILES = $(shell find c_src tests/c bench lstmc examples -name build -prune -o \
+	\( -name '*.[ch]' -o -name '*.cpp' \) -print)
 SOURCES := $(shell find c_src lstmc converters -type f \
 	\( -name '*.[ch]' -o -name '*.py' -o -name '*.py[ix]' -o -name '*.pxi' -o -name py.typed \) | sort)
 

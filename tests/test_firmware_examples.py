@@ -198,6 +198,8 @@ def test_what_goes_wrong_is_said(board, tmp_path):
     done = make("firmware", tmp_path, FORECASTS=1, QEMU="qemu-of-nowhere")
     assert done.returncode
     assert "no qemu-of-nowhere here; on Debian: apt-get install gcc-arm-none-eabi" in done.stderr
+    done = make("firmware", tmp_path, FORECASTS=1, PYTHON="/bin/false")
+    assert done.returncode and "/bin/false has no lstmc or no onnx" in done.stderr
     done = make("firmware", tmp_path, FORECASTS=0)
     assert done.returncode and "0 forecasts? It can be 1 to 365" in done.stderr
 

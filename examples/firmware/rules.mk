@@ -45,6 +45,8 @@ tools:
 	@for tool in $(CROSS)gcc $(QEMU); do command -v $$tool >/dev/null || { \
 	    echo "make: no $$tool here; on Debian: apt-get install gcc-arm-none-eabi" \
 	    "libnewlib-arm-none-eabi qemu-system-arm" >&2; exit 1; }; done
+	@$(PYTHON) -P -c 'import lstmc, onnx' 2>/dev/null || { echo "make: $(PYTHON) has no lstmc" \
+	    "or no onnx: pip install 'lstmc[convert]', or make PYTHON=another" >&2; exit 1; }
 
 # One command writes all files of a model.
 $(BUILD)/$(NAME).c: $(BUILD)/$(NAME).lstmc $(BUILD)/flags
