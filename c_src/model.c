@@ -415,7 +415,7 @@ int lstmc_blob_to_native(void *blob, size_t size) {
     if (size < 8) return LSTMC_E_MAGIC;
     if (h[H_MAGIC0] == MAGIC0 && h[H_MAGIC1] == MAGIC1) return LSTMC_OK;
     if (h[H_MAGIC0] != swapped(MAGIC0) || h[H_MAGIC1] != swapped(MAGIC1)) return LSTMC_E_MAGIC;
-    if (size < LSTMC_HEADER_WORDS * 4) return LSTMC_E_TRUNCATED;
+    if (size < (size_t)LSTMC_HEADER_WORDS * 4) return LSTMC_E_TRUNCATED;
     swap_words(h, 0, LSTMC_HEADER_WORDS);
     string_words(h, size / 4, &from, &to);
     swap_words(h, LSTMC_HEADER_WORDS, from);
@@ -446,7 +446,7 @@ static int open_blob(lstmc_model *model, const void *blob, size_t size) {
     if ((uintptr_t)blob % 4) return LSTMC_E_ALIGNMENT;
     const uint32_t *h = (const uint32_t *)blob;
     if (size < 8 || h[H_MAGIC0] != MAGIC0 || h[H_MAGIC1] != MAGIC1) return LSTMC_E_MAGIC;
-    if (size < LSTMC_HEADER_WORDS * 4) return LSTMC_E_TRUNCATED;
+    if (size < (size_t)LSTMC_HEADER_WORDS * 4) return LSTMC_E_TRUNCATED;
     if (h[H_VERSION] != LSTMC_FORMAT_VERSION) return LSTMC_E_VERSION;
     if (h[H_SIZE] > size) return LSTMC_E_TRUNCATED;
     if (h[H_SIZE] != size || size % ALIGN) return LSTMC_E_INVALID;
@@ -475,7 +475,7 @@ static int open_blob(lstmc_model *model, const void *blob, size_t size) {
         return LSTMC_E_INVALID;
     }
 
-    uint64_t at = LSTMC_HEADER_WORDS * 4;
+    uint64_t at = (size_t)LSTMC_HEADER_WORDS * 4;
     const uint32_t ports = m->input_count + m->output_count;
     m->io = section(m, &at, ports + 2 * m->state_count, LSTMC_IO_WORDS);
     m->values = section(m, &at, m->value_count, LSTMC_VALUE_WORDS);

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#define ALIGN 64u
+#define ALIGN ((size_t)64)
 #define ROWS_LIMIT 0x40000000u /* batch * time */
 
 /* Values between layers that can share memory at any one time; more get memory of their own. */
@@ -12,13 +12,13 @@
 #endif
 
 /* A bump allocator that only counts while base is NULL. */
-typedef struct arena {
+typedef struct layout {
     unsigned char *base;
     size_t used;
     lstmc_memory parts; /* what it was taken for, in bytes; lay_out leaves out the tables */
-} arena;
+} layout;
 
-static void *take(arena *a, size_t count, size_t each) {
+static void *take(layout *a, size_t count, size_t each) {
     const size_t size = lstmc_size_mul(count, each);
     const size_t start = a->used;
     if (start > SIZE_MAX - 2 * ALIGN || size > SIZE_MAX - 2 * ALIGN - start) {
@@ -211,7 +211,7 @@ static int check_config(const lstmc_model *m, const lstmc_config *config) {
 }
 
 /* Lay out everything; session is NULL to only count. */
-static int lay_out(const lstmc_model *m, const lstmc_config *config, arena *a,
+static int lay_out(const lstmc_model *m, const lstmc_config *config, layout *a,
                    lstmc_session **out) {
     const size_t batch = config->batch ? config->batch : 1;
     const uint32_t time = config->time ? config->time : 1;
@@ -338,7 +338,7 @@ static int lay_out(const lstmc_model *m, const lstmc_config *config, arena *a,
 }
 
 int lstmc_arena_size(size_t *size, const lstmc_model *model, const lstmc_config *config) {
-    arena a;
+    layout a;
     memset(&a, 0, sizeof a);
     if (!size || !model || !model->words || !config) return LSTMC_E_ARGUMENT;
     const int status = lay_out(model, config, &a, NULL);
@@ -348,7 +348,7 @@ int lstmc_arena_size(size_t *size, const lstmc_model *model, const lstmc_config 
 
 int lstmc_memory_use(lstmc_memory *use, const lstmc_model *model, const lstmc_config *config,
                      uint32_t layer) {
-    arena a;
+    layout a;
     memset(&a, 0, sizeof a);
     if (!use || !model || !model->words || !config ||
         (layer != LSTMC_NONE && layer >= model->layer_count)) {
@@ -392,18 +392,18 @@ int lstmc_memory_use(lstmc_memory *use, const lstmc_model *model, const lstmc_co
 }
 
 int lstmc_session_init(lstmc_session **session, const lstmc_model *model,
-                       const lstmc_config *config, void *memory, size_t size) {
+                       const lstmc_config *config, void *arena, size_t size) {
     size_t need;
-    if (!session || !memory) return LSTMC_E_ARGUMENT;
+    if (!session || !arena) return LSTMC_E_ARGUMENT;
     const int status = lstmc_arena_size(&need, model, config);
     if (status) return status;
-    if ((uintptr_t)memory % 16) return LSTMC_E_ALIGNMENT;
+    if ((uintptr_t)arena % 16) return LSTMC_E_ALIGNMENT;
     if (size < need) return LSTMC_E_ARENA;
     if (lstmc_target_resolve(config->target) == LSTMC_TARGET_COUNT) return LSTMC_E_TARGET;
 
-    arena a;
+    layout a;
     memset(&a, 0, sizeof a);
-    a.base = (unsigned char *)memory;
+    a.base = (unsigned char *)arena;
     (void)lay_out(model, config, &a, session);
     lstmc_reset(*session);
     return LSTMC_OK;

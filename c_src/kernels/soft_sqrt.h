@@ -14,7 +14,7 @@
 #endif
 
 static inline float lstmc_soft_sqrtf(float a) {
-    uint32_t bits, root = 0;
+    uint32_t bits;
     memcpy(&bits, &a, sizeof bits);
     if ((bits << 1) == 0 || bits == 0x7f800000u) return a; /* -0 too, as the instructions do */
     if (bits > 0x7f800000u) {                              /* negative or NaN */
@@ -22,7 +22,7 @@ static inline float lstmc_soft_sqrtf(float a) {
     } else {
         /* a = m * 2^(e - 150), m of 24 bits. Where e is even m takes one bit more, so that the
          * root of m * 2^25 has 25 bits and is the mantissa with one bit behind it. */
-        uint32_t m = bits & 0x7fffffu, e = bits >> 23;
+        uint32_t m = bits & 0x7fffffu, e = bits >> 23, root = 0;
         int32_t exponent = (int32_t)e;
         if (e) {
             m |= 0x800000u;

@@ -62,7 +62,7 @@ static void depthwise(const lstmc_depthwise_args *a) {
             v_f32 p = v_load(a->init + i);
             for (uint32_t k = 0; k < a->taps; k++) {
                 const v_f32 v = v_flush(row_load(x + k * a->tap_stride, left));
-                p = v_fma(v_load(w + k * a->panel), v, p);
+                p = v_fma(v_load(w + (size_t)k * a->panel), v, p);
             }
             row_store(a->y + r * a->y_stride + i, v_flush(v_fn(&a->fn, p)), left);
         }

@@ -34,7 +34,7 @@ static int check_combine(const lstmc_layer *l) {
 }
 
 /* A value without time that is spread over steps, unless it is the same in every call. */
-static int whole(const lstmc_layer *l) {
+static int combine_whole(const lstmc_layer *l) {
     lstmc_tensor t;
     uint32_t timed = 0;
     for (uint32_t i = 0; i < l->input_count; i++) {
@@ -140,7 +140,7 @@ const lstmc_layer_ops lstmc_layer_combine = {
     .prepare = combine_prepare,
     .plan = lstmc_plan_nothing,
     .run = run_combine,
-    .whole = whole,
+    .whole = combine_whole,
 };
 const lstmc_layer_ops lstmc_layer_concat = {
     .code = 12,

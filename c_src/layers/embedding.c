@@ -43,9 +43,10 @@ static uint32_t entry_of(const embedding *p, float x) {
     if (!(x >= 0.0f && x < (float)p->entries)) return p->entries;
     const uint32_t entry = (uint32_t)x;
     const float back = (float)entry;
-    uint32_t bits;
+    uint32_t bits, back_bits;
     memcpy(&bits, &x, sizeof bits);
-    return bits == 0x80000000u || !memcmp(&back, &x, sizeof x) ? entry : p->entries;
+    memcpy(&back_bits, &back, sizeof back_bits);
+    return bits == 0x80000000u || bits == back_bits ? entry : p->entries;
 }
 
 static void look_up(const lstmc_node *node, const embedding *p, float x, float *y) {

@@ -135,7 +135,7 @@ static void step_args(const lstmc_recurrent *m, uint32_t half, lstmc_step_args *
 #endif
 }
 
-static uint32_t turns(const lstmc_recurrent *m) {
+static uint32_t fused_turns(const lstmc_recurrent *m) {
 #ifdef LSTMC_FROZEN
     (void)m;
     return 0; /* there is no such cache */
@@ -293,7 +293,7 @@ uint32_t lstmc_fused_single(const lstmc_frame *r, uint32_t chunk) {
         const uint32_t first = lstmc_first_of(r, i, some);
         if (chunk) lstmc_fused_ahead(r, first, some);
         for (uint32_t j = i; j < i + some; j++, parity ^= 1) {
-            const uint32_t t = lstmc_when(r, j), back = parity & turns(m);
+            const uint32_t t = lstmc_when(r, j), back = parity & fused_turns(m);
             for (uint32_t n = 0; n < s.group_count; n++) {
                 group *p = &groups[back ? s.group_count - 1 - n : n];
                 if (chunk) {

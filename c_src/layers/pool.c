@@ -94,7 +94,7 @@ static void pool_take(chain *c, const float *x, size_t place, int64_t from, int6
     c->total += a.steps;
 }
 
-static void end(const chain *c, uint32_t count_padding) {
+static void pool_end(const chain *c, uint32_t count_padding) {
     if (c->op != LSTMC_REDUCE_MEAN || (!c->total && !count_padding)) return;
     const float by = (float)(count_padding ? c->w->taps : c->total);
     LSTMC_KERNEL(c->node->full, divide, c->y, by, c->y, c->w->features);
@@ -112,7 +112,7 @@ static void pool_one_window(const lstmc_node *node, const pool *p, const lstmc_v
                   -(int64_t)seen, 0);
     }
     if (n) pool_take(&c, lstmc_at(x, b, 0), x->time_stride, 0, n);
-    end(&c, p->count_padding);
+    pool_end(&c, p->count_padding);
 }
 
 static void pool_run(lstmc_node *node, const lstmc_call *call) {
@@ -212,7 +212,7 @@ static void run_positions(lstmc_node *node, const lstmc_call *call) {
             for (uint32_t i = 0; i < p->made; i++) {
                 pool_begin(&c);
                 pool_take(&c, lstmc_at(x, b, t), w->features, 0, p->count);
-                end(&c, p->count_padding);
+                pool_end(&c, p->count_padding);
                 c.start += w->stride;
                 c.y += w->features;
             }

@@ -113,6 +113,7 @@ static uint32_t steps_ahead(const lstmc_recurrent *m, uint32_t batch, uint32_t t
     if (time < 2 || batch > AHEAD_ROWS || m->frugal || (m->fused && m->input < AHEAD_INPUTS)) {
         return !m->fused;
     }
+    /* NOLINTNEXTLINE(clang-analyzer-core.*): open sees to gates and units, lstmc_run to rows. */
     const size_t steps = AHEAD_FLOATS / ((size_t)m->gates * m->padded * batch);
     return steps < 2 ? 2 : steps < time ? (uint32_t)steps : time;
 }

@@ -38,7 +38,7 @@ static const lstmc_layer_ops *const all[] = {
 /* clang-format on */
 
 const lstmc_layer_ops *lstmc_layer_find(uint32_t code) {
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         if (all[i]->code == code) return all[i];
     }
     return NULL;

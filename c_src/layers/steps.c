@@ -43,7 +43,7 @@ int lstmc_window_read(const uint32_t *params, uint32_t features, lstmc_window *w
 
 int lstmc_window_whole(const lstmc_layer *l) {
     lstmc_window w;
-    (void)lstmc_window_get(l, &w);
+    if (lstmc_window_get(l, &w) != LSTMC_OK) return 1;
     return w.same || w.before != w.extent - 1 || w.after || w.stride != 1;
 }
 
