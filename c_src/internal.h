@@ -170,10 +170,22 @@ typedef struct lstmc_call {
     float *scratch;
 } lstmc_call;
 
-static inline uint32_t lstmc_batch(const lstmc_call *call) { return (void)call, 1; }
-static inline uint32_t lstmc_max_batch(const lstmc_call *call) { return (void)call, 1; }
-static inline uint32_t lstmc_idle(const lstmc_call *call) { return (void)call, 0; }
-static inline const int32_t *lstmc_lengths(const lstmc_call *call) { return (void)call, NULL; }
+static inline uint32_t lstmc_batch(const lstmc_call *call) {
+    (void)call;
+    return 1;
+}
+static inline uint32_t lstmc_max_batch(const lstmc_call *call) {
+    (void)call;
+    return 1;
+}
+static inline uint32_t lstmc_idle(const lstmc_call *call) {
+    (void)call;
+    return 0;
+}
+static inline const int32_t *lstmc_lengths(const lstmc_call *call) {
+    (void)call;
+    return NULL;
+}
 static inline uint32_t lstmc_features(const lstmc_call *call, uint32_t id) {
     return call->features[id];
 }
