@@ -1,5 +1,6 @@
 /* The LSTM and the GRU without options: gate_tiles.h for each. Included by algorithms.h. */
 
+#ifndef LSTMC_FROZEN
 /* The sums of several rows with V_WIDTH units: a block [k0, k1) of the columns of both segments
  * together. */
 typedef struct block {
@@ -11,6 +12,7 @@ typedef struct block {
     float *part;
     size_t lane;
 } block;
+#endif
 
 /* Hand h on: to the state, and to the row's place in the sequence. */
 V_INLINE void fused_store(const lstmc_step_args *a, v_f32 h, size_t unit, size_t row,
@@ -99,7 +101,7 @@ V_INLINE void lstm_cell(const lstmc_step_args *a, uint32_t plain, v_f32 i, v_f32
 #define F_NARROW_SUMS cortexm_lstm_sums
 #define F_NARROW_CELLS cortexm_lstm_cells
 #define F_NARROW_LAST 2 /* where they have o; g is behind it */
-#define F_LAST_INIT(base, panel) (a->init + (base)*4 + 3 * (panel))
+#define F_LAST_INIT(base, panel) (a->init + 4 * (size_t)(base) + 3 * (panel))
 #define F_LAST_STRIDE a->init_stride
 #include "gate_tiles.h"
 #endif

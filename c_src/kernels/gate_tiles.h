@@ -97,7 +97,7 @@ V_FLAT void F(row_any)(const lstmc_step_args *a, uint32_t plain) {
         const size_t base = a->backwards ? end - panel - i : i;
         size_t lane = 0;
 #if V_ROW_VECTORS == 2
-        for (; lane + 2 * V_WIDTH <= panel; lane += 2 * V_WIDTH) {
+        for (; lane + (size_t)2 * V_WIDTH <= panel; lane += (size_t)2 * V_WIDTH) {
             F(row_2)(a, plain, base, lane, base, lane + V_WIDTH);
         }
 #endif
@@ -150,6 +150,7 @@ static void F(row)(const lstmc_step_args *a) {
     }
 }
 
+#ifndef LSTMC_FROZEN /* firmware has one row */
 /* -------------------------------------------------------------------------------------- rows -- */
 
 #define TILE_START(r)                                                                              \
@@ -241,6 +242,17 @@ static void F(rows)(const lstmc_step_args *a) {
     } while (b.k0 < k);
 }
 
+#undef TILE_START
+#undef TILE_ROW
+#undef TILE_STEP
+#undef TILE_INPUT
+#undef TILE_HIDDEN
+#undef TILE_STORE
+#undef TILE_END
+#undef TILE_SEGMENT
+#undef F_TILE
+#endif
+
 #undef ROW_STEP
 #undef ROW_START
 #undef ROW_WEIGHT
@@ -252,15 +264,6 @@ static void F(rows)(const lstmc_step_args *a) {
 #undef ROW_SUM
 #undef ROW_SEGMENT_OF
 #undef ROW_BODY
-#undef TILE_START
-#undef TILE_ROW
-#undef TILE_STEP
-#undef TILE_INPUT
-#undef TILE_HIDDEN
-#undef TILE_STORE
-#undef TILE_END
-#undef TILE_SEGMENT
-#undef F_TILE
 
 #undef F
 #undef F_GATES
