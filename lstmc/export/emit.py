@@ -73,15 +73,7 @@ def core(w: Firmware) -> str:
         roots |= {"lstmc_digest", *(["lstmc_crc32_word"] if len(f.outputs) > 1 else [])}
     for layer in f.layers:
         unit.add(layer.file)
-    unused = "".join(
-        f'#pragma GCC diagnostic ignored "-Wunused-{what}"\n'
-        for what in ("function", "parameter", "variable")
-    )
     return f"""/* What "{w.name}" uses of lstmc's core, all static: {w.name}.c includes it. */
-#if defined(__GNUC__) || defined(__clang__)
-/* Of functions that serve other models too, a part is used. */
-{unused}#endif
-
 {unit.complete(roots)}"""
 
 

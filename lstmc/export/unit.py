@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from . import sources
-from .items import CONDITION, Item, make_item, split
+from .items import CONDITION, Item, code_only, make_item, split
 
 #: What a compiler says when it may use a target's instructions.
 _COMPILED_FOR = {
@@ -109,7 +109,8 @@ class Unit:
             for other in item.names & self.instead.keys():
                 item = make_item(self.instead[other], "code", name)
         if item.kind == "code" and ("LSTMC_KERNEL(" in item.text or "case LSTMC_FN_" in item.text):
-            item = make_item(self._without_cases(_direct(item.text)), item.kind, name)
+            text = self._without_cases(_direct(item.text))
+            item = make_item(_with_all_used(text), item.kind, name)
         if item.kind == "keep" and item.text.startswith("#include"):
             given = item.text.split()[1]
             if given.startswith("<"):
@@ -256,6 +257,27 @@ def _direct(text: str) -> str:
 
     names = "|".join(sources.kernels())
     return re.sub(rf"LSTMC_KERNEL\(.*?,\s+({names}),\s+", name, text, flags=re.S)
+
+
+def _with_all_used(text: str) -> str:
+    """A function of whose body parts were left out, so that no compiler warns of what is left:
+    without constants that only those parts used; parameters of theirs are cast to void."""
+    start = re.search(r"\) \{\n", text)
+    if not start:
+        return text
+    head, body = text[: start.end()], text[start.end() :]
+
+    def declared(match: re.Match[str]) -> str:
+        kept = [x for x in re.split(r", (?=\w+ = )", match[2]) if uses(x.split(" = ")[0]) > 1]
+        return f"{match[1]}{', '.join(kept)};\n" if kept else ""
+
+    def uses(name: str) -> int:
+        return len(re.findall(rf"(?<![.>])\b{name}\b", code_only(body)))
+
+    body = re.sub(r"^(    const v_f32 )(\w+ = .*);\n", declared, body, flags=re.M)
+    parameters = re.findall(r"(\w+)(?:,|\) \{)", code_only(head))
+    unused = "".join(f"    (void){p};\n" for p in parameters if not uses(p))
+    return head + unused + body
 
 
 def _joined(name: str, given: str) -> str:
