@@ -23,7 +23,7 @@ SOURCES := $(shell find c_src lstmc converters -type f \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo vad denoise arduino firmware vad-firmware test conformance lint format bench models wheel clean list
+.PHONY: help demo vad denoise arduino firmware vad-firmware test conformance lint lint-c format bench models wheel clean list
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -62,6 +62,8 @@ lint: $(VENV)/linted-with ## ruff, mypy and clang-format, changing nothing
 	@$(VENV)/bin/ruff format --check --quiet .
 	@$(VENV)/bin/clang-format --dry-run -Werror $(C_FILES)
 	@$(VENV)/bin/mypy --no-error-summary --ignore-missing-imports lstmc converters
+
+lint-c: $(VENV)/c-linted ## the C core by strict warnings of GCC and Clang, cppcheck, clang-tidy
 
 format: $(VENV)/linted-with ## lay out all Python and C files
 	@$(VENV)/bin/ruff format --quiet .
@@ -126,6 +128,10 @@ $(VENV)/heard-with: tests/requirements.txt | $(VENV)/ready
 
 $(VENV)/linted-with: tests/requirements.txt | $(VENV)/ready
 	@$(PIP) ruff mypy clang-format
+	@touch $@
+
+$(VENV)/c-linted: $(shell find c_src -name '*.[ch]') .clang-tidy tests/lint_c.py | $(VENV)/ready
+	@$(RUN) -P tests/lint_c.py
 	@touch $@
 
 # A peer that has no build for this machine is named here, and again in the table's head.
