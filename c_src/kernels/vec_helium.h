@@ -39,7 +39,7 @@ VH_OP void v_store_n(float *p, v_f32 a, size_t n) {
 #define VH_KNOWN(a) 0
 VH_OP v_f32 v_set1(float a) { return vdupq_n_f32(a); }
 #else
-#define VH_KNOWN(a) __builtin_constant_p((a)[0])
+#define VH_KNOWN(a) __builtin_constant_p((double)(a)[0])
 VH_OP v_f32 v_set1(float a) { return (v_f32){a, a, a, a}; }
 #endif
 
