@@ -1,4 +1,4 @@
-"""Firmware as C: bits, hostile names, errors, what is in the files. test_machines.py has the chips."""
+"""Firmware as C: bits, hostile names, errors, what is in the files. test_machines.py has chips."""
 
 import json
 import re
