@@ -23,7 +23,8 @@ from .sample import sample_of
 
 @dataclass
 class Exported:
-    """What was written where, and the memory that it takes (see :func:`memory`)."""
+    """What was written where, and the memory that it takes (see :func:`memory`; sample_bytes, in
+    flash too, are the self-test's inputs)."""
 
     directory: Path
     name: str
@@ -110,6 +111,7 @@ def export(
     frozen = freeze(model, chip, time)
     sample = sample_of(model, frozen) if golden else None
     use = memory(model, frozen.preset, time, frozen)
+    use["sample_bytes"] = 4 * sum(x.size for x in sample.inputs) if sample else 0
     report = report_lines(use)
     source = model.provenance.get("file") or model.provenance.get("source") or "a model"
     texts = files(Firmware(frozen, name, state == "external", sample, report, source))
@@ -126,6 +128,7 @@ def report_lines(use: dict[str, Any]) -> list[str]:
     return [
         f"flash, weights   {use['weights_bytes']:>9,} bytes",
         f"flash, tables    {use['tables_bytes']:>9,} bytes",
+        f"flash, self-test {use['sample_bytes']:>9,} bytes",
         f"RAM, arena       {use['ram_bytes']:>9,} bytes (state {use['state_bytes']:,}, values "
         f"{use['values_bytes']:,}, scratch {use['scratch_bytes']:,})",
         f"multiply-adds    {use['multiply_adds']:>9,} a call",
