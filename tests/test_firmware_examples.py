@@ -121,6 +121,7 @@ def test_forecaster(board, forecaster, tmp_path):
         )
     ]  # fmt: skip
     assert re.findall(r"^2015-.*", text, re.M) == want
+    assert "self-test       640 bytes" in text and "640 bytes here, 36 KB for silero-vad" in PAGE
     assert said(text, "digest") == f"{lstmc.digest(y):08x}"
     header = (tmp_path / "forecaster.h").read_text()
     golden = re.search(r"_GOLDEN_DIGEST 0x(\w+)u", header)[1]
@@ -262,7 +263,7 @@ def test_vad(board, tmp_path):
     second = int(re.search(r"(\d+) a second of audio", text)[1])
     stated = int(re.search(r"([\d,]+) instructions for a second", readme)[1].replace(",", ""))
     near(second, stated, "silero-vad, a second of audio")
-    for bytes_of in ("weights", "arena"):
+    for bytes_of in ("weights", "self-test", "arena"):
         said_here = re.search(rf"{bytes_of} +([\d,]+) bytes", text)[1]
         assert f"{said_here} bytes" in readme, bytes_of
     assert re.search(r"multiply-adds +([\d,]+) a call", text)[1] == "679,552"
