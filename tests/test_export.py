@@ -225,11 +225,26 @@ def test_sizes_in_the_header(tmp_path):
     names = [v.name.lower() for v in graph.inputs + graph.outputs]
     for name, size in zip(names, (3, 2, 5, 5), strict=True):
         assert f"#define NET_{name.upper()}_SIZE {size}\n" in header
-    assert "#define NET_INPUT_SIZE 5\n" in header and "#define NET_OUTPUT_SIZE 10\n" in header
+    assert "NET_INPUT_SIZE" not in header and "NET_OUTPUT_SIZE" not in header
     parameters = ", ".join(
         [f"const float *{n}" for n in names[:2]] + [f"float *{n}" for n in names[2:]]
     )
     assert f"void net_step({parameters});" in header
+
+
+def test_ports_called_input_and_output(tmp_path):
+    """As exporters often do, beside others or alone."""
+    net = Net(0)
+    x, late = net.input(3), net.input(2)
+    out = net.lstm(net.simple(g.Concat, (x, late)), 5)
+    graph = net.graph(out["s"], out["c"])
+    swapped = {x: "output", late: "input"}
+    graph.inputs = [g.Value(swapped[v.name], v.axes) for v in graph.inputs]
+    graph.layers[0].inputs = ("output", "input")
+    export(from_graph(graph), tmp_path, "net", "m4f")
+    assert_runs(tmp_path)
+    header = (tmp_path / "net.h").read_text()
+    assert "NET_OUTPUT_SIZE 3\n" in header and "NET_INPUT_SIZE 2\n" in header
 
 
 HOSTILE = [

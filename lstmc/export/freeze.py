@@ -223,7 +223,7 @@ def _add_values(frozen: Frozen, places: list[int | None]) -> None:
         if i in ports and (steps == 1 or graph.bindings):
             place = None  # the caller's array as it is: sizes lie in order within a step
         frozen.values.append((place, spec.features, steps, spec.time is not None))
-    taken: set[str] = set()
+    taken = {k for k, v in (("input", graph.inputs), ("output", graph.outputs)) if len(v) == 1}
     for values, made, kind in (
         (graph.inputs, frozen.inputs, "x"),
         (graph.outputs, frozen.outputs, "y"),

@@ -29,12 +29,8 @@ def header(w: Firmware) -> str:
         "#endif",
         "",
         "/* Floats of a call. */",
-        f"#define {u}_INPUT_SIZE {sum(p.floats for p in f.inputs)}",
-        f"#define {u}_OUTPUT_SIZE {sum(p.floats for p in f.outputs)}",
+        *_sizes(w),
     ]
-    if len(f.inputs) > 1 or len(f.outputs) > 1:
-        for p in f.inputs + f.outputs:
-            lines.append(f"#define {u}_{p.identifier.upper()}_SIZE {p.floats}")
     lines += [
         "",
         "/* Memory for variables, in bytes: all there is but the stack. */",
@@ -55,6 +51,16 @@ def header(w: Firmware) -> str:
     lines += _declarations(w)
     lines += ["#ifdef __cplusplus", "}", "#endif", "", "#endif", ""]
     return "\n".join(lines)
+
+
+def _sizes(w: Firmware) -> list[str]:
+    """A macro for the only input and the only output, or one for each that has a name."""
+    made = []
+    for only, ports in (("input", w.frozen.inputs), ("output", w.frozen.outputs)):
+        for p in ports:
+            name = only if len(ports) == 1 else p.identifier
+            made.append(f"#define {w.upper}_{name.upper()}_SIZE {p.floats}")
+    return made
 
 
 def _how(w: Firmware) -> list[str]:
