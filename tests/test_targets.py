@@ -145,7 +145,9 @@ def test_functions(build, tmp_path, machine):
     assert not [line for line, a, b in zip(lines, got, want, strict=True) if a != b]
 
 
-@each_machine
+@pytest.mark.parametrize(
+    "machine", [m for m in TESTED if m.target != "scalar"], ids=lambda m: m.name
+)
 def test_row_kernels(build, machine):
     """Panels of every width that the lanes divide, any number of columns: as the scalar kernels."""
     program = build.program("rows_main", machine, *STRICT)
