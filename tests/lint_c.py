@@ -33,6 +33,7 @@ COMPILERS = (("gcc",), ("clang",), CORTEX_M4, CORTEX_M55)
 CPPCHECK = (
     "cppcheck", "--std=c99", "--quiet", "--error-exitcode=1", "--max-configs=1", "-D__GNUC__=12",
     "-DFLT_EVAL_METHOD=0", "-DFLT_RADIX=2", "-DFLT_MANT_DIG=24", "-DFLT_MAX_EXP=128",
+    "-DDBL_MANT_DIG=53",
     "-D__BYTE_ORDER__=1234", "-D__ORDER_LITTLE_ENDIAN__=1234", "-D__ORDER_BIG_ENDIAN__=4321",
 )  # fmt: skip
 
