@@ -66,8 +66,8 @@ def _plan(w: Firmware) -> str:
     made = ["#define CALLERS 0xffffffffu\n"]
     made.append(array("static const uint32_t places", places))
     made.append(array("static const uint32_t strides", strides))
-    made.append(array("static const uint32_t steps", [f"{s}u" for _, _, s, _ in f.values]))
-    made.append(array("static const uint32_t features", [f"{x}u" for _, x, _, _ in f.values]))
+    made.append(array("static const uint32_t value_steps", [f"{s}u" for _, _, s, _ in f.values]))
+    made.append(array("static const uint32_t value_features", [f"{x}u" for _, x, _, _ in f.values]))
     return "\n".join(made)
 
 
@@ -88,8 +88,8 @@ static void bind({n}_memory *memory, lstmc_call *call) {{
         memory->views[i].time_stride = strides[i];
     }}
     call->views = memory->views;
-    call->steps = steps;
-    call->features = features;
+    call->steps = value_steps;
+    call->features = value_features;
     call->scratch = {scratch};
 }}
 
