@@ -1,6 +1,7 @@
 """The C core on its own: what a firmware engineer compiles. No warning from any compiler, nothing
-undefined but memcpy and its like, no state, no recursion; the same bits from every compiler, flag
-and choice of targets; the C tests and the fuzzer under sanitizers."""
+undefined but memcpy and its like, no state (calls and the stack: test_embedded_rules.py); the same
+bits from every compiler, flag and choice of targets; the C tests and the fuzzer under sanitizers.
+"""
 
 import atexit
 import os
@@ -196,82 +197,6 @@ def test_needs_nothing_and_keeps_nothing(build, compiler, flags):
     assert missing <= {"memcpy", "memset", "memmove", "memcmp"}, missing
     text = " ".join(run(["nm", "-u", path]).stdout for path in objects)
     assert not re.search(r"malloc|calloc|free|printf|expf?\b|tanhf?\b|fmaf?\b|sqrt|abort", text)
-
-
-def cycle(graph):
-    """A path that comes back, or None."""
-    state = {}
-    for start in graph:
-        if start in state:
-            continue
-        path, stack = [], [(start, iter(sorted(graph[start])))]
-        state[start] = 1
-        path.append(start)
-        while stack:
-            node, rest = stack[-1]
-            following = next(rest, None)
-            if following is None:
-                state[node] = 2
-                path.pop()
-                stack.pop()
-            elif state.get(following) == 1:
-                return [*path[path.index(following) :], following]
-            elif following not in state:
-                state[following] = 1
-                path.append(following)
-                stack.append((following, iter(sorted(graph.get(following, ())))))
-    return None
-
-
-@pytest.mark.skipif(shutil.which("gcc") is None, reason="-fcallgraph-info is gcc's")
-def test_no_recursion_and_a_bounded_stack(tmp_path):
-    """The call graph with its function pointers: layers call kernels, and kernels nobody."""
-    flags = ["-std=c99", "-O0", "-fcallgraph-info", "-fstack-usage", *SCALAR_ONLY]
-    try:
-        compile_objects(tmp_path, CORE, flags, ["gcc"])
-    except AssertionError as e:
-        if "callgraph-info" in str(e):
-            pytest.skip("this gcc has no -fcallgraph-info")
-        raise
-    graph = {}
-    for path in tmp_path.glob("*.ci"):
-        for a, b in re.findall(r'sourcename: "([^"]+)" targetname: "([^"]+)"', path.read_text()):
-            caller, callee = (re.sub(r"^.*/([^/]+\.[ch]:)", r"\1", n) for n in (a, b))
-            if callee == "__indirect_call":
-                apart = {"parallel.c:job_part": "a part of a step",
-                         "parallel.c:product_part": "a kernel"}  # fmt: skip
-                callee = apart.get(caller, f"indirect from {path.stem}")
-            graph.setdefault(caller, set()).add(callee)
-    assert len(graph) > 30
-    found = {name for names in graph.items() for name in (names[0], *names[1])}
-    sources = "|".join(p.stem for p in (ROOT / "c_src/layers").glob("*.c"))
-    entry = rf"({sources})\.c:(check|prepare|plan|run|whole|state)(_\w+)?"
-    layers = {name for name in found if re.fullmatch(entry, name)}
-    table = (ROOT / "c_src/kernels/algorithms.h").read_text().split("LSTMC_KERNELS = {")[1]
-    names = "|".join(re.findall(r"[a-z]\w+", table))
-    entry = rf"scalar\.c:({names})"
-    kernels = {name for name in found if re.fullmatch(entry, name)}
-    assert len(layers) > 50 and len(kernels) > 10
-    graph["indirect from model"] = graph["indirect from session"] = layers | kernels
-    for path in (ROOT / "c_src/layers").glob("*.c"):
-        graph[f"indirect from {path.stem}"] = kernels
-    # What a host's threads run: rows through all layers, or panels of a step, which end in kernels.
-    parts = {name for name in found if name.endswith("_part")}
-    assert len(parts) > 5
-    graph["indirect from rows"] = {"rows.c:rows_part"} | {n for n in layers if ":plan" in n}
-    graph["indirect from parallel"] = parts - {"rows.c:rows_part"} | kernels
-    graph["a kernel"] = kernels
-    graph["a part of a step"] = parts - {"rows.c:rows_part", "parallel.c:job_part"}
-    assert not any(n.startswith("indirect") for k in kernels for n in graph.get(k, ()))
-    assert cycle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
-    assert cycle(graph) is None
-    usage = {}
-    for path in tmp_path.glob("*.su"):
-        for line in path.read_text().splitlines():
-            name, size, kind = line.split("\t")
-            assert kind in ("static", "dynamic,bounded"), line  # a VLA or alloca is "dynamic"
-            usage[name] = int(size)
-    assert max(usage.values()) < 4096, max(usage, key=usage.get)
 
 
 # ---------------------------------------------------------------------------------- the same bits

@@ -155,7 +155,7 @@ def test_firmware_keeps_its_arena_alone(exported, tmp_path, machine, model):
     for state in ("internal", "external"):
         to = tmp_path / f"{'arm' if arm else 'host'}-{state}"
         directory = exported(model, state)
-        flags = ["-std=c99", "-Os", "-ffp-contract=off"]
+        flags = ["-std=c99", "-Os"]
         objects = compile_objects(to, files(directory), flags, machine)
         written = [sections(path) for path in objects if sections(path)]
         said = re.findall(r"ARENA_BYTES (\d+)", (directory / "net.h").read_text())
