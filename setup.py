@@ -52,6 +52,7 @@ setup(
     package_dir={"lstmc": "lstmc", "lstmc.c_src": "c_src", "lstmc.converters": "converters"},
     package_data={
         "lstmc": ["*.pyi", "py.typed"],
+        "lstmc.export": ["code_sizes.json"],
         **{f"lstmc.c_src{part}": ["*.c", "*.h"] for part in ("", ".kernels", ".layers")},
     },
     ext_modules=cythonize([core], build_dir="build/cython"),

@@ -15,16 +15,16 @@ from ..errors import Error
 from ..model import Model
 from ..presets import Preset
 from ..summary import layer_rows
+from .costs import estimate
 from .emit import files
 from .firmware import Firmware
-from .freeze import RESERVED, Frozen, freeze
-from .sample import sample_of
+from .freeze import RESERVED, Frozen, Pointer, freeze
+from .sample import Sample, sample_of
 
 
 @dataclass
 class Exported:
-    """What was written where, and the memory that it takes (see :func:`memory`; sample_bytes, in
-    flash too, are the self-test's inputs)."""
+    """What was written where, and the memory that it takes (see :func:`memory`)."""
 
     directory: Path
     name: str
@@ -36,13 +36,23 @@ class Exported:
 
 
 def memory(
-    model: Model, preset: Preset | str, time: int | None = None, frozen: Frozen | None = None
+    model: Model,
+    preset: Preset | str,
+    time: int | None = None,
+    frozen: Frozen | None = None,
+    sample: Sample | None = None,
 ) -> dict[str, Any]:
     """Bytes and multiply-adds of a call of a firmware for a preset, before it is compiled.
 
-    weights_bytes and tables_bytes are constants in flash, ram_bytes is the arena, of which
-    state_bytes and values_bytes are the state and what layers hand to one another. Exact, but for
-    code and stack, which a compiler decides. Raises ShapeError as :func:`freeze` does.
+    weights_bytes, tables_bytes (records of layers) and sample_bytes (the self-test's) are constants
+    in flash, ram_bytes is the arena, of which state_bytes and values_bytes are the state and what
+    layers hand to one another. These are exact, if a compiler leaves no table out.
+
+    code_bytes, at -Os, library_bytes (the compiler's own functions: floats without an FPU) and
+    stack_bytes, of NAME_step, are estimates (:mod:`.costs`), None for presets whose compiler was
+    not measured.
+
+    Raises ShapeError as :func:`freeze` does.
     """
     chip = presets.find(preset) if isinstance(preset, str) else preset
     f = frozen or freeze(model, chip, time)
@@ -53,13 +63,18 @@ def memory(
         counted = layer.inputs if isinstance(layer, g.Recurrent) else layer.outputs
         steps = [f.values[i][2] for i in _ids(f, counted[:1])] or [1]
         adds += row["multiply_adds"] * steps[0]
+    cost = estimate(f, sample is not None)
     return {
         "weights_bytes": 4 * len(f.weights),
-        "tables_bytes": 16 * len(f.values) + sum(_record_bytes(x.fields) for x in f.layers),
+        "code_bytes": cost and cost.code,
+        "library_bytes": cost and cost.library,
+        "tables_bytes": _tables_bytes(f),
+        "sample_bytes": 4 * sum(x.size for x in sample.inputs) if sample else 0,
         "ram_bytes": f.ram(),
         "state_bytes": 4 * f.state,
         "values_bytes": 4 * f.between,
         "scratch_bytes": 4 * f.scratch,
+        "stack_bytes": cost and cost.stack,
         "multiply_adds": adds,
     }
 
@@ -71,12 +86,26 @@ def _ids(f: Frozen, names: Iterable[str | None]) -> list[int]:
     return [all_names.index(n) for n in names if n is not None]
 
 
-def _record_bytes(fields: Any) -> int:
-    if isinstance(fields, dict):
-        return sum(_record_bytes(v) for v in fields.values())
-    if isinstance(fields, list):
-        return sum(_record_bytes(v) for v in fields)
-    return 4
+def _tables_bytes(f: Frozen) -> int:
+    """Records of layers, what they point at, and four numbers of each value."""
+    records = 0
+    for layer in f.layers:
+        size, align = _size(layer.fields, f.preset.pointer_bytes)
+        records += -(-size // align) * align
+    return records + 4 * len(f.words) + 16 * len(f.values)
+
+
+def _size(value: Any, pointer: int) -> tuple[int, int]:
+    """Of a field, and its alignment."""
+    if isinstance(value, Pointer):
+        return pointer, pointer
+    if not isinstance(value, (dict, list)):
+        return 4, 4
+    at, widest = 0, 4
+    for inner in value.values() if isinstance(value, dict) else value:
+        size, align = _size(inner, pointer)
+        at, widest = -(-at // align) * align + size, max(widest, align)
+    return -(-at // widest) * widest, widest
 
 
 def export(
@@ -110,8 +139,7 @@ def export(
     chip = presets.find(target) if isinstance(target, str) else target
     frozen = freeze(model, chip, time)
     sample = sample_of(model, frozen) if golden else None
-    use = memory(model, frozen.preset, time, frozen)
-    use["sample_bytes"] = 4 * sum(x.size for x in sample.inputs) if sample else 0
+    use = memory(model, frozen.preset, time, frozen, sample)
     report = report_lines(use)
     source = model.provenance.get("file") or model.provenance.get("source") or "a model"
     texts = files(Firmware(frozen, name, state == "external", sample, report, source))
@@ -125,11 +153,20 @@ def export(
 
 def report_lines(use: dict[str, Any]) -> list[str]:
     """The memory report for people."""
-    return [
-        f"flash, weights   {use['weights_bytes']:>9,} bytes",
-        f"flash, tables    {use['tables_bytes']:>9,} bytes",
-        f"flash, self-test {use['sample_bytes']:>9,} bytes",
-        f"RAM, arena       {use['ram_bytes']:>9,} bytes (state {use['state_bytes']:,}, values "
-        f"{use['values_bytes']:,}, scratch {use['scratch_bytes']:,})",
-        f"multiply-adds    {use['multiply_adds']:>9,} a call",
+    parts = f"state {use['state_bytes']:,}, values {use['values_bytes']:,}"
+    parts += f", scratch {use['scratch_bytes']:,}"
+    rows = [
+        ("flash, weights", f"{use['weights_bytes']:,}", "bytes"),
+        ("flash, code", _number(use["code_bytes"]), "bytes at -Os, about"),
+        ("flash, helpers", _number(use["library_bytes"]), "bytes of the compiler's library, about"),
+        ("flash, tables", f"{use['tables_bytes']:,}", "bytes"),
+        ("flash, self-test", f"{use['sample_bytes']:,}", "bytes"),
+        ("RAM, arena", f"{use['ram_bytes']:,}", f"bytes ({parts})"),
+        ("stack", _number(use["stack_bytes"]), "bytes at -Os, about"),
+        ("multiply-adds", f"{use['multiply_adds']:,}", "a call"),
     ]
+    return [f"{what:<16} {number:>9} {unit}" for what, number, unit in rows if number]
+
+
+def _number(number: int | None) -> str:
+    return f"{number:,}" if number else ""
