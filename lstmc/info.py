@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from . import code_sizes, format, get_target
+from . import format, get_target
 from .errors import Error, ShapeError
 from .presets import PRESETS
 from .summary import layer_rows, notes
@@ -14,6 +15,7 @@ from .terminal import printable
 from .verify import in_hex, listed
 
 if TYPE_CHECKING:
+    from .export.freeze import Frozen
     from .model import Model
 
 ARENA = ("tables", "record", "state", "scratch", "values")
@@ -24,8 +26,8 @@ writes for others, memory that is used again once they are read. MACs: of a row 
 layer. k is 1000; --json has exact numbers."""
 
 CHIPS_NOTE = """Bytes of `lstmc export --target CHIP`, without a self-test. Flash: weights in panels
-of that width, tables, and code (-Os) as other models with such layers take; RAM: the arena. The
-stack comes to that."""
+of that width, tables, and about so much code (-Os, with the compiler's own functions); RAM: the
+arena. The stack comes to that."""
 
 
 def memory(
@@ -82,29 +84,33 @@ def chips(model: Model, time: int = 1) -> list[dict[str, Any]]:
 
     One dict a preset: ``name``, ``panel``, ``tested``; ``weights_bytes`` (padded to its panels),
     ``tables_bytes`` and ``code_bytes`` in flash, ``ram_bytes``; ``reason``, empty unless it can't
-    be exported. code_bytes is an estimate, None for a chip or layer that was not measured; tables
-    and RAM are exact, None if there is a reason.
+    be exported. code_bytes, with the compiler's own functions, is an estimate, None for a chip that
+    was not measured; tables and RAM are exact, None if there is a reason.
     """
+    from .export import costs
     from .export import memory as exported
+    from .export.freeze import freeze
 
     whole = bool(model.graph.clocks) and not (model._core.cuttable or model.graph.bindings)
     steps = time if whole else None  # others go step by step
-    kinds = {code_sizes.kind_of(layer) for layer in model.graph.layers}
-    known: dict[tuple[int, int], dict[str, Any]] = {}  # freezing takes time
+    known: dict[tuple[int, int], tuple[Frozen | None, dict[str, Any]]] = {}  # freezing takes time
     rows = []
     for p in PRESETS.values():
         if (p.panel, p.pointer_bytes) not in known:
             use: dict[str, Any] = {"weights_bytes": _weights(model, p.panel)}
             use |= {"tables_bytes": None, "ram_bytes": None, "reason": ""}
+            frozen = None
             try:
-                got = exported(model, p, steps)
+                frozen = freeze(model, p, steps)
+                got = exported(model, p, steps, frozen)
                 use |= {k: got[k] for k in ("weights_bytes", "tables_bytes", "ram_bytes")}
             except Error as e:
                 use["reason"] = str(e)
-            known[p.panel, p.pointer_bytes] = use
-        use = known[p.panel, p.pointer_bytes]
+            known[p.panel, p.pointer_bytes] = frozen, use
+        frozen, use = known[p.panel, p.pointer_bytes]
+        cost = frozen and costs.estimate(replace(frozen, preset=p), golden=False)
         row = {"name": p.name, "panel": p.panel, "tested": p.tested, **use}
-        row["code_bytes"] = None if use["reason"] else code_sizes.estimate(p.name, kinds)
+        row["code_bytes"] = cost.code + cost.library if cost and not use["reason"] else None
         rows.append(row)
     return rows
 
