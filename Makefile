@@ -19,7 +19,7 @@ ON_A_BOARD = PYTHON=$(abspath $(RUN)) BUILT=$(abspath $(VENV)/built)
 C_FILES = $(shell find c_src tests/c bench lstmc examples -name build -prune -o \
 	\( -name '*.[ch]' -o -name '*.cpp' \) -print)
 SOURCES := $(shell find c_src lstmc converters -type f \
-	\( -name '*.[ch]' -o -name '*.py' -o -name '*.py[ix]' -o -name '*.pxi' -o -name py.typed \) | sort)
+	\( -name '*.[ch]' -o -name '*.py' -o -name '*.py[ix]' -o -name '*.pxi' -o -name '*.json' -o -name py.typed \) | sort)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
