@@ -10,17 +10,17 @@ static const uint32_t nibble[16] = {
     0x9b64c2b0u, 0x86d3d2d4u, 0xa00ae278u, 0xbdbdf21cu,
 };
 
-static uint32_t digest_step(uint32_t crc, uint32_t byte) {
+static uint32_t digest_byte(uint32_t crc, uint32_t byte) {
     crc ^= byte;
     crc = crc >> 4 ^ nibble[crc & 15u];
     return crc >> 4 ^ nibble[crc & 15u];
 }
 
 uint32_t lstmc_crc32_word(uint32_t crc, uint32_t word) {
-    crc = digest_step(crc, word & 0xffu);
-    crc = digest_step(crc, word >> 8 & 0xffu);
-    crc = digest_step(crc, word >> 16 & 0xffu);
-    return digest_step(crc, word >> 24);
+    crc = digest_byte(crc, word & 0xffu);
+    crc = digest_byte(crc, word >> 8 & 0xffu);
+    crc = digest_byte(crc, word >> 16 & 0xffu);
+    return digest_byte(crc, word >> 24);
 }
 
 uint32_t lstmc_digest(uint32_t seed, const float *data, size_t n) {

@@ -35,7 +35,7 @@ from lstmc.model import Model, from_graph
 from lstmc.presets import Preset
 
 TABLE = DATA / "firmware.json"
-PAGE = ROOT / "docs/FIRMWARE.md"
+PAGE, README = ROOT / "docs/FIRMWARE.md", ROOT / "README.md"
 START, END = "<!-- {} -->\n", "<!-- end of {} -->\n"
 TOLERANCE = 0.02  # of the same compiler
 COUNTED = "LSTM 16->32"
@@ -216,6 +216,29 @@ def pages(text: str, made: dict[str, Any]) -> str:
     return text
 
 
+def short_table(made: dict[str, Any]) -> str:
+    """README.md's: one LSTM on every chip."""
+    lines = [
+        "| chip | code, bytes | RAM beyond the state | stack | instructions a step |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for chip in CHIPS:
+        row, steps = made[chip.name]["models"][COUNTED], made[chip.name]["instructions"]["-Os"]
+        about = "" if chip.fpu != "none" else " (floats in software)"
+        lines.append(
+            f"| {chip.name}{about} | {row['code'] + row['library']:,} | {row['other_ram']} "
+            f"| {row['stack']} | {steps:,} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def readme(text: str, made: dict[str, Any]) -> str:
+    """README.md with its table as it is now."""
+    start, end = START.format("firmware table"), END.format("firmware table")
+    before, after = text[: text.index(start) + len(start)], text[text.index(end) :]
+    return f"{before}\n{short_table(made)}\n{after}"
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         made = tables(Path(directory))
@@ -223,6 +246,7 @@ def main() -> None:
     if "--write" in sys.argv[1:]:
         TABLE.write_text(json.dumps(made, indent=1) + "\n")
         PAGE.write_text(pages(PAGE.read_text(), made))
+        README.write_text(readme(README.read_text(), made))
 
 
 if __name__ == "__main__":

@@ -178,6 +178,24 @@ def test_the_state_starts_where_the_model_says(tmp_path):
     assert_runs(tmp_path)
 
 
+def test_no_name_of_the_core_can_be_the_models():
+    """What an export called NAME defines, NAME_step and so on, is no name of the core's."""
+    ours = r"(?!lstmc_)\w+_(?:step|reset|selftest|memory|view|weights)"
+    for path in sources.C_SOURCES.rglob("*.[ch]"):
+        text = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.S)
+        assert not re.findall(rf"\b{ours}\(", text), path.name
+        assert not re.findall(rf"^}} {ours};", text, re.M), path.name
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "rnn", "conv", "dense", "kernel", "block", "live"])
+def test_names_like_the_cores(tmp_path, name):
+    net = Net(1)
+    x = net.input(3)
+    ends = [net.lstm(x, 4, gate=g.Fn("softsign"))["s"], net.gru(x, 3)]
+    put(from_graph(net.graph(*ends)), tmp_path, name)
+    assert_runs(tmp_path, name)
+
+
 # ----------------------------------------------------------------------------- what is in there
 
 
@@ -317,7 +335,9 @@ def bidirectional():
     return from_graph(net.graph(net.lstm(net.simple(g.Reverse, x), 3)["s"]))
 
 
-@pytest.mark.parametrize("name", ["", "1a", "a b", "a-b", "int", "class", "a" * 40, "ü", "step"])
+@pytest.mark.parametrize(
+    "name", ["", "1a", "a b", "a-b", "int", "class", "a" * 40, "ü", "step", "all", "lstmc_x"]
+)
 def test_bad_names(tmp_path, name):
     with pytest.raises(lstmc.Error, match="can't be the name"):
         export(from_graph(lstm_graph(1, 2)), tmp_path / "d", name)

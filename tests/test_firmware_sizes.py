@@ -10,6 +10,7 @@ from firmware_sizes import (
     COUNTED,
     MODELS,
     PAGE,
+    README,
     TABLE,
     TOLERANCE,
     about_code,
@@ -18,6 +19,7 @@ from firmware_sizes import (
     measure,
     model,
     pages,
+    readme,
 )
 from helpers import LONG, Net, lstm_graph
 
@@ -87,6 +89,8 @@ def test_instructions_are_those_of_the_table(preset, tmp_path):
 def test_the_page_shows_the_table():
     text = PAGE.read_text()
     assert pages(text, TABLES) == text
+    text = README.read_text()
+    assert readme(text, TABLES) == text
 
 
 def test_the_table_is_whole():

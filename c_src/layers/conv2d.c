@@ -179,7 +179,7 @@ static void conv2d_windows_in_strips(const conv2d_frame *f, uint32_t from, uint3
     }
 }
 
-static void one_step(const conv2d_frame *f) {
+static void step_alone(const conv2d_frame *f) {
     const conv2d *c = f->c;
     const lstmc_window *w = &c->across;
     uint32_t first = 0, last = 0; /* windows that are computed where they are */
@@ -217,7 +217,7 @@ static void conv2d_run(lstmc_node *node, const lstmc_call *call) {
             for (uint32_t t = 0; t < count; t++) {
                 f.start = (int64_t)t * c->time.stride - before;
                 f.to = lstmc_at(&f.y, f.b, t);
-                one_step(&f);
+                step_alone(&f);
             }
             lstmc_zero_steps(&f.y, c->made * c->filters.units, f.b, count, steps);
         }

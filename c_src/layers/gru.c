@@ -32,7 +32,7 @@ static int gru_check(const lstmc_layer *l) {
     return LSTMC_OK;
 }
 
-static void gru_step(const lstmc_frame *r, uint32_t t, uint32_t b0, uint32_t b1) {
+static void gru_advance(const lstmc_frame *r, uint32_t t, uint32_t b0, uint32_t b1) {
     const lstmc_recurrent *m = r->m;
     lstmc_cell_args a;
     memset(&a, 0, sizeof a);
@@ -66,7 +66,7 @@ static void gru_kernel(const lstmc_kernels *kernels, const lstmc_cell_args *args
     LSTMC_KERNEL(kernels, gru_cell, args);
 }
 
-static const lstmc_cell any_gru = {3, 1, 1, gru_step, gru_kernel};
+static const lstmc_cell any_gru = {3, 1, 1, gru_advance, gru_kernel};
 
 static void gru_prepare(const lstmc_layer *l, void *prepared) {
     lstmc_recurrent *m = (lstmc_recurrent *)prepared;

@@ -64,7 +64,7 @@ static void project(const lstmc_frame *r, uint32_t t, uint32_t b0, uint32_t rows
     }
 }
 
-static void lstm_step(const lstmc_frame *r, uint32_t t, uint32_t b0, uint32_t b1) {
+static void lstm_advance(const lstmc_frame *r, uint32_t t, uint32_t b0, uint32_t b1) {
     const lstmc_recurrent *m = r->m;
     lstmc_cell_args a;
     memset(&a, 0, sizeof a);
@@ -99,8 +99,8 @@ static void lstm_kernel(const lstmc_kernels *kernels, const lstmc_cell_args *arg
     LSTMC_KERNEL(kernels, lstm_cell, args);
 }
 
-static const lstmc_cell any_lstm = {4, 2, 0, lstm_step, lstm_kernel};
-static const lstmc_cell projected_lstm = {4, 2, 1, lstm_step, lstm_kernel};
+static const lstmc_cell any_lstm = {4, 2, 0, lstm_advance, lstm_kernel};
+static const lstmc_cell projected_lstm = {4, 2, 1, lstm_advance, lstm_kernel};
 
 static void lstm_prepare(const lstmc_layer *l, void *prepared) {
     lstmc_recurrent *m = (lstmc_recurrent *)prepared;

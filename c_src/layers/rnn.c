@@ -18,7 +18,7 @@ static int rnn_check(const lstmc_layer *l) {
     return lstmc_recurrent_check(l, 1, 1, lstmc_tensor_get(l, 0, &ih) ? ih.units : 0, RNN_OPTIONS);
 }
 
-static void rnn_step(const lstmc_frame *r, uint32_t t, uint32_t b0, uint32_t b1) {
+static void rnn_advance(const lstmc_frame *r, uint32_t t, uint32_t b0, uint32_t b1) {
     const lstmc_product p = lstmc_hidden_product(r, b0, b1);
     lstmc_cell_args a;
     memset(&a, 0, sizeof a);
@@ -31,7 +31,7 @@ static void rnn_kernel(const lstmc_kernels *kernels, const lstmc_cell_args *args
     LSTMC_KERNEL(kernels, rnn_cell, args);
 }
 
-static const lstmc_cell any_rnn = {1, 1, 0, rnn_step, rnn_kernel};
+static const lstmc_cell any_rnn = {1, 1, 0, rnn_advance, rnn_kernel};
 
 static void rnn_prepare(const lstmc_layer *l, void *prepared) {
     lstmc_recurrent *m = (lstmc_recurrent *)prepared;

@@ -132,7 +132,11 @@ def export(
     Raises Error for a name that is none, ShapeError where ``time`` is missing or does not fit,
     FormatError for weights that are not finite, TargetError for an unknown preset.
     """
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,30}", name) or name.lower() in RESERVED:
+    if (
+        not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,30}", name)
+        or name.lower() in RESERVED
+        or name.lower().startswith("lstmc")
+    ):
         raise Error(f"'{name}' can't be the name of a C module: letters, digits and _, up to 31")
     if state not in ("internal", "external"):
         raise Error(f"state '{state}' is neither internal nor external")

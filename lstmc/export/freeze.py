@@ -127,6 +127,7 @@ _WORDS = """
     public register restrict return short signed sizeof static struct switch template this throw
     true try typedef typename union unsigned virtual void volatile while and or not xor asm
     memory state call node mode main reset step selftest view views
+    all clean install test help package
 """
 #: Words of C and C++, and those that the generated files use themselves.
 RESERVED = frozenset(_WORDS.split())
