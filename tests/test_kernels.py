@@ -81,7 +81,7 @@ NARROW = "-DPANELS=2,2,2,1,8,16"
 @pytest.fixture(scope="module")
 def narrow_program(tmp_path_factory):
     """check_kernels for a board, most of its panels being those that *_cortexm.h take."""
-    board = next(b for b in boards() if b.name.startswith("cortex-m4, arm-none-eabi-gcc"))
+    board = next(b for b in boards() if b.name.startswith("cortex-m4f, arm-none-eabi-gcc"))
     board.skip_without_tools()
 
     def build(*flags, core=ROOT / "c_src"):

@@ -10,13 +10,13 @@ static int last_step_check(const lstmc_layer *l) {
                                                                                   : LSTMC_E_INVALID;
 }
 
-typedef struct last_step {
+typedef struct ending {
     uint32_t x, y; /* value ids */
     uint32_t features;
-} last_step;
+} ending;
 
 static void last_step_prepare(const lstmc_layer *l, void *prepared) {
-    last_step *p = (last_step *)prepared;
+    ending *p = (ending *)prepared;
     p->x = l->inputs[0];
     p->y = l->outputs[0];
     p->features = lstmc_value_get(l->model, p->x).features;
@@ -28,7 +28,7 @@ static void last_step_plan(const lstmc_layer *l, uint32_t batch, uint32_t time, 
 }
 
 static void last_step_run(lstmc_node *node, const lstmc_call *call) {
-    const last_step *p = (const last_step *)node->prepared;
+    const ending *p = (const ending *)node->prepared;
     const lstmc_view x = call->views[p->x];
     for (uint32_t b = 0; b < lstmc_batch(call); b++) {
         float *kept = node->state + b * node->state_stride;
@@ -48,14 +48,14 @@ static void last_step_run(lstmc_node *node, const lstmc_call *call) {
 static void last_step_state(const lstmc_node *node, uint32_t index, lstmc_state_view *view) {
     (void)index;
     view->name = "last";
-    view->features = ((const last_step *)node->prepared)->features;
+    view->features = ((const ending *)node->prepared)->features;
     view->data = node->state;
     view->stride = node->state_stride;
 }
 
 const lstmc_layer_ops lstmc_layer_last_step = {
     .code = 5,
-    .prepared_size = sizeof(last_step),
+    .prepared_size = sizeof(ending),
     .check = last_step_check,
     .prepare = last_step_prepare,
     .plan = last_step_plan,
