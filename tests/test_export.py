@@ -265,6 +265,27 @@ def test_ports_called_input_and_output(tmp_path):
     assert "NET_OUTPUT_SIZE 3\n" in header and "NET_INPUT_SIZE 2\n" in header
 
 
+@pytest.mark.parametrize(
+    "port",
+    [
+        "layer0", "bind", "copy_in", "dense_run", "lstmc_quick_run", "only", "places", "words", "t",
+        "i", "digest", "printf", "memcpy", "uint32_t", "size_t", "net_step", "net_memory",
+    ],
+)  # fmt: skip
+def test_ports_called_as_what_is_in_the_files(tmp_path, port):
+    """A parameter of NAME_step, or a variable of the example's, would hide it there."""
+    net = Net(0)
+    x, late = net.input(3), net.input(2)
+    out = net.lstm(net.simple(g.Concat, (x, late)), 5, outputs="sh")
+    graph = net.graph(out["s"], net.dense(out["h"], 2))
+    graph.inputs[0] = g.Value(port, graph.inputs[0].axes)
+    graph.layers[0].inputs = (port, late)
+    for state in ("internal", "external"):
+        export(from_graph(graph), tmp_path, "net", "m4f", state=state)
+        example = (tmp_path / "example/main.c").read_text()
+        run_program([compiled(tmp_path, "net", main=example)])
+
+
 HOSTILE = [
     "*/ int",
     "/* a",

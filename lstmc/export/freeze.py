@@ -112,7 +112,7 @@ class Frozen:
 def identifier(name: str, taken: set[str], otherwise: str) -> str:
     """A name of C like ``name``, that is not taken yet."""
     word = re.sub(r"\W+", "_", name, flags=re.A).strip("_").lower() or otherwise
-    if word[0].isdigit() or word in RESERVED:
+    if word[0].isdigit() or word in RESERVED or _OURS.fullmatch(word):
         word = f"{otherwise}_{word}"
     base, n = word, 2
     while word in taken:
@@ -131,6 +131,13 @@ _WORDS = """
 """
 #: Words of C and C++, and those that the generated files use themselves.
 RESERVED = frozenset(_WORDS.split())
+
+#: Names of parameters that would hide what NAME.c and the example use: their own variables and
+#: functions, the core's, the standard headers'.
+_OURS = re.compile(
+    r"lstmc\w*|layer\d+|\w+_(run|reset|step|selftest|memory|view|weights)|[a-z0-9]*(int|size)\d*_t"
+    r"|bind|copy_(in|out)|digest|memcpy|only|places|printf|strides|value_(features|steps)|words|[it]"
+)
 
 
 def freeze(model: Model, preset: Preset, time: int | None = None) -> Frozen:
