@@ -122,7 +122,7 @@ static void fixed_args(const lstmc_recurrent *m, uint32_t half, lstmc_step_args 
     a->output = m->fn[2];
     a->plain = m->plain;
     a->panel = half ? m->panel / 2 : m->panel;
-    a->panels = half ? m->padded % m->panel != 0 : m->full;
+    a->panels = half ? (uint32_t)(m->padded % m->panel != 0) : m->full;
     a->units = m->units - (uint32_t)unit;
 }
 

@@ -259,7 +259,7 @@ void lstmc_cells(const lstmc_frame *r, const lstmc_cell_args *args, uint32_t t, 
         float *y = m->hr ? NULL : lstmc_output_at(r, t, b);
         for (uint32_t half = 0; half < 2; half++) {
             const size_t unit = half ? (size_t)m->full * m->panel : 0;
-            a.panels = half ? m->padded % m->panel != 0 : m->full;
+            a.panels = half ? (uint32_t)(m->padded % m->panel != 0) : m->full;
             if (!a.panels) continue;
             a.panel = half ? m->panel / 2 : m->panel;
             a.units = m->units - (uint32_t)unit;
