@@ -374,6 +374,9 @@ def test_bad_requests(tmp_path):
     for time in (0, -1):
         with pytest.raises(lstmc.ShapeError, match="is none"):
             export(whole, tmp_path, time=time)
+    for time in (2**24 + 1, 2**32, 2**64):
+        with pytest.raises(lstmc.ShapeError, match="beyond any memory"):
+            export(whole, tmp_path, time=time)
     with pytest.raises(lstmc.Error, match="m4f"):
         export(causal, tmp_path, target="z80")
     with pytest.raises(lstmc.Error, match="internal nor external"):

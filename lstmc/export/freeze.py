@@ -21,6 +21,7 @@ from ..model import Model
 from ..presets import Preset
 from . import sources
 
+MOST_STEPS = 1 << 24  # of a session (LSTMC_MAX_SIZE)
 QUICK = "lstmc_quick_run"  # one step of a recurrent layer without options
 POINTER = struct.calcsize("P")  # here, not on the chip
 ADDRESS = {4: "I", 8: "Q"}[POINTER]
@@ -210,6 +211,8 @@ def _steps_of_a_call(model: Model, time: int | None) -> int:
         )
     if time < 1:
         raise ShapeError(f"a call of {time} steps is none")
+    if time > MOST_STEPS:
+        raise ShapeError(f"a call of {time} steps is beyond any memory: at most {MOST_STEPS}")
     return time
 
 
