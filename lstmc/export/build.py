@@ -108,6 +108,16 @@ def _size(value: Any, pointer: int) -> tuple[int, int]:
     return -(-at // widest) * widest, widest
 
 
+_HEADERS = """
+    alloca arm_acle arm_mve arm_neon assert complex config ctype endian errno features fenv float
+    immintrin inttypes iso646 limits locale machine malloc math memory newlib pthread setjmp signal
+    stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings tgmath
+    threads time uchar unistd wchar wctype
+"""
+#: NAME.h of these would be found in place of a compiler's or a C library's own.
+TAKEN = RESERVED | frozenset(_HEADERS.split())
+
+
 def export(
     model: Model,
     directory: str | Path,
@@ -132,12 +142,10 @@ def export(
     Raises Error for a name that is none, ShapeError where ``time`` is missing or does not fit,
     FormatError for weights that are not finite, TargetError for an unknown preset.
     """
-    if (
-        not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,30}", name)
-        or name.lower() in RESERVED
-        or name.lower().startswith("lstmc")
-    ):
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,30}", name):
         raise Error(f"'{name}' can't be the name of a C module: letters, digits and _, up to 31")
+    if name.lower() in TAKEN or re.match(r"lstmc|.*_(core|weights)$", name, re.I):
+        raise Error(f"'{name}' can't be the name of a C module: it has another meaning there")
     if state not in ("internal", "external"):
         raise Error(f"state '{state}' is neither internal nor external")
     chip = presets.find(target) if isinstance(target, str) else target
