@@ -277,7 +277,9 @@ def _failure(error: BaseException) -> tuple[int, str]:
     else:
         status = 1
     if isinstance(error, OSError) and error.strerror:
-        where = f": '{error.filename}'" if error.filename is not None else ""
+        # Where a file is put in place, the second name is the one that is not our own.
+        name = error.filename if error.filename2 is None else error.filename2
+        where = f": '{name}'" if name is not None else ""
         return status, f"{error.strerror}{where}"
     if isinstance(error, MemoryError) and not isinstance(error, Error):
         return status, f"out of memory: {error}" if str(error) else "out of memory"

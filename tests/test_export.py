@@ -357,8 +357,12 @@ def bidirectional():
 
 
 @pytest.mark.parametrize(
-    "name", ["", "1a", "a b", "a-b", "int", "class", "a" * 40, "ü", "step", "all", "lstmc_x"]
-)
+    "name",
+    [
+        "", "1a", "a b", "a-b", "int", "class", "a" * 40, "ü", "step", "all", "lstmc_x",
+        "string", "Stdint", "features", "net_core", "net_weights",
+    ],
+)  # fmt: skip
 def test_bad_names(tmp_path, name):
     with pytest.raises(lstmc.Error, match="can't be the name"):
         export(from_graph(lstm_graph(1, 2)), tmp_path / "d", name)
@@ -442,3 +446,10 @@ def test_bad_use(tmp_path, monkeypatch, arguments, status):
     done = lstmc_command("export", DATA / "v1_lstm.lstmc", *arguments)
     assert done.returncode == status and done.stderr.count("\n") <= 2
     assert "Traceback" not in done.stderr and not (tmp_path / "d").exists()
+
+
+def test_a_directory_where_a_file_goes(tmp_path):
+    (tmp_path / "net.c").mkdir()
+    done = lstmc_command("export", DATA / "v1_lstm.lstmc", "-o", tmp_path, "--name", "net")
+    assert done.returncode == 2
+    assert done.stderr == f"lstmc: error: Is a directory: '{tmp_path / 'net.c'}'\n"
