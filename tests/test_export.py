@@ -24,8 +24,11 @@ from helpers import (
 import lstmc
 from lstmc import format, presets
 from lstmc import graph as g
+from lstmc.arrays import by_name
 from lstmc.export import export, memory, sources
+from lstmc.export.freeze import freeze
 from lstmc.model import Model, from_graph
+from lstmc.samples import index_inputs, random_inputs
 
 MAIN = """\
 #include "{name}.h"
@@ -143,6 +146,65 @@ int main(void) {
             want = stream.step(np.array([x], np.float32) / 4)
             for again in range(2):
                 np.testing.assert_array_equal(got[again * 40 + 2 * t + who], want[0])
+
+
+def steps_program(frozen):
+    """Reads the inputs of each call, writes its outputs."""
+    sides = ("in", frozen.inputs), ("out", frozen.outputs)
+    arrays = "".join(
+        f"static float {side}{i}[{p.floats}];\n"
+        for side, ports in sides
+        for i, p in enumerate(ports)
+    )
+    reads, writes = (
+        [f"{call}({side}{i}, 4, {p.floats}, {file})" for i, p in enumerate(ports)]
+        for (side, ports), call, file in zip(
+            sides, ("fread", "fwrite"), ("stdin", "stdout"), strict=True
+        )
+    )
+    names = [f"{side}{i}" for side, ports in sides for i in range(len(ports))]
+    return f"""
+#include "net.h"
+#include <stdio.h>
+{arrays}
+int main(void) {{
+    net_reset();
+    while ({" && ".join(reads)}) {{
+        net_step({", ".join(names)});
+        {"; ".join(writes)};
+    }}
+    return 0;
+}}
+"""
+
+
+@pytest.mark.parametrize("seed", range(500, 620 if LONG else 512))
+def test_every_output_of_every_step(tmp_path, seed):
+    """Random models against a stream, or against predict for whole sequences: 30 calls, silence,
+    large and tiny numbers among them; what is read or written elsewhere ends the program."""
+    graph = random_graph(seed)
+    model = from_graph(graph)
+    target = ("m4f", "m55", "m0", "host")[seed % 4]
+    put(model, tmp_path, target=target)
+    time = None if model._core.cuttable else 5
+    frozen = freeze(model, presets.find(target), time)
+    rng, tables = np.random.default_rng(seed), index_inputs(graph)
+    calls = [random_inputs(graph, rng, 1, time or 1) for _ in range(30)]
+    for i, x in enumerate(calls):
+        for name in x.keys() - tables.keys():
+            x[name] *= np.float32((1, 1, 0, 1e4, 1, 1e-42)[i % 6])
+    data = b"".join(x[v.name].tobytes() for x in calls for v in graph.inputs)
+    flags = ["-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover"]
+    program = compiled(tmp_path, "net", main=steps_program(frozen), flags=flags)
+    done = subprocess.run([program], input=data, capture_output=True, check=False)
+    assert not done.returncode, done.stderr.decode()
+    got = np.frombuffer(done.stdout, np.uint32).reshape(len(calls), -1)
+    run = model.predict if frozen.fresh else model.stream().run
+    for x, bits in zip(calls, got, strict=True):
+        y = by_name(model, run(x))
+        want = np.concatenate([y[v.name].ravel() for v in graph.outputs]).view(np.uint32)
+        differs = (bits != want) & ~(np.isnan(bits.view("f4")) & np.isnan(want.view("f4")))
+        assert not differs.any()
 
 
 def test_two_models_in_one_program(tmp_path):
