@@ -27,7 +27,7 @@ layer. k is 1000; --json has exact numbers."""
 
 CHIPS_NOTE = """Bytes of `lstmc export --target CHIP`, without a self-test. Flash: weights in panels
 of that width, tables, and about so much code (-Os, with the compiler's own functions); RAM: the
-arena. The stack comes to that."""
+arena. The stack comes on top."""
 
 
 def memory(
@@ -82,7 +82,8 @@ def facts(model: Model, batch: int = 1, time: int = 1) -> dict[str, Any]:
 def chips(model: Model, time: int = 1) -> list[dict[str, Any]]:
     """What the model takes as firmware of each preset, in bytes: one row and ``time`` steps a call.
 
-    One dict a preset: ``name``, ``panel``, ``tested``; ``weights_bytes`` (padded to its panels),
+    One dict a preset: ``name``, ``panel``, ``tested``; ``time``, the steps of a call if the model
+    needs whole sequences, else None; ``weights_bytes`` (padded to its panels),
     ``tables_bytes`` and ``code_bytes`` in flash, ``ram_bytes``; ``reason``, empty unless it can't
     be exported. code_bytes, with the compiler's own functions, is an estimate, None for a chip that
     was not measured; tables and RAM are exact, None if there is a reason.
@@ -109,7 +110,7 @@ def chips(model: Model, time: int = 1) -> list[dict[str, Any]]:
             known[p.panel, p.pointer_bytes] = frozen, use
         frozen, use = known[p.panel, p.pointer_bytes]
         cost = frozen and costs.estimate(replace(frozen, preset=p), golden=False)
-        row = {"name": p.name, "panel": p.panel, "tested": p.tested, **use}
+        row = {"name": p.name, "panel": p.panel, "tested": p.tested, "time": steps, **use}
         row["code_bytes"] = cost.code + cost.library if cost and not use["reason"] else None
         rows.append(row)
     return rows
@@ -150,7 +151,10 @@ def chips_text(rows: list[dict[str, Any]]) -> str:
     for r, i in zip(rows, range(2, len(lines)), strict=True):
         lines[i] += "" if r["tested"] else "  not tested"
     reasons = dict.fromkeys(r["reason"] for r in rows if r["reason"])
-    return "\n".join([*lines, *(f"- no firmware: {printable(r)}" for r in reasons), "", CHIPS_NOTE])
+    lines += [*(f"- no firmware: {printable(r)}" for r in reasons), "", CHIPS_NOTE]
+    if steps := rows[0]["time"]:
+        lines.append(f"A call takes a whole sequence, here of {steps:,} steps: --time N.")
+    return "\n".join(lines)
 
 
 def text(found: dict[str, Any], columns: int = 100) -> str:

@@ -133,6 +133,9 @@ def test_the_report():
     lines = report_lines(use)
     assert any(re.fullmatch(r"flash, code +[\d,]+ bytes at -Os, about", line) for line in lines)
     assert any(re.fullmatch(r"stack +[\d,]+ bytes at -Os, about", line) for line in lines)
+    (arena,) = (line for line in lines if line.startswith("RAM, arena"))
+    total, *parts = (int(n.replace(",", "")) for n in re.findall(r"[\d,]*\d", arena))
+    assert "other" in arena and total == sum(parts) == use["ram_bytes"]
     for unknown in ("esp32", "host"):
         use = export.memory(small, unknown)
         assert use["code_bytes"] is None and use["stack_bytes"] is None

@@ -446,6 +446,11 @@ def test_info_of_chips_for_whole_sequences(lstmc_run):  # noqa: F811
         argv = ("info", path, "--time", time, "--json")
         rows = json.loads(lstmc_run(*argv)[1])["chips"]
         assert rows[2]["ram_bytes"] == export.memory(lstmc.load(path), "m4f", time)["ram_bytes"]
+        assert {r["time"] for r in rows} == {time}
+        assert f"a whole sequence, here of {time} steps: --time" in lstmc_run(*argv[:-1])[1]
+    net().save("a.lstmc")
+    assert "whole sequence" not in lstmc_run("info", "a.lstmc", "--time", 9)[1]
+    assert {r["time"] for r in info.chips(net(), 9)} == {None}
 
 
 def test_info_of_what_can_not_be_exported(lstmc_run, monkeypatch):  # noqa: F811

@@ -166,7 +166,8 @@ def export(
 def report_lines(use: dict[str, Any]) -> list[str]:
     """The memory report for people."""
     parts = f"state {use['state_bytes']:,}, values {use['values_bytes']:,}"
-    parts += f", scratch {use['scratch_bytes']:,}"
+    other = use["ram_bytes"] - sum(use[f"{k}_bytes"] for k in ("state", "values", "scratch"))
+    parts += f", scratch {use['scratch_bytes']:,}, other {other:,}"
     rows = [
         ("flash, weights", f"{use['weights_bytes']:,}", "bytes"),
         ("flash, code", _number(use["code_bytes"]), "bytes at -Os, about"),
