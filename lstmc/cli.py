@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         first = text.partition("\n")[0]
         p = commands.add_parser(
             name,
-            help=first[0].lower() + first[1:].rstrip("."),
+            help=first[0].lower() + first[1:].rstrip(".;"),
             description=text,
             epilog=f"example:\n  {example}\n\n{STATUS}",
             formatter_class=plain,
@@ -64,7 +64,9 @@ def _parser() -> argparse.ArgumentParser:
         p.add_argument("--json", action="store_true", help="print one JSON object")
         target = "use one SIMD target (see lstmc targets)"
         if chips:
-            target = f"pack weights for a chip: {presets.listed()}; or {target}"
+            chip = f"pack weights for a chip: {presets.listed()}"
+            only = f"{chip} (the default); lstmc targets --presets says more"
+            target = only if call is export else f"{chip}; or {target}"
         p.add_argument("--target", metavar="NAME", help=target)
         p.add_argument(
             "--threads", metavar="N", type=int, help="at most so many; never changes the result"
@@ -187,8 +189,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     source_options(
         p,
-        "or 'external': the caller of the C has the memory of each instance, so that there can be "
-        "several of one model; 'internal': one, in a static variable (the default). ",
+        "external: the caller of the C has the memory of each instance, so that there can be "
+        "several of one model; internal: one, in a static variable (the default). Or, of a source, ",
     )
 
     p = command("plot", plot, "lstmc plot forecaster.lstmc --input x.npy -o gates.png")
@@ -241,7 +243,7 @@ def _parser() -> argparse.ArgumentParser:
 
     p = command("targets", list_targets, "lstmc targets")
     p.add_argument(
-        "--presets", action="store_true", help="list the chips that convert packs for instead"
+        "--presets", action="store_true", help="list the chips of convert and export instead; --json: with the compiler's flags"
     )
     return parser
 
@@ -255,8 +257,10 @@ def _run(argv: list[str] | None) -> None:
             else:
                 set_target(args.target)
         except TargetError as e:
-            more = f"; chips are {presets.listed()}" if args.chips else ""
-            raise UsageError(f"{e}{more}") from e
+            chips = f"chips are {presets.listed()}"
+            if args.call is export:
+                raise UsageError(f"there is no chip '{args.target}'; {chips}") from e
+            raise UsageError(f"{e}{f'; {chips}' if args.chips else ''}") from e
     if args.threads is not None:
         try:
             if args.threads < 1:

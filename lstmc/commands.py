@@ -162,9 +162,12 @@ def export(args: argparse.Namespace) -> None:
 
     _check_readable(args.model)
     if args.output.exists() and not args.output.is_dir():
-        raise UsageError(f"'{args.output}' is not a directory")
+        raise UsageError(f"'{args.output}' is a file: -o wants a directory for several files")
     if args.preset is None and args.target is not None:
         raise UsageError(f"a firmware is for a chip, not for '{args.target}': {presets.listed()}")
+    for s in args.state:
+        if ":" not in s and s not in ("internal", "external"):
+            raise UsageError(f"--state is internal, external or OUTPUT:STATE, not '{s}'")
     where = [s for s in args.state if s in ("internal", "external")]
     args.state = [s for s in args.state if s not in where]
     name = args.name or re.sub(r"\W", "_", args.model.stem, flags=re.A).lstrip("_0123456789")

@@ -168,6 +168,13 @@ def test_convert_passes_constants_of_onnx(lstmc_run):
     assert (np.load("y.npy") == 1).all()
 
 
+def test_convert_of_a_converted_file_says_what_it_can_be(lstmc_run):
+    path = Path(__file__).parent / "data/v1_lstm.lstmc"
+    status, _, err = lstmc_run("convert", path, "-o", "a.lstmc")
+    assert status == 1 and "converted already" in err and "convert --target CHIP" in err
+    assert lstmc_run("convert", path, "-o", "a.lstmc", "--target", "m4f")[0] == 0
+
+
 def test_convert_counts_the_layers_of_a_large_net(lstmc_run):
     onnx = pytest.importorskip("onnx")
     from onnx import TensorProto, helper

@@ -419,14 +419,16 @@ def bidirectional():
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("name", "why"),
     [
-        "", "1a", "a b", "a-b", "int", "class", "a" * 40, "ü", "step", "all", "lstmc_x",
-        "string", "Stdint", "features", "net_core", "net_weights",
+        *((n, "a letter first") for n in ("", "1a", "a b", "a-b", "a" * 40, "ü")),
+        *((n, "have this name") for n in ("int", "class", "step", "all", "INT", "string")),
+        *((n, "have this name") for n in ("Stdint", "features", "net_core", "net_weights")),
+        *((n, "begin with lstmc") for n in ("lstmc_x", "LSTMC")),
     ],
-)  # fmt: skip
-def test_bad_names(tmp_path, name):
-    with pytest.raises(lstmc.Error, match="can't be the name"):
+)
+def test_bad_names(tmp_path, name, why):
+    with pytest.raises(lstmc.Error, match=f"can't be the name of a C module: .*{why}"):
         export(from_graph(lstm_graph(1, 2)), tmp_path / "d", name)
     assert not (tmp_path / "d").exists()
 
@@ -435,7 +437,7 @@ def test_bad_requests(tmp_path):
     causal, whole = from_graph(lstm_graph(1, 2)), bidirectional()
     with pytest.raises(lstmc.ShapeError, match="--time N"):
         export(whole, tmp_path)
-    with pytest.raises(lstmc.ShapeError, match="goes step by step"):
+    with pytest.raises(lstmc.ShapeError, match="goes step by step.*leave out .*--time"):
         export(causal, tmp_path, time=7)
     for time in (0, -1):
         with pytest.raises(lstmc.ShapeError, match="is none"):
@@ -493,20 +495,21 @@ def test_command(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status"),
+    ("arguments", "status", "said"),
     [
-        (["-o", "d", "--target", "m99"], 2),
-        (["-o", "d", "--target", "avx2"], 2),
-        (["-o", "d", "--name", "a b"], 1),
-        (["-o", "d", "--time", "3"], 1),
-        ([], 2),
-        (["-o", str(DATA / "v1_lstm.lstmc")], 2),
+        (["-o", "d", "--target", "m99"], 2, "there is no chip 'm99'; chips are m0, m3, m4f"),
+        (["-o", "d", "--target", "scalar"], 2, "is for a chip, not for 'scalar': m0, m3, m4f"),
+        (["-o", "d", "--name", "a b"], 1, "a letter first"),
+        (["-o", "d", "--time", "3"], 1, "leave out the number of steps (--time)"),
+        (["-o", "d", "--state", "extern"], 2, "internal, external or OUTPUT:STATE, not 'extern'"),
+        ([], 2, "-o/--output"),
+        (["-o", str(DATA / "v1_lstm.lstmc")], 2, "is a file: -o wants a directory"),
     ],
 )
-def test_bad_use(tmp_path, monkeypatch, arguments, status):
+def test_bad_use(tmp_path, monkeypatch, arguments, status, said):
     monkeypatch.chdir(tmp_path)
     done = lstmc_command("export", DATA / "v1_lstm.lstmc", *arguments)
-    assert done.returncode == status and done.stderr.count("\n") <= 2
+    assert done.returncode == status and done.stderr.count("\n") <= 2 and said in done.stderr
     assert "Traceback" not in done.stderr and not (tmp_path / "d").exists()
 
 

@@ -142,10 +142,15 @@ def export(
     Raises Error for a name that is none, ShapeError where ``time`` is missing or does not fit,
     FormatError for weights that are not finite, TargetError for an unknown preset.
     """
+    why = ""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,30}", name):
-        raise Error(f"'{name}' can't be the name of a C module: letters, digits and _, up to 31")
-    if name.lower() in TAKEN or re.match(r"lstmc|.*_(core|weights)$", name, re.I):
-        raise Error(f"'{name}' can't be the name of a C module: it has another meaning there")
+        why = "a letter first, then letters, digits and _, at most 31 in all"
+    elif name.lower().startswith("lstmc"):
+        why = "the core's own names begin with lstmc"
+    elif name.lower() in TAKEN or re.match(r".*_(core|weights)$", name, re.I):
+        why = "C, its headers, build tools or an export's own files have this name"
+    if why:
+        raise Error(f"'{name}' can't be the name of a C module: {why}")
     if state not in ("internal", "external"):
         raise Error(f"state '{state}' is neither internal nor external")
     chip = presets.find(target) if isinstance(target, str) else target

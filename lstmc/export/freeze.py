@@ -199,7 +199,10 @@ def _steps_of_a_call(model: Model, time: int | None) -> int:
     graph = model.graph
     if model._core.cuttable or graph.bindings:
         if time not in (None, 1):
-            raise ShapeError("this model goes step by step: a call takes 1 step, state is kept")
+            raise ShapeError(
+                "this model goes step by step: a call takes 1 step, state is kept; leave out the "
+                "number of steps (--time)"
+            )
         return 1
     if not graph.clocks:
         if time is not None:
