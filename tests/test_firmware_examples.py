@@ -16,6 +16,7 @@ from helpers import ROOT, WARNINGS, c_compiler, run_program
 
 import lstmc
 from lstmc import presets
+from lstmc import presets
 
 EXAMPLES = ROOT / "examples"
 MODELS = ROOT.parent / "shared/models"
@@ -142,14 +143,14 @@ def test_forecaster(board, forecaster, tmp_path):
     assert int(said(text, "stack")) < 700 and "below 700 bytes" in PAGE
 
 
-FLOATS = "-mfloat-abi=hard -mfpu=fpv5-sp-d16"
+#: {target: (machine, flags, code, data)}, as the example's page says.
 BOARDS = {
-    "m0": ("mps2-an385", "-mcpu=cortex-m0 -mfloat-abi=soft", 0, 0x20000000),
-    "m3": ("mps2-an385", "-mcpu=cortex-m3 -mfloat-abi=soft", 0, 0x20000000),
-    "m7": ("mps2-an500", f"-mcpu=cortex-m7 {FLOATS}", 0, 0x20000000),
-    "m33": ("mps2-an505", f"-mcpu=cortex-m33 {FLOATS}", 0x10000000, 0x38000000),
-    "m55": ("mps3-an547", "-mcpu=cortex-m55 -mfloat-abi=hard", 0x10000000, 0x30000000),
-}
+    name: (machine, flags, int(code, 0), int(data, 0))
+    for name, flags, machine, code, data in re.findall(
+        r"^\| `(\w+)` \| `([^`]+)` \| ([\w-]+)[^|]* \| (\w+) \| (\w+) \|$",
+        (EXAMPLES / "firmware/README.md").read_text(), re.M,
+    )
+}  # fmt: skip
 #: {target: (instructions a step, those of a multiply-add)}, as the page says.
 CHIPS = {
     name: (int(count.replace(",", "")), float(each))
@@ -160,7 +161,9 @@ CHIPS = {
 
 
 def test_table_of_chips():
-    assert set(CHIPS) == {*BOARDS, "m4f"}
+    assert set(CHIPS) == set(BOARDS) == {"m0", "m3", "m4f", "m7", "m33", "m55"}
+    for name, (_, flags, _, _) in BOARDS.items():
+        assert presets.find(name).flags == ("-mthumb", *flags.split())
     for count, each in CHIPS.values():
         per = count / 12050
         assert each == (round(per) if per > 10 else round(per, 1))
@@ -177,6 +180,17 @@ def test_other_chips(board, tmp_path, name):
     )  # fmt: skip
     assert "the same bits on this computer" in text
     near(int(said(text, "instructions")), CHIPS[name][0], name)
+
+
+def test_a_converted_model_and_options_of_the_export(board, forecaster, tmp_path):
+    """MODEL may be an .lstmc file; with other EXPORT, all is made again."""
+    forecaster.save(tmp_path / "own.lstmc")
+    model = tmp_path / "own.lstmc"
+    text = made("firmware", tmp_path / "b", MODEL=model, EXPORT="", FORECASTS=1)
+    assert "the same bits on this computer" in text and "selftest" in text
+    done = make("firmware", tmp_path / "b", MODEL=model, EXPORT="--golden off", FORECASTS=1)
+    assert done.returncode and "forecaster_selftest" in done.stderr
+    assert "selftest" not in (tmp_path / "b/forecaster.h").read_text()
 
 
 @pytest.mark.parametrize(

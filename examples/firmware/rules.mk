@@ -1,6 +1,6 @@
 # What the Makefiles of the firmware examples share: how an exported model becomes a program for
 # a board, and how QEMU runs that. They set MODEL, NAME, TARGET, CPU, MACHINE, MEMORY, EMBEDDED
-# (files that main.c needs) and GIVEN (what those are made from).
+# (files that main.c needs) and GIVEN (what those are made from); they may set EXPORT.
 
 PYTHON ?= python3
 CROSS ?= arm-none-eabi-
@@ -50,7 +50,8 @@ tools:
 
 # One command writes all files of a model.
 $(BUILD)/$(NAME).c: $(BUILD)/$(NAME).lstmc $(BUILD)/flags
-	$(LSTMC) export $(BUILD)/$(NAME).lstmc -o $(BUILD) --name $(NAME) --target $(TARGET) >/dev/null
+	$(LSTMC) export $(BUILD)/$(NAME).lstmc -o $(BUILD) --name $(NAME) --target $(TARGET) $(EXPORT) \
+	    >/dev/null
 $(BUILD)/$(NAME).h $(BUILD)/$(NAME)_weights.c: $(BUILD)/$(NAME).c ;
 
 $(BUILD)/%.o: $(BUILD)/%.c $(BUILD)/flags
@@ -64,7 +65,7 @@ $(PROGRAM): $(OBJECTS) $(BOARD)link.ld
 	@$(CROSS)gcc $(OBJECTS) $(LDFLAGS) -o $@
 
 # With other settings than last time, all is made again.
-SETTINGS = $(CROSS) $(CFLAGS) $(LDFLAGS) $(TARGET) $(MODEL) $(GIVEN)
+SETTINGS = $(CROSS) $(CFLAGS) $(LDFLAGS) $(TARGET) $(EXPORT) $(MODEL) $(GIVEN)
 flags:
 $(BUILD)/flags: flags | tools
 	@mkdir -p $(BUILD)
