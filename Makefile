@@ -15,7 +15,9 @@ MODELS ?= ../shared/models
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --quiet --disable-pip-version-check install --constraint tests/requirements.txt
 # What the examples' own Makefiles are told of this one.
-ON_A_BOARD = PYTHON=$(abspath $(RUN)) BUILT=$(abspath $(VENV)/built)
+# Not abspath, which takes a path with a space for two.
+HERE = $(if $(filter /%,$(firstword $(VENV))),,$(CURDIR)/)
+ON_A_BOARD = PYTHON="$(HERE)$(RUN)" BUILT="$(HERE)$(VENV)/built"
 C_FILES = $(shell find c_src tests/c bench lstmc examples -name build -prune -o \
 	\( -name '*.[ch]' -o -name '*.cpp' \) -print)
 SOURCES := $(shell find c_src lstmc converters -type f \
@@ -45,11 +47,11 @@ arduino: $(VENV)/built ## an Arduino library with a sketch that forecasts: build
 	@$(RUN) -P c_src/arduino/layout.py build/arduino/forecaster.lstmc -o build/arduino
 
 firmware: $(VENV)/built ## the weather forecaster as firmware of a Cortex-M4F, run in QEMU: build/firmware
-	@$(MAKE) --no-print-directory -C examples/firmware $(ON_A_BOARD) BUILD=$(CURDIR)/build/firmware $(ARGS)
+	@$(MAKE) --no-print-directory -C examples/firmware $(ON_A_BOARD) BUILD=../../build/firmware $(ARGS)
 
 vad-firmware: $(VENV)/built $(VENV)/heard-with ## silero-vad as firmware of a Cortex-M7, over the same wav file
 	@$(MAKE) --no-print-directory -C examples/vad/firmware $(ON_A_BOARD) \
-	    BUILD=$(CURDIR)/build/vad-firmware $(ARGS)
+	    BUILD=../../../build/vad-firmware $(ARGS)
 
 test: $(VENV)/built $(VENV)/tested-with ## every test, C and Python, against the live frameworks
 	@$(VENV)/bin/pytest $(TESTS) $(ARGS)

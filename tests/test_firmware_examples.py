@@ -46,8 +46,9 @@ def make(target, build, **settings):
     """What `make target` does, for the lstmc that is being tested, as it is."""
     given = {"BUILD": build, "BUILT": "", **settings}
     words = " ".join(f"{k}='{v}'" for k, v in given.items())
-    stamps = [f"--assume-old={sys.prefix}/{name}" for name in ("built", "heard-with")]
-    command = ["make", "-s", *stamps, target, f"VENV={sys.prefix}", f"ARGS={words}"]
+    venv = os.path.relpath(sys.prefix, ROOT)  # no path with a space for make
+    stamps = [f"--assume-old={venv}/{name}" for name in ("built", "heard-with")]
+    command = ["make", "-s", *stamps, target, f"VENV={venv}", f"ARGS={words}"]
     outer = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")  # of the make that runs the tests
     return subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,

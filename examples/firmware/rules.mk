@@ -9,8 +9,10 @@ OPTIMISE ?= -O2
 STACK ?= 4096
 BUILD ?= build
 BUILT ?= # a file that is new when lstmc is: the model is converted again then
+SPACE := $(subst ,, )
+STAMP = $(subst $(SPACE),\ ,$(strip $(BUILT)))
 BOARD := $(dir $(lastword $(MAKEFILE_LIST)))
-LSTMC = $(PYTHON) -P -m lstmc
+LSTMC = "$(PYTHON)" -P -m lstmc
 
 # -std=c99: without it, GCC fuses a*b+c in code of your own, which changes its bits. The model's
 # are safe with any flags: those that would change them, as -ffast-math, are an error there.
@@ -45,7 +47,7 @@ tools:
 	@for tool in $(CROSS)gcc $(QEMU); do command -v $$tool >/dev/null || { \
 	    echo "make: no $$tool here; on Debian: apt-get install gcc-arm-none-eabi" \
 	    "libnewlib-arm-none-eabi qemu-system-arm" >&2; exit 1; }; done
-	@$(PYTHON) -P -c 'import lstmc, onnx' 2>/dev/null || { echo "make: $(PYTHON) has no lstmc" \
+	@"$(PYTHON)" -P -c 'import lstmc, onnx' 2>/dev/null || { echo "make: $(PYTHON) has no lstmc" \
 	    "or no onnx: pip install 'lstmc[convert]', or make PYTHON=another" >&2; exit 1; }
 
 # One command writes all files of a model.
