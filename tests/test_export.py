@@ -292,6 +292,14 @@ def test_golden_off(tmp_path):
     compiled(tmp_path, "net", main='#include "net.h"\nint main(void) { net_reset(); return 0; }\n')
 
 
+def test_the_header_says_what_the_selftest_takes(tmp_path):
+    """The outputs of a whole sequence are more than the stack of many chips."""
+    export(bidirectional(), tmp_path, "net", "m4f", time=700)
+    header = (tmp_path / "net.h").read_text()
+    assert f"{700 * 3 * 4:,} bytes besides net_step's" in header
+    assert "    float out_y[2100];\n" in (tmp_path / "net.c").read_text()
+
+
 def test_sizes_in_the_header(tmp_path):
     """Several inputs and outputs: a pointer and a size for each, named after it."""
     net = Net(0)

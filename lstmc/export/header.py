@@ -131,7 +131,8 @@ def _declarations(w: Firmware) -> list[str]:
         lines += [
             f"/* Run the sample recorded at export, {n}_reset before and after it. Returns the",
             " * digest of what comes out. Another one than the macro says means a compiler, an",
-            " * FPU or a memory that can't be trusted. */",
+            " * FPU or a memory that can't be trusted. The outputs of a call lie on the stack:",
+            f" * {4 * sum(p.floats for p in w.frozen.outputs):,} bytes besides {n}_step's. */",
             f"uint32_t {n}_selftest({own(w)});",
             "",
         ]
