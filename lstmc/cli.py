@@ -190,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
     source_options(
         p,
         "external: the caller of the C has the memory of each instance, so that there can be "
-        "several of one model; internal: one, in a static variable (the default). Or, of a source, ",
+        "several of one model; internal: one, static (the default). Or, of a source, ",
     )
 
     p = command("plot", plot, "lstmc plot forecaster.lstmc --input x.npy -o gates.png")
@@ -243,7 +243,9 @@ def _parser() -> argparse.ArgumentParser:
 
     p = command("targets", list_targets, "lstmc targets")
     p.add_argument(
-        "--presets", action="store_true", help="list the chips of convert and export instead; --json: with the compiler's flags"
+        "--presets",
+        action="store_true",
+        help="list the chips of convert and export instead; with --json, compilers' flags too",
     )
     return parser
 

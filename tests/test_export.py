@@ -458,7 +458,7 @@ def test_bad_requests(tmp_path):
     causal, whole = from_graph(lstm_graph(1, 2)), bidirectional()
     with pytest.raises(lstmc.ShapeError, match="--time N"):
         export(whole, tmp_path)
-    with pytest.raises(lstmc.ShapeError, match="goes step by step.*leave out .*--time"):
+    with pytest.raises(lstmc.ShapeError, match=r"goes step by step.*leave out .*--time"):
         export(causal, tmp_path, time=7)
     for time in (0, -1):
         with pytest.raises(lstmc.ShapeError, match="is none"):

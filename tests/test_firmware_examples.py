@@ -16,7 +16,6 @@ from helpers import ROOT, WARNINGS, c_compiler, run_program
 
 import lstmc
 from lstmc import presets
-from lstmc import presets
 
 EXAMPLES = ROOT / "examples"
 MODELS = ROOT.parent / "shared/models"

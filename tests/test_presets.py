@@ -374,8 +374,8 @@ int main(int argc, char **argv) {
 
 @pytest.mark.parametrize("chip", [None, *CHIPS], ids=lambda m: m.name if m else "host")
 def test_the_pages_code(program, chip, tmp_path):
-    """A good file, one for which the arena is too small, a damaged one, one with a wrong digest, one
-    that is cut; a model that gives its last step alone, as most forecasters do, right and wrong."""
+    """A good file, one for which the arena is too small, a damaged one, one with a wrong digest,
+    one that is cut; a model that gives its last step alone, as forecasters do, right and wrong."""
     (code,) = re.findall(r"```c\n(.*?)```", PAGE.read_text(), re.S)
     Path("page.c").write_text(PAGE_MAIN % code)
     model = net()
