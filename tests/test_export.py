@@ -20,6 +20,7 @@ from helpers import (
     sequence_graph,
     stateful_graph,
 )
+from test_c_core import SANITIZE
 
 import lstmc
 from lstmc import format, presets
@@ -108,6 +109,27 @@ def test_flags(tmp_path, flags):
     """Whatever the compiler is told."""
     put(from_graph(random_graph(3)), tmp_path)
     assert_runs(tmp_path, flags=flags)
+
+
+@pytest.mark.parametrize("name", ["v1_recurrent", "v1_stack", "v1_stateful"])
+def test_a_step_without_a_reset_stays_in_its_memory(tmp_path, name):
+    """What it gives then means nothing, but no index that lay in the memory leads out of it."""
+    export(lstmc.load(DATA / f"{name}.lstmc"), tmp_path, "net", "m4f", state="external")
+    step = re.search(r"net_step\((.*?)\);", (tmp_path / "net.h").read_text(), re.S)[1]
+    ports = [f"net_{i}" for i in range(step.count("*") - 1)]
+    main = f"""
+#include "net.h"
+#include <string.h>
+static float {", ".join(f"{port}[4096]" for port in ports)};
+int main(void) {{
+    static net_memory memory;
+    memset(&memory, 0x3f, sizeof memory);
+    for (int t = 0; t < 3; t++) net_step(&memory, {", ".join(ports)});
+    return 0;
+}}
+"""
+    flags = [*SANITIZE, "-Wno-sign-conversion"]  # of a bool, says GCC of what it instruments
+    run_program([compiled(tmp_path, "net", main=main, flags=flags)])
 
 
 def test_steps_are_those_of_a_stream(tmp_path):

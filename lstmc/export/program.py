@@ -160,7 +160,8 @@ def _step(w: Firmware) -> str:
         text += _node(w, i)
         place = _parity(w, i)
         if place is not None:
-            text += f"    node.parity = memory->parity[{place}];\n"
+            # An index, also in memory that was never reset.
+            text += f"    node.parity = memory->parity[{place}] & 1u;\n"
         text += f"    {layer.run}(&node, &call);\n"
         if place is not None:
             text += f"    memory->parity[{place}] = node.parity;\n"
