@@ -28,6 +28,7 @@ from lstmc import graph as g
 from lstmc.arrays import by_name
 from lstmc.export import export, memory, sources
 from lstmc.export.freeze import freeze
+from lstmc.format import Golden
 from lstmc.model import Model, from_graph
 from lstmc.samples import index_inputs, random_inputs
 
@@ -437,6 +438,23 @@ def test_weights_are_exact(tmp_path):
          [-1.0, 2.0, 0.5, 123456.0], [np.pi, -np.e, 1e20, -1e-20]], np.float32,
     )  # fmt: skip
     export(from_graph(net.graph(layer.outputs[0])), tmp_path, "net", "m0")
+    assert_runs(tmp_path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite(tmp_path, value):
+    """In a sample and in a layer's record: a file may hold both."""
+    net = Net(0)
+    x = net.input(3)
+    padded = net.simple(g.PadTime, x, before=2, after=0, value=float(value))
+    graph = net.graph(net.lstm(padded, 4, outputs="s")["s"])
+    golden = from_graph(graph).golden
+    inputs = {name: np.array(v) for name, v in golden.inputs.items()}
+    inputs["x0"].ravel()[7] = value
+    made = from_graph(graph)._run_sample(Golden(golden.batch, golden.time, inputs))
+    digests = {name: lstmc.digest(y) for name, y in made.items()}
+    sample = Golden(golden.batch, golden.time, inputs, digests)
+    put(Model(format.dumps(graph, sample)), tmp_path)
     assert_runs(tmp_path)
 
 

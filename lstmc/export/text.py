@@ -12,8 +12,10 @@ def plain(text: str) -> str:
 
 
 def constant(value: float) -> str:
-    """A constant of C that is exactly this float32."""
+    """A constant of C that is exactly this float32; of <math.h> where it is no finite number."""
     value = float(value)
+    if math.isnan(value):
+        return "NAN"
     if math.isinf(value):
         return "-INFINITY" if value < 0 else "INFINITY"
     if value == 0:
