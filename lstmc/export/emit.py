@@ -91,7 +91,7 @@ def _widths(layer: Layer) -> set[int]:
 def weights(w: Firmware) -> str:
     n, values = w.name, w.frozen.weights
     if not np.isfinite(values).all():
-        raise FormatError("a weight is not a finite number: C has no constant for it")
+        raise FormatError("a weight is not a finite number")
     aligned = ""
     if w.frozen.preset.vector == "auto":
         aligned = "#if defined(__GNUC__)\n__attribute__((aligned(64)))\n#endif\n"
