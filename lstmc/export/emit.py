@@ -38,6 +38,7 @@ def files(w: Firmware) -> dict[str, str]:
 
 
 def core(w: Firmware) -> str:
+    """NAME_core.h: what the layers refer to, for the kernels that the preset's chips have."""
     f = w.frozen
     used = {"LINEAR"} | f.functions
     quick = all(
@@ -73,7 +74,11 @@ def core(w: Firmware) -> str:
         roots |= {"lstmc_digest", *(["lstmc_crc32_word"] if len(f.outputs) > 1 else [])}
     for layer in f.layers:
         unit.add(layer.file)
-    return f"""/* What "{w.name}" uses of lstmc's core, all static: {w.name}.c includes it. */
+    return f"""/* What "{w.name}" uses of lstmc's core, all static: {w.name}.c includes it.
+ *
+ * SPDX-License-Identifier: MIT
+ * Copyright (c) 2026 the lstmc authors
+ */
 {unit.complete(roots)}"""
 
 
@@ -89,6 +94,7 @@ def _widths(layer: Layer) -> set[int]:
 
 
 def weights(w: Firmware) -> str:
+    """NAME_weights.c; FormatError for one that is not finite."""
     n, values = w.name, w.frozen.weights
     if not np.isfinite(values).all():
         raise FormatError("a weight is not a finite number")
@@ -105,6 +111,7 @@ def weights(w: Firmware) -> str:
 
 
 def example(w: Firmware) -> str:
+    """example/main.c, for this computer."""
     n, u, f = w.name, w.upper, w.frozen
     arrays = "".join(
         f"    static float {p.identifier}[{p.floats}];\n" for p in f.inputs + f.outputs
