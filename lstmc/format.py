@@ -188,9 +188,7 @@ def dumps(graph: g.Graph, golden: Golden | None = None, panel: int = DEFAULT_PAN
         tensors.append(([int(bool(shape)), *(shape or (0, 0, 0, 0))], data.astype("<f4")))
         return len(tensors) - 1
 
-    # Values in the order they are written: inputs, then each layer's outputs.
-    written = [v.name for v in graph.inputs] + [b.input.name for b in graph.bindings]
-    written += [n for layer in graph.layers for n in layer.outputs if n is not None]
+    written = graph.written
     ids = {name: i for i, name in enumerate(written)}
     # No layer sees the clock of a graph with bindings.
     clocks = {} if graph.bindings else {name: i for i, name in enumerate(graph.clocks)}

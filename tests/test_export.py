@@ -513,6 +513,15 @@ def test_bad_requests(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_sample_beyond_any_flash(tmp_path):
+    """Refused before it is made; without a self-test such a sequence is the user's business."""
+    with pytest.raises(lstmc.ShapeError, match="--golden off"):
+        export(bidirectional(), tmp_path, time=1 << 24)
+    assert not list(tmp_path.iterdir())
+    made = export(bidirectional(), tmp_path, time=1 << 20, golden=False)
+    assert made.memory["ram_bytes"] > 1 << 22
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_weights_that_are_no_numbers(tmp_path, value):
     """A file may hold them; C has no constant for them."""

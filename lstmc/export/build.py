@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,12 +56,13 @@ def memory(
     chip = presets.find(preset) if isinstance(preset, str) else preset
     f = frozen or freeze(model, chip, time)
     rows = layer_rows(f.model)
+    ids = {name: i for i, name in enumerate(f.model.graph.written)}
     adds = 0
     for row, layer in zip(rows, f.model.graph.layers, strict=True):
         # A recurrent layer works at each step that it gets, others for each that they give.
         counted = layer.inputs if isinstance(layer, g.Recurrent) else layer.outputs
-        steps = [f.values[i][2] for i in _ids(f, counted[:1])] or [1]
-        adds += row["multiply_adds"] * steps[0]
+        steps = f.values[ids[counted[0]]][2] if counted[0] is not None else 1
+        adds += row["multiply_adds"] * steps
     cost = estimate(f, sample is not None)
     return {
         "weights_bytes": 4 * len(f.weights),
@@ -77,13 +77,6 @@ def memory(
         "stack_bytes": cost and cost.stack,
         "multiply_adds": adds,
     }
-
-
-def _ids(f: Frozen, names: Iterable[str | None]) -> list[int]:
-    graph = f.model.graph
-    all_names = [v.name for v in graph.inputs] + [b.input.name for b in graph.bindings]
-    all_names += [n for layer in graph.layers for n in layer.outputs if n is not None]
-    return [all_names.index(n) for n in names if n is not None]
 
 
 def _tables_bytes(f: Frozen) -> int:

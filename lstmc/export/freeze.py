@@ -222,8 +222,7 @@ def _steps_of_a_call(model: Model, time: int | None) -> int:
 def _add_values(frozen: Frozen, places: list[int | None]) -> None:
     graph = frozen.model.graph
     specs = graph.infer()
-    names = [v.name for v in graph.inputs] + [b.input.name for b in graph.bindings]
-    names += [n for layer in graph.layers for n in layer.outputs if n is not None]
+    names = graph.written
     ids = {name: i for i, name in enumerate(names)}
     ports = [ids[v.name] for v in graph.inputs + graph.outputs]
     clocks = dict.fromkeys([] if graph.bindings else graph.clocks, frozen.time)

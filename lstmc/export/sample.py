@@ -8,11 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import graph as g
+from ..errors import ShapeError
 from ..format import Golden
 from ..model import Model
 from ..runtime import digest
 from ..samples import random_inputs
 from .freeze import Frozen
+
+MOST_FLOATS = 1 << 20  # of a sample that is made here: four megabytes of flash
 
 
 @dataclass
@@ -31,7 +34,8 @@ class Sample:
 def sample_of(model: Model, frozen: Frozen) -> Sample | None:
     """The first row of a model's golden sample; None if it has none.
 
-    A firmware whose calls take another number of steps gets random numbers instead.
+    A firmware whose calls take another number of steps gets random numbers instead; ShapeError for
+    too many of them.
     """
     golden, graph = model.golden, model.graph
     if golden is None:
@@ -39,6 +43,11 @@ def sample_of(model: Model, frozen: Frozen) -> Sample | None:
     given, steps = golden.inputs, golden.time
     if frozen.fresh and graph.clocks and frozen.time != golden.time:
         steps = frozen.time
+        floats = sum(p.floats for p in frozen.inputs)
+        if floats > MOST_FLOATS:
+            raise ShapeError(
+                f"the self-test would hold {floats} numbers of input: leave it out, --golden off"
+            )
         given = random_inputs(graph, np.random.default_rng(0), 1, steps, insist=False)
     row = {}
     for v in graph.inputs:

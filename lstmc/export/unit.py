@@ -322,8 +322,8 @@ def _static(item: Item) -> str:
         comment, code = comment + code[:end], code[end:]
     first = code.split(None, 1)[0]
     is_function = re.match(r"[\w\s\*]+?\b\w+\s*\(", code) and not re.match(r"[A-Z]\w*\(", code)
-    if item.names >= {"matmul"} or "lstm_row" in item.names:
-        return item.text.lstrip("\n")
+    if item.file in _MADE_BY_MACROS:
+        return item.text
     if first in _NOT_STATIC or first.isupper() or not is_function:  # V_INLINE says static itself
         return comment + code
     return f"{comment}static {code}"

@@ -108,6 +108,13 @@ class Graph:
     origins: dict[str, Value] = field(default_factory=dict, compare=False)
     bindings: list[Binding] = field(default_factory=list)
 
+    @property
+    def written(self) -> list[str]:
+        """All values in the order they are written: inputs, what takes states, then each layer's
+        outputs. In files and in the core a value is known by its place here."""
+        names = [v.name for v in self.inputs] + [b.input.name for b in self.bindings]
+        return names + [n for layer in self.layers for n in layer.outputs if n is not None]
+
     def infer(self) -> dict[str, Spec]:
         """Check the whole graph and return the spec of every value by name."""
         if not self.inputs or not self.outputs or not self.layers:
