@@ -156,6 +156,8 @@ typedef struct lstmc_model {
     uint32_t whole;       /* the first layer that needs the whole sequence, or LSTMC_NONE */
     uint32_t one_row;     /* 1 if an input, output or state has no batch axis */
     uint32_t bad_record;  /* on an invalid or unsupported record: its layer, or LSTMC_NONE */
+    float *const
+        *moved; /* of a trainer: where tensors are, NULL for those in the blob; else NULL */
 } lstmc_model;
 
 /* Check the blob of size bytes completely and make model a view of it. The blob must be 4-byte
@@ -234,6 +236,7 @@ typedef struct lstmc_config {
     lstmc_target target;            /* default: the best this CPU has */
     const lstmc_parallel *parallel; /* default: none. Borrowed; as constant as the model */
     uint32_t frugal; /* 1: the smallest arena rather than the fastest long calls; same results */
+    uint32_t apart;  /* 1: no two values between layers share memory */
 } lstmc_config;
 
 /* The bytes that lstmc_session_init needs; LSTMC_E_ARGUMENT for a config that can't be. */

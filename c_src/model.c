@@ -116,8 +116,10 @@ lstmc_value lstmc_steps_then(lstmc_value value, int64_t add, uint32_t every) {
 
 int lstmc_tensor_get(const lstmc_layer *layer, uint32_t i, lstmc_tensor *tensor) {
     if (i >= layer->tensor_count || layer->tensors[i] == LSTMC_NONE) return 0;
-    const uint32_t *r = layer->model->tensors + (size_t)layer->tensors[i] * LSTMC_TENSOR_WORDS;
-    tensor->data = (const float *)(const void *)(layer->model->words + r[T_OFFSET] / 4);
+    const lstmc_model *m = layer->model;
+    const uint32_t id = layer->tensors[i], *r = m->tensors + (size_t)id * LSTMC_TENSOR_WORDS;
+    tensor->data = (const float *)(const void *)(m->words + r[T_OFFSET] / 4);
+    if (m->moved && m->moved[id]) tensor->data = m->moved[id];
     tensor->plain = r[T_LAYOUT] == 0;
     tensor->size = r[T_SIZE] / 4;
     tensor->gates = r[T_GATES];

@@ -209,10 +209,8 @@ static int bind_anew(lstmc_session *s, const lstmc_array *inputs, const lstmc_ar
     return LSTMC_OK;
 }
 
-int lstmc_run(lstmc_session *session, const lstmc_array *inputs, const lstmc_array *outputs,
-              uint32_t batch, uint32_t time, const int32_t *lengths) {
-    lstmc_session *s = session;
-    if (!s || !inputs || !outputs || !batch || !time) return LSTMC_E_ARGUMENT;
+int lstmc_session_bind(lstmc_session *s, const lstmc_array *inputs, const lstmc_array *outputs,
+                       uint32_t batch, uint32_t time, const int32_t *lengths) {
     const lstmc_model *m = s->model;
     const lstmc_port *ins = s->ports, *outs = ins + m->input_count;
     if (time != s->time || batch != s->call.batch || !bind_again(s, ins, inputs, m->input_count) ||
@@ -224,6 +222,17 @@ int lstmc_run(lstmc_session *session, const lstmc_array *inputs, const lstmc_arr
     for (uint32_t i = 0; s->scattered && i < m->input_count; i++) {
         if (ins[i].scattered) copy_scattered(s, ins + i, inputs + i, 0);
     }
+    return LSTMC_OK;
+}
+
+int lstmc_run(lstmc_session *session, const lstmc_array *inputs, const lstmc_array *outputs,
+              uint32_t batch, uint32_t time, const int32_t *lengths) {
+    lstmc_session *s = session;
+    if (!s || !inputs || !outputs || !batch || !time) return LSTMC_E_ARGUMENT;
+    const int status = lstmc_session_bind(s, inputs, outputs, batch, time, lengths);
+    if (status) return status;
+    const lstmc_model *m = s->model;
+    const lstmc_port *outs = s->ports + m->input_count;
     if (m->whole != LSTMC_NONE) lstmc_reset(s);
     const int many = batch > 1 && lstmc_rows_most(s->call.parallel, batch) > 1;
     const uint32_t parts = many ? lstmc_rows_parts(&s->rows, &s->call, time) : 1;

@@ -131,8 +131,8 @@ static size_t first_fit(const live *set, uint32_t count, size_t need) {
  * Values between layers are placed for one row, and their places times the rows are those of a call:
  * then a part of its rows has a part of the region, and nothing to share with the others, which may
  * be at other layers. rows gets what that takes. */
-static size_t place_values(const lstmc_model *m, size_t batch, uint32_t time, lstmc_view *views,
-                           float *region, lstmc_rows *rows) {
+static size_t place_values(const lstmc_model *m, size_t batch, uint32_t time, uint32_t apart,
+                           lstmc_view *views, float *region, lstmc_rows *rows) {
     live set[LSTMC_LIVE_VALUES];
     uint32_t count = 0;
     size_t ports = 0, size = 0, floor = 0; /* below floor: values that are never moved or shared */
@@ -155,7 +155,7 @@ static size_t place_values(const lstmc_model *m, size_t batch, uint32_t time, ls
             if (id == LSTMC_NONE || io_of(m, id)) continue;
             const size_t need = value_floats(m, id, 1, time);
             size_t at;
-            if (count < LSTMC_LIVE_VALUES) {
+            if (count < LSTMC_LIVE_VALUES && !apart) {
                 at = first_fit(set, count, need);
                 if (at < floor) at = floor > size ? floor : size;
                 set[count].start = at;
@@ -258,7 +258,7 @@ static int lay_out(const lstmc_model *m, const lstmc_config *config, layout *a,
     unsigned char *prepared_at = (unsigned char *)take(a, prepared, 1);
     float *state_at = (float *)take(a, state, sizeof(float));
     float *scratch_at = (float *)take(a, scratch, sizeof(float));
-    const size_t region = place_values(m, batch, time, NULL, NULL, NULL);
+    const size_t region = place_values(m, batch, time, config->apart, NULL, NULL, NULL);
     float *region_at = (float *)take(a, region, sizeof(float));
     if (a->used == SIZE_MAX) return LSTMC_E_ARGUMENT;
     a->parts.record = prepared;
@@ -306,7 +306,7 @@ static int lay_out(const lstmc_model *m, const lstmc_config *config, layout *a,
     s->call.max_batch = (uint32_t)batch;
     s->call.max_time = time;
     for (uint32_t id = 0; rows.places && id < m->value_count; id++) rows.places[id] = SIZE_MAX;
-    (void)place_values(m, batch, time, views, region_at, &rows);
+    (void)place_values(m, batch, time, config->apart, views, region_at, &rows);
     s->rows = rows;
     const lstmc_target target = lstmc_target_resolve(config->target);
     s->target = target;

@@ -32,4 +32,9 @@ struct lstmc_session {
     lstmc_rows rows;
 };
 
+/* The first half of lstmc_run: where the arrays of this call are, with scattered inputs copied in. */
+int lstmc_session_bind(lstmc_session *session, const lstmc_array *inputs,
+                       const lstmc_array *outputs, uint32_t batch, uint32_t time,
+                       const int32_t *lengths);
+
 #endif

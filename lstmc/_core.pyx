@@ -12,6 +12,7 @@ from cpython.exc cimport PyErr_CheckSignals, PyErr_Clear, PyErr_ExceptionMatches
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, uint32_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy as _memcpy
 
 from numpy import dtype as _dtype, empty as _empty, ndarray as _ndarray
 
@@ -81,6 +82,7 @@ cdef extern from "lstmc.h" nogil:
         lstmc_target target
         const lstmc_parallel *parallel
         uint32_t frugal
+        uint32_t apart
     ctypedef struct lstmc_array:
         void *data
         size_t batch_stride
@@ -313,6 +315,7 @@ cdef class Model:
         config.target = 0
         config.parallel = NULL
         config.frugal = 0
+        config.apart = 0
         for i in range(self.model.layer_count + 1):
             status = lstmc_memory_use(&use, &self.model, &config, i - 1 if i else LSTMC_NONE)
             if status == LSTMC_E_ARGUMENT:
@@ -369,6 +372,7 @@ cdef class Session:
         self.parallel.threads = threads
         self.parallel.grain = _grain
         config.frugal = 0
+        config.apart = 0
         config.parallel = &self.parallel if threads > 1 and LSTMC_POOL_WORKS else NULL
         status = lstmc_arena_size(&size, &model.model, &config)
         if status == LSTMC_E_ARGUMENT:
@@ -505,9 +509,9 @@ cdef class Session:
         if batch == 0 or time == 0 or (keep and batch > self.batch):
             raise _errors.ShapeError(_text(LSTMC_E_SHAPE))
         for i in range(n_in):
-            self._array(&ins[i], i, inputs[i], held, batch, times)
+            _bind_array(self.model, &ins[i], i, inputs[i], held, batch, times)
         for i in range(n_out):
-            self._array(&outs[i], n_in + i, outputs[i], held, batch, times)
+            _bind_array(self.model, &outs[i], n_in + i, outputs[i], held, batch, times)
         if lengths is not None:
             p = _Pointer(lengths)
             held.append(p)
@@ -560,54 +564,6 @@ cdef class Session:
             b0 += rows
         return status
 
-    cdef int _array(self, _Bound *bound, uint32_t index, object given, list held, uint32_t batch,
-                    list times) except -1:
-        """Where a dense array's floats are, their strides, and whether its size is right."""
-        cdef lstmc_io_info io
-        cdef _Pointer p
-        cdef bint out = index >= self.model.input_count
-        cdef size_t size = 0
-        cdef lstmc_array *array = &bound.array
-        cdef size_t stride = 1
-        cdef uint32_t d, code, steps
-        lstmc_model_io(&self.model.model, index, &io)
-        steps = times[io.clock] if io.clock < <uint32_t>len(times) else 0
-        array.time = steps if index < self.model.input_count and io.has_time else 0
-        if io.has_time:
-            steps = lstmc_model_steps(&self.model.model, index, steps)
-        array.data = _floats_of(<PyObject *>given, NPY_WRITEABLE if out else 0, &size)
-        if array.data == NULL:
-            p = _Pointer(given, out)
-            held.append(p)
-            array.data = p.view.buf
-            size = <size_t>p.view.len
-        bound.batch_stride = bound.time_stride = 0
-        d = io.rank
-        while d > 0:
-            d -= 1
-            code = io.dims[d]
-            if code == 0xffffffffU:
-                bound.batch_stride = stride
-                stride *= batch
-            elif code > 0xff000000U:
-                bound.time_stride = stride
-                stride *= steps
-            else:
-                stride *= code
-        if size != 4 * stride:
-            raise _errors.ShapeError(
-                f"'{io.name.decode('utf-8', 'replace')}' has {size // 4} elements, expected {stride}"
-            )
-        array.all_rows = batch
-        array.all_steps = steps
-        array.batch_stride = array.time_stride = 0
-        if not _scattered(&self.model.model, index):
-            array.batch_stride = bound.batch_stride
-            array.time_stride = bound.time_stride
-        if self.model.cuttable:
-            array.time = 0  # that of each block
-        return 0
-
     def states(self):
         """(layer, state, features) of each state."""
         cdef lstmc_state_info info
@@ -650,6 +606,56 @@ include "_fast.pxi"
 include "_step.pxi"
 include "_predict.pxi"
 include "_freeze.pxi"
+include "_train.pxi"
+
+
+cdef int _bind_array(Model model, _Bound *bound, uint32_t index, object given, list held,
+                     uint32_t batch, list times) except -1:
+    """Where a dense array's floats are, their strides, and whether its size is right."""
+    cdef lstmc_io_info io
+    cdef _Pointer p
+    cdef bint out = index >= model.input_count
+    cdef size_t size = 0
+    cdef lstmc_array *array = &bound.array
+    cdef size_t stride = 1
+    cdef uint32_t d, code, steps
+    lstmc_model_io(&model.model, index, &io)
+    steps = times[io.clock] if io.clock < <uint32_t>len(times) else 0
+    array.time = steps if index < model.input_count and io.has_time else 0
+    if io.has_time:
+        steps = lstmc_model_steps(&model.model, index, steps)
+    array.data = _floats_of(<PyObject *>given, NPY_WRITEABLE if out else 0, &size)
+    if array.data == NULL:
+        p = _Pointer(given, out)
+        held.append(p)
+        array.data = p.view.buf
+        size = <size_t>p.view.len
+    bound.batch_stride = bound.time_stride = 0
+    d = io.rank
+    while d > 0:
+        d -= 1
+        code = io.dims[d]
+        if code == 0xffffffffU:
+            bound.batch_stride = stride
+            stride *= batch
+        elif code > 0xff000000U:
+            bound.time_stride = stride
+            stride *= steps
+        else:
+            stride *= code
+    if size != 4 * stride:
+        raise _errors.ShapeError(
+            f"'{io.name.decode('utf-8', 'replace')}' has {size // 4} elements, expected {stride}"
+        )
+    array.all_rows = batch
+    array.all_steps = steps
+    array.batch_stride = array.time_stride = 0
+    if not _scattered(&model.model, index):
+        array.batch_stride = bound.batch_stride
+        array.time_stride = bound.time_stride
+    if model.cuttable:
+        array.time = 0  # that of each block
+    return 0
 
 
 cdef inline lstmc_array _part(const _Bound *whole, uint32_t b0, uint32_t t0) noexcept nogil:

@@ -56,6 +56,7 @@ def freeze(Model model not None, uint32_t time):
     config.target = 1
     config.parallel = NULL
     config.frugal = 1
+    config.apart = 0
     cdef int status = lstmc_memory_use(&use, &model.model, &config, LSTMC_NONE)
     if status:
         raise _errors.OutOfMemoryError(f"a session of {time} steps is beyond any memory")

@@ -120,8 +120,8 @@ cdef class Predictor:
         known.fresh = y.shape, _float32
         known.batch = batch
         known.time = times[0]
-        session._array(&known.x, 0, x, held, batch, times)
-        session._array(&known.y, 1, y, held, batch, times)
+        _bind_array(session.model, &known.x, 0, x, held, batch, times)
+        _bind_array(session.model, &known.y, 1, y, held, batch, times)
         if batch <= session.batch and known.time <= session.time:  # a single call: all is dense
             _whole(&known.x.array)
             _whole(&known.y.array)

@@ -63,6 +63,12 @@ V_INLINE size_t tile_height(size_t rows) {
     return (rows + tiles - 1) / tiles;
 }
 
+#include "lanes.h"
+
+#ifdef LSTMC_TRAINING /* the same target, for train/ */
+#include "../train/train_algorithms.h"
+#else
+
 #include "pointwise.h"
 #include "matmul.h"
 #include "fused.h"
@@ -74,3 +80,5 @@ const lstmc_kernels LSTMC_KERNELS = {
     lstm_cell_all,   gru_cell, rnn_cell,     map,       softmax,       affine,         layer_norm,
     combine,         reduce,   reduce_steps, divide,    softmax_steps, depthwise,
 };
+
+#endif

@@ -1,0 +1,200 @@
+/* Products of backward, over rows and steps. */
+#include "train.h"
+
+#include "../kernels/soft_fma.h"
+
+/* ------------------------------------------------------------------------------ weight gradients -- */
+
+/* dw of `blocks` rows from b on, of the steps [t0, t0 + count). */
+static void weight_block(const lstmc_train_node *node, const lstmc_weight_args *w, uint32_t b,
+                         uint32_t blocks, uint32_t t0, uint32_t count, uint32_t from,
+                         uint32_t end) {
+    lstmc_gemm_args g;
+    const size_t first = w->ascending ? t0 : t0 + count - 1;
+    const ptrdiff_t sign = w->ascending ? 1 : -1;
+    g.a = w->x.data + b * w->x.batch_stride + first * w->x.time_stride;
+    g.a_step = sign * (ptrdiff_t)w->x.time_stride;
+    g.a_block = (ptrdiff_t)w->x.batch_stride;
+    g.a_next = 1;
+    g.b_step = sign * (ptrdiff_t)w->dy.time_stride;
+    g.b_block = (ptrdiff_t)w->dy.batch_stride;
+    g.b_gate = w->dy_gate;
+    g.rows = w->k;
+    g.count = count;
+    g.blocks = blocks;
+    g.gates = w->gates;
+    g.padded = 1;
+    g.zero = g.flush = 0;
+    const float *dy = w->dy.data + b * w->dy.batch_stride + first * w->dy.time_stride;
+    for (uint32_t p = from; p < end;) { /* panels of one width */
+        const uint32_t width = lstmc_panel_width(w->units, w->panel, p);
+        uint32_t last = p + 1;
+        while (last < end && lstmc_panel_width(w->units, w->panel, last) == width) last++;
+        g.panel = width;
+        g.units = last == lstmc_panel_count(w->units, w->panel) ? w->units - p * w->panel
+                                                                : (last - p) * w->panel;
+        g.b = dy + (size_t)p * w->panel;
+        g.c = w->dw + (size_t)p * w->panel * w->gates * w->k;
+        g.c_panel = (size_t)w->gates * w->k * width;
+        g.c_gate = width;
+        g.c_next = (size_t)w->gates * width;
+        LSTMC_TRAIN_KERNEL(width == w->panel ? node->full : node->half, gemm, &g);
+        p = last;
+    }
+}
+
+/* A mask cuts a row into runs of steps that count. */
+static int counts(const lstmc_weight_args *w, uint32_t b, uint32_t t) {
+    return !w->mask || w->mask[b * w->mask_batch_stride + t * w->mask_time_stride] != 0.0f;
+}
+
+static void weight_row(const lstmc_train_node *node, const lstmc_call *call,
+                       const lstmc_weight_args *w, uint32_t b, uint32_t from, uint32_t end) {
+    const uint32_t steps = lstmc_row_steps(call, w->id, b);
+    for (uint32_t i = 0; i < steps;) {
+        uint32_t n = 0; /* steps of a run, in the order of the sum */
+        while (i < steps && !counts(w, b, w->ascending ? i : steps - 1 - i)) i++;
+        while (i + n < steps && counts(w, b, w->ascending ? i + n : steps - 1 - i - n)) n++;
+        if (n) weight_block(node, w, b, 1, w->ascending ? i : steps - i - n, n, from, end);
+        i += n;
+    }
+}
+
+typedef struct weight_shared {
+    const lstmc_train_node *node;
+    const lstmc_call *call;
+    const lstmc_weight_args *args;
+    uint32_t panels, parts;
+} weight_shared;
+
+static void weight_part(void *argument, uint32_t part) {
+    const weight_shared *s = (const weight_shared *)argument;
+    const lstmc_call *call = s->call;
+    const lstmc_weight_args *w = s->args;
+    const uint32_t from = lstmc_part_start(s->panels, s->parts, part);
+    const uint32_t end = lstmc_part_start(s->panels, s->parts, part + 1);
+    if (!lstmc_lengths(call) && !w->mask) {
+        const uint32_t batch = lstmc_batch(call), steps = lstmc_steps(call, w->id);
+        weight_block(s->node, w, 0, batch, 0, steps, from, end);
+        return;
+    }
+    for (uint32_t b = 0; b < lstmc_batch(call); b++) weight_row(s->node, call, w, b, from, end);
+}
+
+void lstmc_weight_gradient(const lstmc_train_node *node, const lstmc_call *call,
+                           const lstmc_weight_args *args) {
+    weight_shared s = {node, call, args, lstmc_panel_count(args->units, args->panel), 1};
+    const float work = (float)lstmc_batch(call) * (float)lstmc_steps(call, args->id) *
+                       (float)args->k * (float)args->units * (float)args->gates;
+    s.parts = lstmc_parts(call, work, s.panels);
+    lstmc_for_parts(call, s.parts, weight_part, &s);
+}
+
+void lstmc_bias_gradient(const lstmc_train_node *node, const lstmc_call *call,
+                         const lstmc_weight_args *args) {
+    static const float one = 1.0f;
+    lstmc_weight_args w = *args;
+    w.x.data = (float *)(uintptr_t)&one;
+    w.x.batch_stride = w.x.time_stride = 0;
+    w.k = 1;
+    lstmc_weight_gradient(node, call, &w);
+}
+
+/* ------------------------------------------------------------------------------- input gradients -- */
+
+void lstmc_plain_weights(const float *w, uint32_t gates, uint32_t units, uint32_t k, uint32_t panel,
+                         float *plain) {
+    const size_t stride = lstmc_plain_stride(k);
+    for (uint32_t g = 0; g < gates; g++) {
+        for (uint32_t u = 0; u < units; u++) {
+            const uint32_t p = u / panel, width = lstmc_panel_width(units, panel, p);
+            const float *from = w + (size_t)p * panel * gates * k + (size_t)g * width + u % panel;
+            float *to = plain + ((size_t)g * units + u) * stride;
+            for (uint32_t i = 0; i < k; i++) to[i] = from[(size_t)i * gates * width];
+            lstmc_zeros(to + k, stride - k);
+        }
+    }
+}
+
+/* Without a plain copy: one number after another. */
+static void input_direct(const lstmc_input_args *n, const float *dy, float *dx) {
+    for (uint32_t i = 0; i < n->k; i++) {
+        float sum = n->add ? dx[i] : 0.0f;
+        for (uint32_t g = 0; g < n->gates; g++) {
+            for (uint32_t u = 0; u < n->units; u++) {
+                const uint32_t p = u / n->panel, width = lstmc_panel_width(n->units, n->panel, p);
+                const float w = n->w[(size_t)p * n->panel * n->gates * n->k +
+                                     ((size_t)i * n->gates + g) * width + u % n->panel];
+                sum = lstmc_fmaf(w, dy[(size_t)g * n->dy_gate + u], sum);
+            }
+        }
+        dx[i] = lstmc_flush(sum);
+    }
+}
+
+/* Rows of dx, `rows` of them, whose dy lie evenly. */
+static void input_rows(const lstmc_train_node *node, const lstmc_input_args *n, const float *dy,
+                       size_t dy_stride, float *dx, size_t dx_stride, uint32_t rows) {
+    if (!n->plain) {
+        for (uint32_t r = 0; r < rows; r++) input_direct(n, dy + r * dy_stride, dx + r * dx_stride);
+        return;
+    }
+    lstmc_gemm_args g;
+    g.a = dy;
+    g.a_step = 1;
+    g.a_block = (ptrdiff_t)n->dy_gate;
+    g.a_next = dy_stride;
+    g.b = n->plain;
+    g.b_step = (ptrdiff_t)lstmc_plain_stride(n->k);
+    g.b_block = g.b_step * (ptrdiff_t)n->units;
+    g.b_gate = 0;
+    g.c = dx;
+    g.c_next = dx_stride;
+    g.c_gate = 0;
+    g.c_panel = g.panel = 16;
+    g.rows = rows;
+    g.count = n->units;
+    g.blocks = n->gates;
+    g.gates = 1;
+    g.units = n->k;
+    g.padded = 0;
+    g.zero = !n->add;
+    g.flush = 1;
+    LSTMC_TRAIN_KERNEL(node->kernels, gemm, &g);
+}
+
+typedef struct input_shared {
+    const lstmc_train_node *node;
+    const lstmc_input_args *args;
+    uint32_t rows, parts, even;
+} input_shared;
+
+static void input_part(void *argument, uint32_t part) {
+    const input_shared *s = (const input_shared *)argument;
+    const lstmc_input_args *n = s->args;
+    const uint32_t from = lstmc_part_start(s->rows, s->parts, part);
+    const uint32_t end = lstmc_part_start(s->rows, s->parts, part + 1);
+    if (s->even) {
+        const size_t dy = n->steps == 1 ? n->dy.batch_stride : n->dy.time_stride;
+        const size_t dx = n->steps == 1 ? n->dx.batch_stride : n->dx.time_stride;
+        input_rows(s->node, n, n->dy.data + from * dy, dy, n->dx.data + from * dx, dx, end - from);
+        return;
+    }
+    for (uint32_t b = from; b < end; b++) {
+        input_rows(s->node, n, n->dy.data + b * n->dy.batch_stride, n->dy.time_stride,
+                   n->dx.data + b * n->dx.batch_stride, n->dx.time_stride, n->steps);
+    }
+}
+
+void lstmc_input_gradient(const lstmc_train_node *node, const lstmc_call *call,
+                          const lstmc_input_args *args) {
+    const lstmc_input_args *n = args;
+    input_shared s = {node, args, n->rows, 1, 0};
+    s.even = n->steps == 1 || (n->dx.batch_stride == n->steps * n->dx.time_stride &&
+                               n->dy.batch_stride == n->steps * n->dy.time_stride);
+    if (s.even) s.rows *= n->steps;
+    const float work =
+        (float)n->rows * (float)n->steps * (float)n->k * (float)n->units * (float)n->gates;
+    s.parts = lstmc_parts(call, work, s.rows);
+    lstmc_for_parts(call, s.parts, input_part, &s);
+}

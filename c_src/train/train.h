@@ -1,0 +1,145 @@
+/* Shared by the files of training; not for users of the library.
+ *
+ * A layer's training is one file here: how its forward keeps what backward needs (where the layer's own
+ * run doesn't do), and backward. The trainer calls them; registry.c has a line for each. */
+#ifndef LSTMC_TRAIN_INTERNAL_H
+#define LSTMC_TRAIN_INTERNAL_H
+
+#include "../layers/layers.h"
+#include "../lstmc_train.h"
+#include "../parallel.h"
+#include "train_kernels.h"
+
+/* A layer's record, and where its weights' gradients are. */
+typedef struct lstmc_train_layer {
+    lstmc_layer layer;
+    float *const *gradients; /* by tensor id: where they are, NULL: frozen. NULL while planning */
+    uint32_t wants;          /* bit i: the gradient of input i is wanted, if i is below 32 */
+    uint32_t trains;         /* bit i: tensor i is trained */
+    uint32_t batch, time;    /* most rows and steps of a call */
+    uint32_t frugal, recompute;
+    uint32_t dropout; /* of h */
+} lstmc_train_layer;
+
+static inline int lstmc_train_wants(const lstmc_train_layer *l, uint32_t i) {
+    return i >= 32 || (l->wants >> i & 1);
+}
+
+/* Where the gradient of tensor i is, in the same panels; NULL: not wanted. Add to it. */
+static inline float *lstmc_train_gradient(const lstmc_train_layer *l, uint32_t i) {
+    if (!l->gradients || i >= l->layer.tensor_count || l->layer.tensors[i] == LSTMC_NONE)
+        return NULL;
+    return l->gradients[l->layer.tensors[i]];
+}
+
+/* What a layer's training asks of the arena, in floats. */
+typedef struct lstmc_train_need {
+    size_t saved;   /* from forward to backward */
+    size_t scratch; /* shared by all layers, of any content, within a forward or a backward */
+    size_t packed;  /* copies of weights, made by refresh */
+} lstmc_train_need;
+
+/* A layer in a trainer. */
+typedef struct lstmc_train_node {
+#ifndef LSTMC_FROZEN
+    const struct lstmc_train_ops *ops;
+    const lstmc_train_kernels *kernels; /* of the target's vectors: arrays without panels */
+    const lstmc_train_kernels *full;    /* for panels of full width, and for the half one */
+    const lstmc_train_kernels *half;
+#endif
+    lstmc_node *node; /* forward's; its state is where a call starts from, and ends */
+    void *prepared;
+    float *saved;
+    float *packed;
+    const lstmc_view *
+        dx; /* where to write gradients of the inputs, in the record's order; data NULL: not wanted */
+    const lstmc_view *dy; /* of the outputs; data NULL: zeros */
+    const float *mask;    /* of h: [row][units], 0 or 1 / (1 - rate); NULL: no dropout */
+} lstmc_train_node;
+
+/* Call a kernel of training of a target's table. */
+#ifndef LSTMC_FROZEN
+#define LSTMC_TRAIN_KERNEL(table, NAME, ...) ((table)->NAME(__VA_ARGS__))
+#endif
+
+typedef struct lstmc_train_ops {
+    uint32_t code;
+    uint32_t prepared_size; /* bytes */
+    uint32_t blocks;        /* bit i: no gradient passes to input i */
+    /* Fill in what forward and backward need, once for a trainer; NULL if that is nothing. */
+    void (*prepare)(const lstmc_train_layer *layer, void *prepared);
+    /* What they need of memory; NULL if that is nothing. Runs before prepare, and again. */
+    void (*plan)(const lstmc_train_layer *layer, lstmc_train_need *need);
+    /* As the layer's run, to the same bits, and keep what backward needs. NULL: the layer's run. */
+    void (*forward)(const lstmc_train_node *node, const lstmc_call *call);
+    /* Write all of every dx that is wanted - where a row's steps are beyond its length, zeros - and add
+     * to the gradients of weights. Values are those of forward, at call->views. NULL: there is no
+     * derivative, gradients end here. */
+    void (*backward)(const lstmc_train_node *node, const lstmc_call *call);
+    /* Make packed anew from the weights; NULL: there is none. */
+    void (*refresh)(const lstmc_train_node *node);
+} lstmc_train_ops;
+
+/* The training of the layers that have one; NULL: no gradient passes. */
+const lstmc_train_ops *lstmc_train_find(uint32_t code);
+
+/* ---------------------------------------------------------------------- products (products.c) -- */
+
+/* Rows of vectors: row b's steps [0, lengths or steps) at data + b * batch_stride + t * time_stride. */
+
+/* Add to the gradient of a weight [gates * units, k] in panels: for rows ascending, in each for the steps
+ * that count, descending (backwards 1: ascending), dw = fma(dy, x, dw). dy is [gate][units] without
+ * padding; x has k floats. Valid steps of row b: lstmc_row_steps of value id. */
+typedef struct lstmc_weight_args {
+    float *dw;
+    lstmc_view x, dy;
+    uint32_t gates, units, k, panel;
+    uint32_t dy_gate; /* floats from a gate of dy to the next: units, where they lie together */
+    uint32_t id;      /* of the value whose steps they are */
+    uint32_t ascending;
+    const float *mask; /* [rows][steps] as a view's: steps whose mask is 0 don't count; or NULL */
+    size_t mask_batch_stride, mask_time_stride;
+} lstmc_weight_args;
+void lstmc_weight_gradient(const lstmc_train_node *node, const lstmc_call *call,
+                           const lstmc_weight_args *args);
+
+/* The same with x = 1: of a bias [gates * units] in panels; k and x are not looked at. */
+void lstmc_bias_gradient(const lstmc_train_node *node, const lstmc_call *call,
+                         const lstmc_weight_args *args);
+
+/* dx[k] = flush(init + sum over gates and units of w dy), gate by gate and unit by unit, for all steps of
+ * all rows (init: dx itself if add is 1, else 0). plain is w as lstmc_plain_weights makes it. */
+typedef struct lstmc_input_args {
+    const float
+        *plain;     /* [gates * units][k rounded up to lstmc_plain_stride]; NULL: read w itself */
+    const float *w; /* in panels */
+    lstmc_view dx, dy;
+    uint32_t gates, units, k, panel;
+    uint32_t dy_gate;
+    uint32_t rows, steps;
+    uint32_t add;
+} lstmc_input_args;
+void lstmc_input_gradient(const lstmc_train_node *node, const lstmc_call *call,
+                          const lstmc_input_args *args);
+
+/* Floats of a row of a plain weight, and of all of it; make one. */
+static inline size_t lstmc_plain_stride(uint32_t k) { return ((size_t)k + 15) / 16 * 16; }
+static inline size_t lstmc_plain_size(uint32_t gates, uint32_t units, uint32_t k) {
+    return lstmc_size_mul((size_t)gates * units, lstmc_plain_stride(k));
+}
+void lstmc_plain_weights(const float *w, uint32_t gates, uint32_t units, uint32_t k, uint32_t panel,
+                         float *plain);
+
+/* ------------------------------------------------------------------------------------ helpers -- */
+
+/* n zeros. */
+static inline void lstmc_zeros(float *x, size_t n) {
+    for (size_t i = 0; i < n; i++) x[i] = 0.0f;
+}
+
+/* A step of a view, as lstmc_at. */
+static inline void lstmc_zero_step(const lstmc_view *v, uint32_t b, uint32_t t, uint32_t features) {
+    lstmc_zeros(lstmc_at(v, b, t), features);
+}
+
+#endif

@@ -1,0 +1,22 @@
+/* The kernels of training, once, over the vector operations of whichever vec_*.h was included before;
+ * included by kernels/algorithms.h in place of those of inference. */
+#include "train_kernels.h"
+
+#include "derivatives.h"
+#include "gemm.h"
+
+/* y[i] = y[i] + x[i] */
+static void train_add(const float *x, float *y, size_t n, uint32_t flush) {
+    for (size_t i = 0; i < n; i += V_WIDTH) {
+        const size_t left = n - i;
+        const v_f32 sum = v_add(row_load(y + i, left), row_load(x + i, left));
+        row_store(y + i, flush ? v_flush(sum) : sum, left);
+    }
+}
+
+const lstmc_train_kernels CAT(LSTMC_KERNELS, _train) = {
+    .width = V_WIDTH,
+    .gemm = train_gemm,
+    .map_back = train_map_back,
+    .add = train_add,
+};

@@ -1,0 +1,3 @@
+/* The kernels of training for the target of that name. */
+#define LSTMC_TRAINING
+#include "../kernels/avx2.c"

@@ -1,0 +1,50 @@
+/* The kernels of training of one target: a const table of functions, and what each computes. As in
+ * kernels/kernels.h every output is one chain of operations, whatever the target or the blocking. */
+#ifndef LSTMC_TRAIN_KERNELS_H
+#define LSTMC_TRAIN_KERNELS_H
+
+#include "../kernels/kernels.h"
+
+/* c[i][n] = c[i][n] + sum over r of a[r][i] b[r][n]: for r ascending, c = fma(a, b, c).
+ *
+ * a's element (r, i) is at a + r * a_step + i * a_next. Columns n are `gates` groups of `units` in panels:
+ * unit p * panel + l of gate g is at b + r * b_step + g * b_gate + p * panel + l, in c at
+ * c + i * c_next + p * c_panel + g * c_gate + l. r goes from 0 to count - 1, for each of `blocks` blocks in
+ * turn, whose a and b lie a_block and b_block floats apart: one chain over all of them. */
+typedef struct lstmc_gemm_args {
+    const float *a;
+    ptrdiff_t a_step, a_block;
+    size_t a_next;
+    const float *b;
+    ptrdiff_t b_step, b_block;
+    size_t b_gate;
+    float *c;
+    size_t c_next, c_panel, c_gate;
+    uint32_t rows; /* of c */
+    uint32_t count, blocks;
+    uint32_t gates, units;
+    uint32_t panel;  /* a multiple of the target's lanes */
+    uint32_t padded; /* 1: c has room for whole vectors, and zeros or what else b has come there */
+    uint32_t zero;   /* 1: c starts from zeros instead of what is there */
+    uint32_t flush;  /* 1: c is flushed at the end */
+} lstmc_gemm_args;
+
+typedef struct lstmc_train_kernels {
+    uint32_t width; /* lanes: panels must be multiples of it */
+    void (*gemm)(const lstmc_gemm_args *args);
+    /* dx[i] = flush(dy[i] * fn'(x[i])), y[i] = fn(x[i]). Of quick functions fn' follows from y, and x is
+     * not looked at; of the others from x. docs/TRAINING.md has the table. dx may be any of them. */
+    void (*map_back)(const lstmc_fn *fn, const float *x, const float *y, const float *dy, float *dx,
+                     size_t n);
+    /* y[i] = y[i] + x[i], flushed if flush is 1. */
+    void (*add)(const float *x, float *y, size_t n, uint32_t flush);
+} lstmc_train_kernels;
+
+#define LSTMC_DECLARE_TRAIN(NAME, name, have)                                                      \
+    extern const lstmc_train_kernels lstmc_kernels_##name##_train;
+LSTMC_TARGETS(LSTMC_DECLARE_TRAIN)
+
+/* Those of the same target as kernels. */
+const lstmc_train_kernels *lstmc_train_kernels_find(const lstmc_kernels *kernels);
+
+#endif

@@ -1,0 +1,10 @@
+/* The training of every layer. */
+#ifndef LSTMC_TRAIN_LAYERS_H
+#define LSTMC_TRAIN_LAYERS_H
+
+#include "train.h"
+
+extern const lstmc_train_ops lstmc_train_dense;
+extern const lstmc_train_ops lstmc_train_last_step;
+
+#endif

@@ -1,0 +1,16 @@
+/* The layers that this build can train, one line each. */
+#include "train_layers.h"
+
+/* clang-format off */
+static const lstmc_train_ops *const trained[] = {
+    &lstmc_train_dense,
+    &lstmc_train_last_step,
+};
+/* clang-format on */
+
+const lstmc_train_ops *lstmc_train_find(uint32_t code) {
+    for (size_t i = 0; i < sizeof trained / sizeof trained[0]; i++) {
+        if (trained[i]->code == code) return trained[i];
+    }
+    return NULL;
+}
