@@ -30,6 +30,7 @@ except ModuleNotFoundError as e:  # the folder of the sources, first on the path
     ) from e
 from .errors import (
     ConversionError,
+    DivergenceError,
     DtypeError,
     Error,
     FormatError,
@@ -37,6 +38,7 @@ from .errors import (
     RangeError,
     ShapeError,
     TargetError,
+    UnknownNameError,
 )
 from .runtime import digest, get_target, set_target, targets
 from .threads import get_num_threads, set_num_threads
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConversionError",
+    "DivergenceError",
     "DtypeError",
     "Error",
     "FormatError",
@@ -57,6 +60,7 @@ __all__ = [
     "ShapeError",
     "Stream",
     "TargetError",
+    "UnknownNameError",
     "__version__",
     "convert",
     "digest",

@@ -34,6 +34,15 @@ class RangeError(Error, ValueError):
     """A value lies outside what the model takes, such as an index beyond an embedding's table."""
 
 
+class UnknownNameError(Error, ValueError):
+    """Nothing has the name given, be it a loss, an optimizer, a metric or a layer; the message
+    lists the names there are."""
+
+
+class DivergenceError(Error, ArithmeticError):
+    """The loss of a step in training is NaN or infinite; the model has the weights from before."""
+
+
 class TargetError(Error, ValueError):
     """A SIMD target is unknown, or this CPU can't run it."""
 
