@@ -83,3 +83,51 @@ class Predictor:
 
 def fast_predict(cls: type[T]) -> type[T]: ...
 def freeze(model: Model, time: int) -> dict[str, Any]: ...
+def optimizer_slots(values: tuple[Any, ...]) -> int: ...
+
+class Trainer:
+    model: Model
+    batch: int
+    time: int
+    arena_bytes: int
+    optimizer: tuple[int, float, float]
+    def __init__(
+        self,
+        model: Model,
+        batch: int,
+        time: int,
+        target: int,
+        threads: int = 1,
+        frozen: bytes | None = None,
+        slots: int = 0,
+        input_gradients: bool = False,
+        carry: bool = False,
+        recompute: bool = False,
+        frugal: bool = False,
+        dropouts: tuple[tuple[int, int, float], ...] = (),
+    ) -> None: ...
+    def run(
+        self,
+        inputs: list[Any],
+        batch: int,
+        times: list[int],
+        lengths: Buffer | None,
+        *,
+        outputs: list[Any] | None = None,
+        losses: list[Any] | None = None,
+        truths: list[Any] | None = None,
+        weights: list[Any] | None = None,
+        scales: list[Any] | None = None,
+        values: list[Any] | None = None,
+        gradients: list[Any] | None = None,
+        input_gradients: list[Any] | None = None,
+        backward: bool = True,
+        seed: int = 0,
+        step: int = 0xFFFFFFFF,
+    ) -> None: ...
+    def update(self, optimizer: tuple[Any, ...]) -> None: ...
+    def clear(self) -> None: ...
+    def reset(self) -> None: ...
+    def trained(self, index: int) -> tuple[int, int, int, int, int] | None: ...
+    def read(self, index: int, what: int, array: Buffer) -> None: ...
+    def write(self, index: int, what: int, array: Buffer) -> None: ...

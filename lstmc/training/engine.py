@@ -1,0 +1,519 @@
+"""Weights in training, and what a step does with them, over the core's trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import _core, format
+from .. import graph as g
+from ..errors import ConversionError, RangeError, ShapeError, UnknownNameError
+from ..runtime import target_code
+from ..threads import thread_count
+from . import specs
+from .arrays import inside, outside
+
+# What backward needs of the rows that run together: about this much stays in a near cache.
+NEAR_FLOATS = 1 << 18
+FEWEST_ROWS = 12  # fewer would leave the registers' tiles empty
+MOST_ROWS = 256
+WHAT = ("weight", "gradient", "slot0", "slot1", "slot2")  # _core.Trainer.read and write
+NO_STEP = 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a step has found: ``loss`` is the weighted sum of ``losses``, one for each output, each
+    the sum of weight times loss divided by the number of losses; ``outputs`` have the model's axes."""
+
+    loss: float
+    losses: list[float]
+    outputs: list[np.ndarray]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a field of a layer is: its tensor in the core, and its shapes."""
+
+    layer: str
+    field: str
+    tensor: int
+    shape: tuple[int, ...]
+    gates: int
+    k: int
+    units: int
+    panel: int
+    size: int
+
+
+class Engine:
+    """A graph whose weights are being trained.
+
+    Args:
+        graph: what to train; it is not changed.
+        losses: of each output, None for one that has none.
+        loss_weights: of each output; 1 if None.
+        optimizer: what a step does.
+        frozen: names of the graph's layers whose weights stay.
+        dropouts: see :class:`lstmc.training.specs.Dropout`.
+        seed: of the dropouts.
+        carry: states go on from call to call (stateful layers); a batch then has always as many
+            rows, and gradients end where a call begins (truncated backpropagation through time).
+        truncate: cut sequences into windows of so many steps, each a step of the optimizer, with
+            the state carried from one to the next.
+        recompute: keep less memory for backward, and compute more; the same results.
+        panel: units side by side in the weights: no result depends on it.
+
+    Raises:
+        ConversionError: the graph has a layer that gradients can't pass, or takes its state as
+            inputs. UnknownNameError: a name of a layer that isn't there.
+    """
+
+    def __init__(
+        self,
+        graph: g.Graph,
+        losses: Sequence[specs.Loss | None],
+        loss_weights: Sequence[float] | None = None,
+        optimizer: specs.Optimizer | None = None,
+        *,
+        frozen: Collection[str] = (),
+        dropouts: Sequence[specs.Dropout] = (),
+        seed: int = 0,
+        carry: bool = False,
+        truncate: int | None = None,
+        recompute: bool = False,
+        panel: int = format.DEFAULT_PANEL,
+    ) -> None:
+        self._graph = graph
+        self._panel = panel
+        self._specs, self._outside = graph.infer(), graph.interface
+        if graph.bindings:
+            raise ConversionError(
+                "a model whose state comes from outside (state=) can't be trained: convert its "
+                "source without state"
+            )
+        if len(losses) != len(graph.outputs):
+            raise ShapeError(f"{len(losses)} losses for {len(graph.outputs)} outputs")
+        self._losses = list(losses)
+        self._loss_weights = list(loss_weights or [1.0] * len(losses))
+        self._optimizer = optimizer or specs.Optimizer("adam")
+        names = [layer.name for layer in graph.layers]
+        for name in (*frozen, *(d.layer for d in dropouts)):
+            if name not in names:
+                raise UnknownNameError(f"there is no layer '{name}'; there are {', '.join(names)}")
+        self._frozen = bytes(name in frozen for name in names)
+        kinds = {kind: i for i, kind in enumerate(specs.DROPOUTS)}
+        self._dropouts = tuple(
+            (names.index(d.layer), kinds[d.kind], d.rate) for d in dropouts if d.rate
+        )
+        self._seed = seed % 2**32
+        self._carry = carry or truncate is not None
+        self._stateful = carry
+        self._truncate = truncate
+        self._recompute = recompute
+        blob = np.frombuffer(format.dumps(graph, None, panel), np.uint8)
+        self._blob = np.concatenate([blob, np.zeros(-len(blob) % 64, np.uint8)])[: len(blob)]
+        self._core = _core.Model(self._blob)
+        self._trainer: _core.Trainer | None = None
+        self._places: list[_Place] = []
+        self._tensors = self._find_tensors()
+        self._make(1, 1)
+
+    # ------------------------------------------------------------------------------------ weights
+
+    def _find_tensors(self) -> list[tuple[str, str, tuple[int, ...]]]:
+        """(layer, field, shape) of the file's tensors, in its order."""
+        return [
+            (layer.name, name, array.shape)
+            for layer in self._graph.layers
+            for name, _, array in layer.tensors()
+            if array is not None
+        ]
+
+    def _make(self, rows: int, time: int) -> None:
+        """A trainer for so many rows and steps, with what the one before has come to."""
+        before, kept = self._trainer, self._everything() if self._trainer else {}
+        self._trainer = trainer = _core.Trainer(
+            self._core, rows, time, target_code(), thread_count(), self._frozen,
+            _core.optimizer_slots(self._words(0.0)), False, self._carry, self._recompute, False,
+            self._dropouts,
+        )  # fmt: skip
+        if before is None:
+            for i, (layer, name, shape) in enumerate(self._tensors):
+                if (found := trainer.trained(i)) is not None:
+                    self._places.append(_Place(layer, name, i, shape, *found))
+            return
+        for (index, what), array in kept.items():
+            trainer.write(index, what, array)
+        trainer.optimizer = before.optimizer
+
+    def _everything(self) -> dict[tuple[int, int], np.ndarray]:
+        """What a trainer keeps, by tensor and :data:`WHAT`, in panels."""
+        assert self._trainer is not None
+        count = 2 + _core.optimizer_slots(self._words(0.0))
+        return {(p.tensor, what): self._raw(p, what) for p in self._places for what in range(count)}
+
+    def _raw(self, place: _Place, what: int) -> np.ndarray:
+        assert self._trainer is not None
+        array = np.empty(place.size, np.float32)
+        self._trainer.read(place.tensor, what, array)
+        return array
+
+    def _get(self, place: _Place, what: int) -> np.ndarray:
+        p = place
+        return format.unpack(self._raw(p, what), p.gates, p.k, p.units, p.panel).reshape(p.shape)
+
+    def _set(self, place: _Place, what: int, array: np.ndarray) -> None:
+        assert self._trainer is not None
+        given = np.ascontiguousarray(array, np.float32)
+        if given.shape != place.shape:
+            raise ShapeError(
+                f"layer '{place.layer}': {place.field} has shape {given.shape}, expected "
+                f"{place.shape}"
+            )
+        self._trainer.write(place.tensor, what, format.pack(given, place.gates, place.panel))
+
+    @property
+    def trained(self) -> dict[str, list[str]]:
+        """The fields that are trained, by layer."""
+        found: dict[str, list[str]] = {}
+        for p in self._places:
+            found.setdefault(p.layer, []).append(p.field)
+        return found
+
+    def read(self) -> dict[str, dict[str, np.ndarray]]:
+        """All weights, by layer and field, float32 in the graph's shapes; frozen ones too."""
+        found = {
+            layer.name: {n: a.copy() for n, _, a in layer.tensors() if a is not None}
+            for layer in self._graph.layers
+        }
+        for p in self._places:
+            found[p.layer][p.field] = self._get(p, 0)
+        return found
+
+    def write(self, values: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+        """Set weights, as :meth:`read` gives them; those left out stay.
+
+        A frozen one must be what it is: RangeError. ShapeError, UnknownNameError: as they say.
+        """
+        places = {(p.layer, p.field): p for p in self._places}
+        fixed = {layer.name: layer for layer in self._graph.layers}
+        for layer, fields in values.items():
+            for name, array in fields.items():
+                if (layer, name) in places:
+                    self._set(places[layer, name], 0, array)
+                    continue
+                if layer not in fixed or getattr(fixed[layer], name, None) is None:
+                    raise UnknownNameError(f"there is no weight {name} of a layer '{layer}'")
+                if not np.array_equal(getattr(fixed[layer], name), array, equal_nan=True):
+                    raise RangeError(f"layer '{layer}' is frozen: its {name} can't be set")
+
+    def gradients(self) -> dict[str, dict[str, np.ndarray]]:
+        """The gradients accumulated so far, by layer and field."""
+        found: dict[str, dict[str, np.ndarray]] = {}
+        for p in self._places:
+            found.setdefault(p.layer, {})[p.field] = self._get(p, 1)
+        return found
+
+    def graph(self) -> g.Graph:
+        """A copy of the graph with the weights of now."""
+        now, weights = copy(self._graph), self.read()
+        now.layers = [copy(layer) for layer in self._graph.layers]
+        for layer in now.layers:
+            for name, array in weights[layer.name].items():
+                setattr(layer, name, array)
+        return now
+
+    # --------------------------------------------------------------------------------- resuming
+
+    @property
+    def iterations(self) -> int:
+        """Steps of the optimizer so far."""
+        assert self._trainer is not None
+        return int(self._trainer.optimizer[0])
+
+    def slots(self) -> dict[str, np.ndarray]:
+        """All that a resume needs besides weights, by name; give it to :meth:`restore`."""
+        assert self._trainer is not None
+        steps, *powers = self._trainer.optimizer
+        found = {
+            "iterations": np.array(steps, np.uint32),
+            "powers": np.array(powers, np.float32),
+            "seed": np.array(self._seed, np.uint32),
+        }
+        for p in self._places:
+            for what in range(2, 2 + _core.optimizer_slots(self._words(0.0))):
+                found[f"{p.layer}/{p.field}/{what - 2}"] = self._get(p, what)
+        return found
+
+    def restore(self, slots: Mapping[str, np.ndarray]) -> None:
+        """What :meth:`slots` gave. ShapeError, UnknownNameError: it is of another net or
+        optimizer; nothing has changed then."""
+        assert self._trainer is not None
+        expected = self.slots()
+        if missing := sorted(expected.keys() ^ slots.keys()):
+            raise UnknownNameError(f"slots of another net or optimizer: {', '.join(missing[:3])}")
+        for name, array in slots.items():
+            if np.shape(array) != expected[name].shape:
+                raise ShapeError(
+                    f"'{name}' has shape {np.shape(array)}, expected {expected[name].shape}"
+                )
+        for p in self._places:
+            for what in range(2, 2 + _core.optimizer_slots(self._words(0.0))):
+                self._set(p, what, slots[f"{p.layer}/{p.field}/{what - 2}"])
+        self._seed = int(slots["seed"])
+        self._trainer.optimizer = (int(slots["iterations"]), *map(float, slots["powers"]))
+
+    def reset_states(self) -> None:
+        """States to where the model starts (``carry``)."""
+        assert self._trainer is not None
+        self._trainer.reset()
+
+    # ------------------------------------------------------------------------------------- steps
+
+    def train(
+        self,
+        inputs: Sequence[np.ndarray],
+        targets: Sequence[np.ndarray | None],
+        weights: Sequence[np.ndarray | None] | None = None,
+        lengths: np.ndarray | None = None,
+        learning_rate: float | None = None,
+    ) -> Result:
+        """One step of the optimizer (with ``truncate``, one for each window).
+
+        Args:
+            inputs: float32, in the order and the axes of the graph's inputs.
+            targets: float32 of the shape of each output; sparse: whole numbers, without its
+                features. None where there is no loss.
+            weights: float32 [batch] or [batch, time] for each output, or None.
+            lengths: int32 [batch], the valid steps of each row.
+            learning_rate: in place of the optimizer's own.
+
+        Raises:
+            ShapeError, DtypeError: arrays that don't fit. RangeError: a class beyond the outputs.
+        """
+        if self._truncate is None:
+            found = self.accumulate(inputs, targets, weights, lengths)
+            self.update(learning_rate)
+            return found
+        return self._windows(inputs, targets, weights, lengths, learning_rate)
+
+    def _windows(
+        self,
+        inputs: Sequence[np.ndarray],
+        targets: Sequence[np.ndarray | None],
+        weights: Sequence[np.ndarray | None] | None,
+        lengths: np.ndarray | None,
+        learning_rate: float | None,
+    ) -> Result:
+        assert self._truncate is not None and self._trainer is not None
+        values = [*self._graph.inputs, *self._graph.outputs]
+        if any(v.spec.time is None or self._outside[v.name].time != v.spec.time for v in values):
+            raise ConversionError(
+                "truncate: every input and output must have a step for each step of the sequence"
+            )
+        axes = [v.axes.index(g.TIME) for v in values]
+        time, n = inputs[0].shape[axes[0]], len(inputs)
+        if not self._stateful:
+            self._trainer.reset()
+        found: list[tuple[int, Result]] = []
+        for start in range(0, time, self._truncate):
+            end = min(start + self._truncate, time)
+
+            def cut(a: np.ndarray | None, axis: int, part: slice = slice(start, end)) -> Any:
+                return None if a is None else a[(slice(None),) * axis + (part,)]
+
+            result = self.accumulate(
+                [cut(a, axis) for a, axis in zip(inputs, axes[:n], strict=True)],
+                [cut(a, axis) for a, axis in zip(targets, axes[n:], strict=True)],
+                [
+                    a if a is None or a.ndim < 2 else cut(a, 1)
+                    for a in weights or [None] * len(targets)
+                ],
+                None if lengths is None else np.clip(lengths - start, 0, end - start),
+            )
+            self.update(learning_rate)
+            found.append((end - start, result))
+        losses = [
+            sum(k * r.losses[i] for k, r in found) / time for i in range(len(self._graph.outputs))
+        ]
+        outputs = [
+            np.concatenate([r.outputs[i] for _, r in found], axes[n + i])
+            for i in range(len(self._graph.outputs))
+        ]
+        return Result(self._total(losses), losses, outputs)
+
+    def accumulate(
+        self,
+        inputs: Sequence[np.ndarray],
+        targets: Sequence[np.ndarray | None],
+        weights: Sequence[np.ndarray | None] | None = None,
+        lengths: np.ndarray | None = None,
+        scale: float | None = None,
+    ) -> Result:
+        """Add to the gradients; ``scale`` in place of 1 / the number of losses."""
+        return self._run(inputs, targets, weights, lengths, scale, True)
+
+    def evaluate(
+        self,
+        inputs: Sequence[np.ndarray],
+        targets: Sequence[np.ndarray | None],
+        weights: Sequence[np.ndarray | None] | None = None,
+        lengths: np.ndarray | None = None,
+    ) -> Result:
+        """The loss without dropout; no gradient, nothing changed (but states, with ``carry``)."""
+        return self._run(inputs, targets, weights, lengths, None, False)
+
+    def update(self, learning_rate: float | None = None) -> None:
+        """A step of the optimizer with the gradients so far."""
+        assert self._trainer is not None
+        rate = self._optimizer.learning_rate if learning_rate is None else learning_rate
+        self._trainer.update(self._words(rate))
+
+    def clear(self) -> None:
+        """All gradients to zero, without a step."""
+        assert self._trainer is not None
+        self._trainer.clear()
+
+    def _words(self, learning_rate: float) -> tuple[Any, ...]:
+        o = self._optimizer
+        return (
+            specs.OPTIMIZERS.index(o.kind), learning_rate, o.momentum, o.nesterov, o.rho, o.beta_1,
+            o.beta_2, o.epsilon, o.weight_decay, o.centered, o.amsgrad, o.clipvalue or 0.0,
+            o.clipnorm or 0.0, o.global_clipnorm or 0.0,
+        )  # fmt: skip
+
+    def _total(self, losses: list[float]) -> float:
+        return float(
+            sum(
+                w * x for w, x, k in zip(self._loss_weights, losses, self._losses, strict=True) if k
+            )
+        )
+
+    def _run(
+        self,
+        inputs: Sequence[np.ndarray],
+        targets: Sequence[np.ndarray | None],
+        weights: Sequence[np.ndarray | None] | None,
+        lengths: np.ndarray | None,
+        scale: float | None,
+        backward: bool,
+    ) -> Result:
+        batch, times = self._sizes(inputs)
+        trainer = self._trainer_for(batch, max(times))
+        outputs, truths, factors, scales, values, losses = [], [], [], [], [], []
+        given = weights or [None] * len(self._losses)
+        sizes = dict(zip(self._graph.clocks, times, strict=False))
+        for i, v in enumerate(self._graph.outputs):
+            spec = self._outside[v.name]
+            steps = 1 if spec.time is None else spec.time.count(sizes)
+            loss = self._losses[i]
+            outputs.append(np.empty((batch, steps, spec.features), np.float32))
+            truths.append(None if loss is None else self._truth(i, targets[i], batch, steps))
+            factors.append(self._factors(given[i], batch, steps))
+            values.append(None if loss is None else np.empty((batch, steps), np.float32))
+            scales.append(self._loss_weights[i] / (batch * steps) if scale is None else scale)
+            losses.append(None if loss is None else _loss_words(loss))
+        step = self.iterations % NO_STEP if backward and self._dropouts else NO_STEP
+        trainer.run(
+            [np.ascontiguousarray(a, np.float32) for a in inputs], batch, times, lengths,
+            outputs=outputs, losses=losses, truths=truths, weights=factors, scales=scales,
+            values=values, backward=backward, seed=self._seed, step=step,
+        )  # fmt: skip
+        means = [0.0 if a is None else float(a.sum(dtype=np.float64)) / a.size for a in values]
+        return Result(
+            self._total(means),
+            means,
+            [outside(v, y) for v, y in zip(self._graph.outputs, outputs, strict=True)],
+        )
+
+    def _sizes(self, inputs: Sequence[np.ndarray]) -> tuple[int, list[int]]:
+        """Batch and the steps of each clock."""
+        if len(inputs) != len(self._graph.inputs):
+            raise ShapeError(f"{len(inputs)} inputs, expected {len(self._graph.inputs)}")
+        batch, clocks = 0, dict[str, int]()
+        for v, a in zip(self._graph.inputs, inputs, strict=True):
+            if len(a.shape) != len(v.axes):
+                raise ShapeError(f"'{v.name}' has shape {a.shape}, expected {v.shape()}")
+            for axis, n in zip(v.axes, a.shape, strict=True):
+                want: Any = axis
+                if axis == g.BATCH:
+                    batch = want = batch or n
+                elif axis == g.TIME:
+                    want = v.time or clocks.setdefault(v.clock or "", n)
+                    if v.clock:
+                        clocks.setdefault(v.clock, n)
+                if n != want or not n:
+                    raise ShapeError(f"'{v.name}' has shape {a.shape}, expected {v.shape()}")
+        if reason := self._graph.misfit(self._specs, clocks):
+            raise ShapeError(f"these time steps don't fit: {reason}")
+        return batch or 1, [clocks[c] for c in self._graph.clocks] or [1]
+
+    def _trainer_for(self, batch: int, time: int) -> _core.Trainer:
+        trainer = self._trainer
+        assert trainer is not None
+        if self._carry:
+            if trainer.batch == batch and trainer.time >= time:
+                return trainer
+            if trainer.batch not in (1, batch):
+                raise ShapeError(f"a batch of {batch} rows after one of {trainer.batch}: with states "
+                                 "carried over, all have the same")  # fmt: skip
+            self._make(batch, max(time, trainer.time))
+        else:
+            time = max(time, trainer.time)
+            rows = min(batch, max(self._rows(time), trainer.batch))
+            if trainer.batch < rows or trainer.time < time:
+                self._make(rows, time)
+        assert self._trainer is not None
+        return self._trainer
+
+    def _rows(self, time: int) -> int:
+        """Rows at once."""
+        floats = time * sum(s.features for s in self._specs.values())
+        floats += time * sum(
+            5 * layer.hidden_size for layer in self._graph.layers if isinstance(layer, g.Recurrent)
+        )
+        return max(FEWEST_ROWS, min(MOST_ROWS, NEAR_FLOATS // max(floats, 1)))
+
+    def _truth(self, i: int, target: np.ndarray | None, batch: int, steps: int) -> np.ndarray:
+        v, loss = self._graph.outputs[i], self._losses[i]
+        assert loss is not None
+        if target is None:
+            raise ShapeError(f"there is no target for '{v.name}'")
+        a = np.asarray(target, np.float32)
+        features = self._outside[v.name].features
+        if loss.kind == "sparse_categorical_crossentropy":
+            if a.size != batch * steps:
+                raise ShapeError(f"the target of '{v.name}' has shape {a.shape}, expected a class "
+                                 f"for each of {batch * steps} vectors")  # fmt: skip
+            if not (a.min() >= 0 and a.max() < features and np.array_equal(a, np.floor(a))):
+                raise RangeError(
+                    f"the target of '{v.name}' holds something else than classes 0 to {features - 1}"
+                )
+            return np.ascontiguousarray(a.reshape(batch, steps))
+        expected = v.shape(batch, steps)
+        if a.shape != expected:
+            raise ShapeError(f"the target of '{v.name}' has shape {a.shape}, expected {expected}")
+        return inside(v, a).reshape(batch, steps, features)
+
+    def _factors(self, weights: np.ndarray | None, batch: int, steps: int) -> np.ndarray | None:
+        if weights is None:
+            return None
+        a = np.ascontiguousarray(weights, np.float32)
+        if a.shape not in ((batch,), (batch, steps)):
+            raise ShapeError(
+                f"weights have shape {a.shape}, expected {(batch,)} or {(batch, steps)}"
+            )
+        return a.reshape(-1)
+
+
+def _loss_words(loss: specs.Loss) -> tuple[int, float, float, bool]:
+    kind = specs.LOSSES.index(loss.kind)
+    return kind, loss.delta, loss.label_smoothing, loss.from_logits
+
+
+__all__ = ["Engine", "Result"]
