@@ -4,6 +4,8 @@
 
 #include "derivatives.h"
 #include "gemm.h"
+#include "fused_saving.h"
+#include "fused_back.h"
 
 /* y[i] = y[i] + x[i] */
 static void train_add(const float *x, float *y, size_t n, uint32_t flush) {
@@ -19,4 +21,10 @@ const lstmc_train_kernels CAT(LSTMC_KERNELS, _train) = {
     .gemm = train_gemm,
     .map_back = train_map_back,
     .add = train_add,
+    .lstm_row = saving_lstm_row,
+    .lstm_rows = saving_lstm_rows,
+    .gru_row = saving_gru_row,
+    .gru_rows = saving_gru_rows,
+    .lstm_back = train_lstm_back,
+    .gru_back = train_gru_back,
 };

@@ -29,6 +29,32 @@ typedef struct lstmc_gemm_args {
     uint32_t flush;  /* 1: c is flushed at the end */
 } lstmc_gemm_args;
 
+/* A step of a fused cell as in inference, that keeps its gates: gate g of a row's unit u at gates +
+ * row * gates_stride + g * gate + u, LSTM i f g o, GRU r z n q. The old c is at step.c, the new one goes to
+ * next_c; rows of both are step.state_stride apart. */
+typedef struct lstmc_saving_args {
+    lstmc_step_args step; /* first: what gate_tiles.h gets */
+    float *next_c;
+    float *gates;
+    size_t gates_stride, gate;
+} lstmc_saving_args;
+
+/* A step of a fused cell, backward: gates in, gradients of pre-activations out, at the same places. */
+typedef struct lstmc_back_args {
+    float *gates; /* [row][4][units], rows gates_stride apart */
+    size_t gates_stride;
+    const float *c, *new_c; /* LSTM: before and after the step; GRU: c is h before it */
+    size_t saved_stride;
+    float *dh; /* [row], in: the gradient of h after the step; GRU, out: the part of h before */
+    float *dc; /* LSTM, in and out */
+    size_t state_stride;
+    const float *dy; /* of the output, or NULL */
+    size_t dy_stride;
+    uint32_t rows, units;
+    lstmc_fn gate, candidate, output;
+    uint32_t plain;
+} lstmc_back_args;
+
 typedef struct lstmc_train_kernels {
     uint32_t width; /* lanes: panels must be multiples of it */
     void (*gemm)(const lstmc_gemm_args *args);
@@ -38,6 +64,13 @@ typedef struct lstmc_train_kernels {
                      size_t n);
     /* y[i] = y[i] + x[i], flushed if flush is 1. */
     void (*add)(const float *x, float *y, size_t n, uint32_t flush);
+    /* Fused cells: one row and several panels, or several rows and one panel, of lstmc_saving_args. */
+    void (*lstm_row)(const lstmc_step_args *args);
+    void (*lstm_rows)(const lstmc_step_args *args);
+    void (*gru_row)(const lstmc_step_args *args);
+    void (*gru_rows)(const lstmc_step_args *args);
+    void (*lstm_back)(const lstmc_back_args *args);
+    void (*gru_back)(const lstmc_back_args *args);
 } lstmc_train_kernels;
 
 #define LSTMC_DECLARE_TRAIN(NAME, name, have)                                                      \
