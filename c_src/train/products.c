@@ -24,6 +24,7 @@ static void weight_block(const lstmc_train_node *node, const lstmc_weight_args *
     g.blocks = blocks;
     g.gates = w->gates;
     g.padded = 1;
+    g.wide = 0;
     g.zero = g.flush = 0;
     const float *dy = w->dy.data + b * w->dy.batch_stride + first * w->dy.time_stride;
     for (uint32_t p = from; p < end;) { /* panels of one width */
@@ -158,6 +159,7 @@ static void input_rows(const lstmc_train_node *node, const lstmc_input_args *n, 
     g.gates = 1;
     g.units = n->k;
     g.padded = 0;
+    g.wide = 1;
     g.zero = !n->add;
     g.flush = 1;
     LSTMC_TRAIN_KERNEL(node->kernels, gemm, &g);

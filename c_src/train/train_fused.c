@@ -222,7 +222,7 @@ static void fused_back_part(void *argument, uint32_t part) {
     g.c_panel = g.panel = 16;
     g.rows = rows;
     g.count = m->units;
-    g.gates = 1;
+    g.gates = g.padded = g.wide = 1;
     g.units = m->units;
     const float *plain = f->node->packed + r->hh_at;
     for (uint32_t i = f->steps; i-- > 0;) {

@@ -25,6 +25,7 @@ typedef struct lstmc_gemm_args {
     uint32_t gates, units;
     uint32_t panel;  /* a multiple of the target's lanes */
     uint32_t padded; /* 1: c has room for whole vectors, and zeros or what else b has come there */
+    uint32_t wide;   /* 1: whole vectors of b may be read, beyond units */
     uint32_t zero;   /* 1: c starts from zeros instead of what is there */
     uint32_t flush;  /* 1: c is flushed at the end */
 } lstmc_gemm_args;
