@@ -32,34 +32,41 @@ static int gru_check(const lstmc_layer *l) {
     return LSTMC_OK;
 }
 
-static void gru_advance(const lstmc_frame *r, uint32_t t, uint32_t b0, uint32_t b1) {
+void lstmc_gru_parts(const lstmc_frame *r, uint32_t t, uint32_t b0, uint32_t b1, uint32_t parts) {
     const lstmc_recurrent *m = r->m;
     lstmc_cell_args a;
     memset(&a, 0, sizeof a);
     memcpy(a.fn, m->fn, sizeof a.fn);
     a.reset_after = m->reset_after;
-
-    lstmc_product p = lstmc_hidden_product(r, b0, b1);
-    p.gates = 2; /* r z */
-    lstmc_multiply(r, &p);
-    p.gates = 1;
-    p.weight.at = 2;
-    if (m->reset_after) {
-        p.init = m->recurrent_bias ? m->recurrent_bias : r->zeros;
-        p.init_stride = 0;
-        p.from.of = p.to.of = 1;
-        p.y = r->buffer;
-        p.y_stride = m->padded;
-    } else {
-        a.part = LSTMC_CELL_FIRST;
-        lstmc_cells(r, &a, t, b0, b1);
-        p.v = r->buffer;
-        p.v_stride = m->padded;
-        p.from.at = p.to.at = 2;
+    if (parts & LSTMC_CELL_FIRST) {
+        lstmc_product p = lstmc_hidden_product(r, b0, b1);
+        p.gates = 2; /* r z */
+        lstmc_multiply(r, &p);
+        p.gates = 1;
+        p.weight.at = 2;
+        if (m->reset_after) {
+            p.init = m->recurrent_bias ? m->recurrent_bias : r->zeros;
+            p.init_stride = 0;
+            p.from.of = p.to.of = 1;
+            p.y = r->buffer;
+            p.y_stride = m->padded;
+        } else {
+            a.part = LSTMC_CELL_FIRST;
+            lstmc_cells(r, &a, t, b0, b1);
+            p.v = r->buffer;
+            p.v_stride = m->padded;
+            p.from.at = p.to.at = 2;
+        }
+        lstmc_multiply(r, &p);
     }
-    lstmc_multiply(r, &p);
-    a.part = LSTMC_CELL_SECOND;
-    lstmc_cells(r, &a, t, b0, b1);
+    if (parts & LSTMC_CELL_SECOND) {
+        a.part = LSTMC_CELL_SECOND;
+        lstmc_cells(r, &a, t, b0, b1);
+    }
+}
+
+static void gru_advance(const lstmc_frame *r, uint32_t t, uint32_t b0, uint32_t b1) {
+    lstmc_gru_parts(r, t, b0, b1, LSTMC_CELL_FIRST | LSTMC_CELL_SECOND);
 }
 
 static void gru_kernel(const lstmc_kernels *kernels, const lstmc_cell_args *args) {

@@ -163,11 +163,9 @@ static size_t room_of_c(const lstmc_recurrent *m) {
     return (size_t)lstmc_panel_count(m->units, m->panel) * m->panel;
 }
 
-void lstmc_recurrent_plan(const lstmc_layer *l, uint32_t batch, uint32_t time, lstmc_need *need) {
-    lstmc_recurrent prepared;
-    const lstmc_recurrent *m = &prepared;
-    lstmc_layer_find(l->code)->prepare(l, &prepared);
-    time = most_steps(l->model, m, time);
+void lstmc_recurrent_needs(const lstmc_recurrent *m, const lstmc_model *model, uint32_t batch,
+                           uint32_t time, lstmc_need *need) {
+    time = most_steps(model, m, time);
     const size_t states = 2 * (size_t)m->room + (m->cell->states > 1 ? room_of_c(m) : 0);
     const size_t buffers = m->fused ? 0 : (size_t)m->cell->buffers * m->padded;
     need->state = lstmc_size_mul(batch, states);
@@ -175,6 +173,12 @@ void lstmc_recurrent_plan(const lstmc_layer *l, uint32_t batch, uint32_t time, l
     need->scratch = lstmc_size_add(need->scratch, lstmc_size_mul(batch, buffers));
     need->each = scratch_part(m, batch);
     need->work = lstmc_row_work(m, m->input + m->out);
+}
+
+void lstmc_recurrent_plan(const lstmc_layer *l, uint32_t batch, uint32_t time, lstmc_need *need) {
+    lstmc_recurrent m;
+    lstmc_layer_find(l->code)->prepare(l, &m);
+    lstmc_recurrent_needs(&m, l->model, batch, time, need);
 }
 
 /* ----------------------------------------------------------------------------------- products -- */
@@ -322,14 +326,6 @@ static void stand(const lstmc_frame *r, uint32_t i, uint32_t b, int masked) {
     for (uint32_t k = 0; k < m->out; k++) y[k] = held ? held[k] : 0.0f;
 }
 
-/* 0: valid; 1: masked; 2: beyond the row's length. */
-static int standing(const lstmc_frame *r, uint32_t t, uint32_t b) {
-    if (lstmc_row_steps(r->call, r->m->x, b) <= t) return 2;
-    if (r->m->mask == LSTMC_NONE) return 0;
-    const lstmc_view v = r->call->views[r->m->mask];
-    return v.data[b * v.batch_stride + t * v.time_stride] == 0.0f;
-}
-
 /* The rows [b0, b1) at a step; slot is the step's place among the products ahead. */
 static void step_rows(lstmc_frame *r, uint32_t t, uint32_t slot, uint32_t chunk, uint32_t b0,
                       uint32_t b1) {
@@ -346,20 +342,21 @@ static void step_rows(lstmc_frame *r, uint32_t t, uint32_t slot, uint32_t chunk,
 
 /* One step of all rows: the runs of rows that are valid, and the others. */
 static void step_all(lstmc_frame *r, uint32_t i, uint32_t slot, uint32_t chunk) {
+    const lstmc_recurrent *m = r->m;
     const lstmc_call *call = r->call;
     const uint32_t t = lstmc_when(r, i);
-    if (!lstmc_lengths(call) && r->m->mask == LSTMC_NONE) {
+    if (!lstmc_lengths(call) && m->mask == LSTMC_NONE) {
         step_rows(r, t, slot, chunk, 0, lstmc_batch(call));
         return;
     }
     for (uint32_t b = 0; b < lstmc_batch(call);) {
-        const int why = standing(r, t, b);
+        const int why = lstmc_standing(call, m, t, b);
         if (why) {
             stand(r, i, b++, why == 1);
             continue;
         }
         uint32_t end = b + 1;
-        while (end < lstmc_batch(call) && !standing(r, t, end)) end++;
+        while (end < lstmc_batch(call) && !lstmc_standing(call, m, t, end)) end++;
         step_rows(r, t, slot, chunk, b, end);
         b = end;
     }

@@ -83,6 +83,14 @@ static inline float lstmc_row_work(const lstmc_recurrent *m, uint32_t k) {
     return (float)m->gates * (float)m->padded * (float)k;
 }
 
+/* Whether row b stands still at time t. 0: no; 1: it is masked; 2: it is beyond the row's length. */
+static inline int lstmc_standing(const lstmc_call *call, const lstmc_recurrent *m, uint32_t t,
+                                 uint32_t b) {
+    if (lstmc_row_steps(call, m->x, b) <= t) return 2;
+    if (m->mask == LSTMC_NONE) return 0;
+    return *lstmc_at(&call->views[m->mask], b, t) == 0.0f;
+}
+
 /* A step's place in the row's arrays. */
 static inline float *lstmc_output_at(const lstmc_frame *r, uint32_t t, uint32_t b) {
     return r->y.data ? r->y.data + b * r->y.batch_stride + t * r->y.time_stride : NULL;
@@ -122,10 +130,16 @@ int lstmc_recurrent_check(const lstmc_layer *l, uint32_t gates, uint32_t states,
 void lstmc_recurrent_prepare(const lstmc_layer *l, const lstmc_cell *cell, uint32_t out,
                              uint32_t first, lstmc_recurrent *m);
 void lstmc_recurrent_plan(const lstmc_layer *l, uint32_t batch, uint32_t time, lstmc_need *need);
+/* The same of a record. */
+void lstmc_recurrent_needs(const lstmc_recurrent *m, const lstmc_model *model, uint32_t batch,
+                           uint32_t time, lstmc_need *need);
 void lstmc_recurrent_run(lstmc_node *node, const lstmc_call *call);
 void lstmc_recurrent_state(const lstmc_node *node, uint32_t index, lstmc_state_view *view);
 int lstmc_recurrent_whole(const lstmc_layer *l);
 void lstmc_recurrent_reset(lstmc_node *node, uint32_t rows);
+
+/* Parts of a GRU's step, LSTMC_CELL_...: the products of h, with r h; then the new h. */
+void lstmc_gru_parts(const lstmc_frame *r, uint32_t t, uint32_t b0, uint32_t b1, uint32_t parts);
 
 /* The fused cells (fused.c): input products ahead in its own order, steps of one row or more. */
 void lstmc_fused_prepare(lstmc_recurrent *m);

@@ -37,7 +37,7 @@ V_INLINE void back_lstm_units(const lstmc_back_args *a, uint32_t plain, size_t r
     row_store(dc_at, v_flush(v_mul(dc, f)), left);
 }
 
-static void train_lstm_back(const lstmc_back_args *a) {
+static void fused_lstm_back(const lstmc_back_args *a) {
     for (size_t row = 0; row < a->rows; row++) {
         if (a->plain) {
             for (size_t u = 0; u < a->units; u += V_WIDTH) {
@@ -71,7 +71,7 @@ V_INLINE void back_gru_units(const lstmc_back_args *a, uint32_t plain, size_t ro
     row_store(a->dh + row * a->state_stride + u, v_mul(dh, z), left);
 }
 
-static void train_gru_back(const lstmc_back_args *a) {
+static void fused_gru_back(const lstmc_back_args *a) {
     for (size_t row = 0; row < a->rows; row++) {
         for (size_t u = 0; u < a->units; u += V_WIDTH) {
             back_gru_units(a, a->plain, row, u, a->units - u);

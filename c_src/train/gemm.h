@@ -33,7 +33,7 @@ V_INLINE v_f32 gemm_load(const float *p, size_t valid) {
     return valid >= V_WIDTH ? v_load(p) : v_load_n(p, valid);
 }
 
-#define GEMM_ROW(r) const float *v##r = a->a + (row + (size_t)r) * a->a_next;
+#define GEMM_ROW(r) const float *v##r = a->a + (ptrdiff_t)(row + (size_t)r) * a->a_next;
 #define GEMM_POINT(r, j) const float *weight##j;
 #define GEMM_AT(r, j) weight##j = t->b[j] + move_b;
 #define GEMM_LOAD(r, j) const v_f32 w##j = v_load(weight##j);

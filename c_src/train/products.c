@@ -5,18 +5,43 @@
 
 /* ------------------------------------------------------------------------------ weight gradients -- */
 
-/* dw of `blocks` rows from b on, of the steps [t0, t0 + count). */
-static void weight_block(const lstmc_train_node *node, const lstmc_weight_args *w, uint32_t b,
-                         uint32_t blocks, uint32_t t0, uint32_t count, uint32_t from,
+/* The first float of a step that lies in the order of time, or in its reverse. */
+static const float *step_of(const lstmc_view *v, uint32_t b, uint32_t t, uint32_t steps,
+                            uint32_t back) {
+    return lstmc_at(v, b, back ? steps - 1 - t : t);
+}
+
+/* The panels [from, end), all of one width. */
+static void diagonal_panels(const lstmc_train_node *node, const lstmc_weight_args *w,
+                            const lstmc_gemm_args *g, uint32_t width, const float *x) {
+    lstmc_diagonal_args d;
+    d.x = x;
+    d.x_step = g->a_step;
+    d.x_block = g->a_block;
+    d.dy = g->b;
+    d.dy_step = g->b_step;
+    d.dy_block = g->b_block;
+    d.dw = g->c;
+    d.dw_panel = g->c_panel;
+    d.count = g->count;
+    d.blocks = g->blocks;
+    d.units = g->units;
+    d.panel = width;
+    LSTMC_TRAIN_KERNEL(width == w->panel ? node->full : node->half, diagonal, &d);
+}
+
+/* dw of `blocks` rows from b on, of the times [t0, t0 + count) of `steps`. */
+static void weight_block(const lstmc_train_node *node, const lstmc_weight_args *w, uint32_t steps,
+                         uint32_t b, uint32_t blocks, uint32_t t0, uint32_t count, uint32_t from,
                          uint32_t end) {
     lstmc_gemm_args g;
-    const size_t first = w->ascending ? t0 : t0 + count - 1;
+    const uint32_t first = w->ascending ? t0 : t0 + count - 1, of = w->of ? w->of : w->gates;
     const ptrdiff_t sign = w->ascending ? 1 : -1;
-    g.a = w->x.data + b * w->x.batch_stride + first * w->x.time_stride;
-    g.a_step = sign * (ptrdiff_t)w->x.time_stride;
+    g.a = step_of(&w->x, b, first, steps, w->x_back);
+    g.a_step = (w->x_back ? -sign : sign) * (ptrdiff_t)w->x.time_stride;
     g.a_block = (ptrdiff_t)w->x.batch_stride;
     g.a_next = 1;
-    g.b_step = sign * (ptrdiff_t)w->dy.time_stride;
+    g.b_step = (w->dy_back ? -sign : sign) * (ptrdiff_t)w->dy.time_stride;
     g.b_block = (ptrdiff_t)w->dy.batch_stride;
     g.b_gate = w->dy_gate;
     g.rows = w->k;
@@ -26,7 +51,12 @@ static void weight_block(const lstmc_train_node *node, const lstmc_weight_args *
     g.padded = 1;
     g.wide = 0;
     g.zero = g.flush = 0;
-    const float *dy = w->dy.data + b * w->dy.batch_stride + first * w->dy.time_stride;
+    const float *dy;
+    if (w->some) {
+        dy = w->dy.data + ((w->dy_back ? steps - 1 - first : first) - w->first) * w->dy.time_stride;
+    } else {
+        dy = step_of(&w->dy, b, first, steps, w->dy_back);
+    }
     for (uint32_t p = from; p < end;) { /* panels of one width */
         const uint32_t width = lstmc_panel_width(w->units, w->panel, p);
         uint32_t last = p + 1;
@@ -35,11 +65,15 @@ static void weight_block(const lstmc_train_node *node, const lstmc_weight_args *
         g.units = last == lstmc_panel_count(w->units, w->panel) ? w->units - p * w->panel
                                                                 : (last - p) * w->panel;
         g.b = dy + (size_t)p * w->panel;
-        g.c = w->dw + (size_t)p * w->panel * w->gates * w->k;
-        g.c_panel = (size_t)w->gates * w->k * width;
+        g.c = w->dw + (size_t)p * w->panel * of * w->k + (size_t)w->at * width;
+        g.c_panel = (size_t)of * w->k * width;
         g.c_gate = width;
-        g.c_next = (size_t)w->gates * width;
-        LSTMC_TRAIN_KERNEL(width == w->panel ? node->full : node->half, gemm, &g);
+        g.c_next = (size_t)of * width;
+        if (w->diagonal) {
+            diagonal_panels(node, w, &g, width, g.a + (size_t)p * w->panel);
+        } else {
+            LSTMC_TRAIN_KERNEL(width == w->panel ? node->full : node->half, gemm, &g);
+        }
         p = last;
     }
 }
@@ -49,14 +83,18 @@ static int counts(const lstmc_weight_args *w, uint32_t b, uint32_t t) {
     return !w->mask || w->mask[b * w->mask_batch_stride + t * w->mask_time_stride] != 0.0f;
 }
 
-static void weight_row(const lstmc_train_node *node, const lstmc_call *call,
-                       const lstmc_weight_args *w, uint32_t b, uint32_t from, uint32_t end) {
-    const uint32_t steps = lstmc_row_steps(call, w->id, b);
-    for (uint32_t i = 0; i < steps;) {
+/* Of the times [t0, t1) of a row. */
+static void weight_row(const lstmc_train_node *node, const lstmc_weight_args *w, uint32_t steps,
+                       uint32_t b, uint32_t t0, uint32_t t1, uint32_t from, uint32_t end) {
+    const uint32_t all = t1 - t0;
+    for (uint32_t i = 0; i < all;) {
         uint32_t n = 0; /* steps of a run, in the order of the sum */
-        while (i < steps && !counts(w, b, w->ascending ? i : steps - 1 - i)) i++;
-        while (i + n < steps && counts(w, b, w->ascending ? i + n : steps - 1 - i - n)) n++;
-        if (n) weight_block(node, w, b, 1, w->ascending ? i : steps - i - n, n, from, end);
+        while (i < all && !counts(w, b, w->ascending ? t0 + i : t1 - 1 - i)) i++;
+        while (i + n < all && counts(w, b, w->ascending ? t0 + i + n : t1 - 1 - i - n)) n++;
+        if (n) {
+            const uint32_t first = w->ascending ? t0 + i : t1 - i - n;
+            weight_block(node, w, steps, b, 1, first, n, from, end);
+        }
         i += n;
     }
 }
@@ -74,19 +112,28 @@ static void weight_part(void *argument, uint32_t part) {
     const lstmc_weight_args *w = s->args;
     const uint32_t from = lstmc_part_start(s->panels, s->parts, part);
     const uint32_t end = lstmc_part_start(s->panels, s->parts, part + 1);
-    if (!lstmc_lengths(call) && !w->mask) {
-        const uint32_t batch = lstmc_batch(call), steps = lstmc_steps(call, w->id);
-        weight_block(s->node, w, 0, batch, 0, steps, from, end);
-        return;
+    const uint32_t steps = lstmc_steps(call, w->id);
+    if (w->some) {
+        const uint32_t t0 = w->dy_back ? steps - w->first - w->count : w->first;
+        const uint32_t valid = lstmc_row_steps(call, w->id, w->row);
+        const uint32_t t1 = t0 + w->count < valid ? t0 + w->count : valid;
+        if (t0 < t1) weight_row(s->node, w, steps, w->row, t0, t1, from, end);
+    } else if (!lstmc_lengths(call) && !w->mask) {
+        weight_block(s->node, w, steps, 0, lstmc_batch(call), 0, steps, from, end);
+    } else {
+        for (uint32_t b = 0; b < lstmc_batch(call); b++) {
+            weight_row(s->node, w, steps, b, 0, lstmc_row_steps(call, w->id, b), from, end);
+        }
     }
-    for (uint32_t b = 0; b < lstmc_batch(call); b++) weight_row(s->node, call, w, b, from, end);
 }
 
 void lstmc_weight_gradient(const lstmc_train_node *node, const lstmc_call *call,
                            const lstmc_weight_args *args) {
     weight_shared s = {node, call, args, lstmc_panel_count(args->units, args->panel), 1};
-    const float work = (float)lstmc_batch(call) * (float)lstmc_steps(call, args->id) *
-                       (float)args->k * (float)args->units * (float)args->gates;
+    const float rows = args->some
+                           ? (float)args->count
+                           : (float)lstmc_batch(call) * (float)lstmc_steps(call, args->id);
+    const float work = rows * (float)args->k * (float)args->units * (float)args->gates;
     s.parts = lstmc_parts(call, work, s.panels);
     lstmc_for_parts(call, s.parts, weight_part, &s);
 }
@@ -119,25 +166,28 @@ void lstmc_plain_weights(const float *w, uint32_t gates, uint32_t units, uint32_
 
 /* Without a plain copy: one number after another. */
 static void input_direct(const lstmc_input_args *n, const float *dy, float *dx) {
+    const uint32_t of = n->of ? n->of : n->gates;
     for (uint32_t i = 0; i < n->k; i++) {
         float sum = n->add ? dx[i] : 0.0f;
         for (uint32_t g = 0; g < n->gates; g++) {
             for (uint32_t u = 0; u < n->units; u++) {
                 const uint32_t p = u / n->panel, width = lstmc_panel_width(n->units, n->panel, p);
-                const float w = n->w[(size_t)p * n->panel * n->gates * n->k +
-                                     ((size_t)i * n->gates + g) * width + u % n->panel];
+                const float w = n->w[(size_t)p * n->panel * of * n->k +
+                                     ((size_t)i * of + n->at + g) * width + u % n->panel];
                 sum = lstmc_fmaf(w, dy[(size_t)g * n->dy_gate + u], sum);
             }
         }
-        dx[i] = lstmc_flush(sum);
+        dx[i] = n->raw ? sum : lstmc_flush(sum);
     }
 }
 
-/* Rows of dx, `rows` of them, whose dy lie evenly. */
-static void input_rows(const lstmc_train_node *node, const lstmc_input_args *n, const float *dy,
-                       size_t dy_stride, float *dx, size_t dx_stride, uint32_t rows) {
+void lstmc_input_rows(const lstmc_train_node *node, const lstmc_input_args *args, const float *dy,
+                      ptrdiff_t dy_stride, float *dx, size_t dx_stride, uint32_t rows) {
+    const lstmc_input_args *n = args;
     if (!n->plain) {
-        for (uint32_t r = 0; r < rows; r++) input_direct(n, dy + r * dy_stride, dx + r * dx_stride);
+        for (uint32_t r = 0; r < rows; r++) {
+            input_direct(n, dy + (ptrdiff_t)r * dy_stride, dx + r * dx_stride);
+        }
         return;
     }
     lstmc_gemm_args g;
@@ -145,9 +195,9 @@ static void input_rows(const lstmc_train_node *node, const lstmc_input_args *n, 
     g.a_step = 1;
     g.a_block = (ptrdiff_t)n->dy_gate;
     g.a_next = dy_stride;
-    g.b = n->plain;
     g.b_step = (ptrdiff_t)lstmc_plain_stride(n->k);
     g.b_block = g.b_step * (ptrdiff_t)n->units;
+    g.b = n->plain + (ptrdiff_t)n->at * g.b_block;
     g.b_gate = 0;
     g.c = dx;
     g.c_next = dx_stride;
@@ -161,7 +211,7 @@ static void input_rows(const lstmc_train_node *node, const lstmc_input_args *n, 
     g.padded = 0;
     g.wide = 1;
     g.zero = !n->add;
-    g.flush = 1;
+    g.flush = !n->raw;
     LSTMC_TRAIN_KERNEL(node->kernels, gemm, &g);
 }
 
@@ -179,12 +229,15 @@ static void input_part(void *argument, uint32_t part) {
     if (s->even) {
         const size_t dy = n->steps == 1 ? n->dy.batch_stride : n->dy.time_stride;
         const size_t dx = n->steps == 1 ? n->dx.batch_stride : n->dx.time_stride;
-        input_rows(s->node, n, n->dy.data + from * dy, dy, n->dx.data + from * dx, dx, end - from);
+        lstmc_input_rows(s->node, n, n->dy.data + from * dy, (ptrdiff_t)dy, n->dx.data + from * dx,
+                         dx, end - from);
         return;
     }
     for (uint32_t b = from; b < end; b++) {
-        input_rows(s->node, n, n->dy.data + b * n->dy.batch_stride, n->dy.time_stride,
-                   n->dx.data + b * n->dx.batch_stride, n->dx.time_stride, n->steps);
+        const ptrdiff_t stride = (ptrdiff_t)n->dy.time_stride;
+        lstmc_input_rows(s->node, n, step_of(&n->dy, b, 0, n->steps, n->dy_back),
+                         n->dy_back ? -stride : stride, n->dx.data + b * n->dx.batch_stride,
+                         n->dx.time_stride, n->steps);
     }
 }
 
@@ -192,7 +245,7 @@ void lstmc_input_gradient(const lstmc_train_node *node, const lstmc_call *call,
                           const lstmc_input_args *args) {
     const lstmc_input_args *n = args;
     input_shared s = {node, args, n->rows, 1, 0};
-    s.even = n->steps == 1 || (n->dx.batch_stride == n->steps * n->dx.time_stride &&
+    s.even = n->steps == 1 || (!n->dy_back && n->dx.batch_stride == n->steps * n->dx.time_stride &&
                                n->dy.batch_stride == n->steps * n->dy.time_stride);
     if (s.even) s.rows *= n->steps;
     const float work =

@@ -17,7 +17,7 @@ typedef struct lstmc_train_layer {
     uint32_t wants;          /* bit i: the gradient of input i is wanted, if i is below 32 */
     uint32_t trains;         /* bit i: tensor i is trained */
     uint32_t batch, time;    /* most rows and steps of a call */
-    uint32_t frugal, recompute;
+    uint32_t frugal, recompute, carry;
     uint32_t dropout; /* of h */
 } lstmc_train_layer;
 
@@ -99,6 +99,11 @@ typedef struct lstmc_weight_args {
     uint32_t ascending;
     const float *mask; /* [rows][steps] as a view's: steps whose mask is 0 don't count; or NULL */
     size_t mask_batch_stride, mask_time_stride;
+    uint32_t x_back, dy_back; /* 1: x, dy have their steps in the reverse order of time */
+    uint32_t of, at;          /* dw's gates are those of `of` from `at` on; 0: it has no others */
+    uint32_t diagonal; /* 1: unit u takes x[u] alone, k is 1: a diagonal matrix, one gate at a time */
+    uint32_t some;     /* 1: of row `row` and places [first, first + count) only, in the order of time */
+    uint32_t row, first, count; /* or, with dy_back, in the reverse one; dy is of these alone */
 } lstmc_weight_args;
 void lstmc_weight_gradient(const lstmc_train_node *node, const lstmc_call *call,
                            const lstmc_weight_args *args);
@@ -118,9 +123,16 @@ typedef struct lstmc_input_args {
     uint32_t dy_gate;
     uint32_t rows, steps;
     uint32_t add;
+    uint32_t dy_back; /* 1: dy has its steps in the reverse order of time */
+    uint32_t of, at;  /* w's gates are those of `of` from `at` on; 0: it has no others */
+    uint32_t raw;     /* 1: not flushed, more is to be added */
 } lstmc_input_args;
 void lstmc_input_gradient(const lstmc_train_node *node, const lstmc_call *call,
                           const lstmc_input_args *args);
+
+/* The same of `rows` vectors that lie evenly, in this thread; views, rows and steps are not looked at. */
+void lstmc_input_rows(const lstmc_train_node *node, const lstmc_input_args *args, const float *dy,
+                      ptrdiff_t dy_stride, float *dx, size_t dx_stride, uint32_t rows);
 
 /* Floats of a row of a plain weight, and of all of it; make one. */
 static inline size_t lstmc_plain_stride(uint32_t k) { return ((size_t)k + 15) / 16 * 16; }

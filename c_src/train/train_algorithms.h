@@ -6,6 +6,7 @@
 #include "gemm.h"
 #include "fused_saving.h"
 #include "fused_back.h"
+#include "cells_back.h"
 
 /* y[i] = y[i] + x[i] */
 static void train_add(const float *x, float *y, size_t n, uint32_t flush) {
@@ -25,6 +26,14 @@ const lstmc_train_kernels CAT(LSTMC_KERNELS, _train) = {
     .lstm_rows = saving_lstm_rows,
     .gru_row = saving_gru_row,
     .gru_rows = saving_gru_rows,
+    .fused_lstm_back = fused_lstm_back,
+    .fused_gru_back = fused_gru_back,
+    .lstm_keep = train_lstm_keep,
     .lstm_back = train_lstm_back,
+    .gru_keep = train_gru_keep,
     .gru_back = train_gru_back,
+    .rnn_keep = train_rnn_keep,
+    .rnn_back = train_rnn_back,
+    .masked = train_masked,
+    .diagonal = train_diagonal,
 };

@@ -238,13 +238,13 @@ static void fused_back_part(void *argument, uint32_t part) {
         g.a = a.gates;
         g.b = plain;
         if (lstm) {
-            LSTMC_TRAIN_KERNEL(f->node->kernels, lstm_back, &a);
+            LSTMC_TRAIN_KERNEL(f->node->kernels, fused_lstm_back, &a);
             g.blocks = 4;
             g.zero = g.flush = 1;
             LSTMC_TRAIN_KERNEL(f->node->kernels, gemm, &g);
             continue;
         }
-        LSTMC_TRAIN_KERNEL(f->node->kernels, gru_back, &a);
+        LSTMC_TRAIN_KERNEL(f->node->kernels, fused_gru_back, &a);
         g.blocks = 2; /* r z, then q, which lies behind n */
         g.flush = 0;
         LSTMC_TRAIN_KERNEL(f->node->kernels, gemm, &g);

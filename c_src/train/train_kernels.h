@@ -3,7 +3,7 @@
 #ifndef LSTMC_TRAIN_KERNELS_H
 #define LSTMC_TRAIN_KERNELS_H
 
-#include "../kernels/kernels.h"
+#include "cell_kernels.h"
 
 /* c[i][n] = c[i][n] + sum over r of a[r][i] b[r][n]: for r ascending, c = fma(a, b, c).
  *
@@ -13,8 +13,7 @@
  * turn, whose a and b lie a_block and b_block floats apart: one chain over all of them. */
 typedef struct lstmc_gemm_args {
     const float *a;
-    ptrdiff_t a_step, a_block;
-    size_t a_next;
+    ptrdiff_t a_step, a_block, a_next;
     const float *b;
     ptrdiff_t b_step, b_block;
     size_t b_gate;
@@ -70,8 +69,19 @@ typedef struct lstmc_train_kernels {
     void (*lstm_rows)(const lstmc_step_args *args);
     void (*gru_row)(const lstmc_step_args *args);
     void (*gru_rows)(const lstmc_step_args *args);
-    void (*lstm_back)(const lstmc_back_args *args);
-    void (*gru_back)(const lstmc_back_args *args);
+    void (*fused_lstm_back)(const lstmc_back_args *args);
+    void (*fused_gru_back)(const lstmc_back_args *args);
+    /* Recurrent cells: what forward keeps of a step, and a step of backward (cells_back.h). */
+    void (*lstm_keep)(const lstmc_cell_train_args *args);
+    void (*lstm_back)(const lstmc_cell_train_args *args);
+    void (*gru_keep)(const lstmc_cell_train_args *args);
+    void (*gru_back)(const lstmc_cell_train_args *args);
+    void (*rnn_keep)(const lstmc_cell_train_args *args);
+    void (*rnn_back)(const lstmc_cell_train_args *args);
+    /* y[i] = flush(x[i] * mask[i] + add[i]), by fma, or flush(add[i]) where mask[i] is 0; add may be NULL
+     * for zeros. y may be x or add. */
+    void (*masked)(const float *x, const float *mask, const float *add, float *y, size_t n);
+    void (*diagonal)(const lstmc_diagonal_args *args);
 } lstmc_train_kernels;
 
 #define LSTMC_DECLARE_TRAIN(NAME, name, have)                                                      \

@@ -24,8 +24,7 @@ struct lstmc_train_cell;
 
 /* A layer's record. */
 typedef struct lstmc_train_recurrent {
-    lstmc_recurrent m; /* first: forward's frame takes the record for it. Never fused */
-    lstmc_cell cell;   /* m.cell: the layer's own, with a step that keeps */
+    lstmc_recurrent m; /* the layer's own record, but for fused and quick, which are 0 */
     const struct lstmc_train_cell *train;
     float *dih, *dhh, *dbias; /* NULL: frozen, or there is none */
     float *dpeephole, *dch, *dhr;
@@ -51,5 +50,81 @@ size_t lstmc_train_fused_scratch(const lstmc_train_recurrent *r);
 void lstmc_train_fused_forward(const lstmc_train_node *node, const lstmc_call *call);
 void lstmc_train_fused_loop(const lstmc_train_node *node, const lstmc_call *call,
                             const lstmc_view *dy, float *dh, float *dc, size_t stride);
+/* A backward on its way. Views are in the order of processing: place i, not time. */
+typedef struct lstmc_back {
+    const lstmc_train_recurrent *t;
+    const lstmc_train_node *node;
+    const lstmc_call *call;
+    uint32_t steps;
+    lstmc_view h, c, gates; /* what was kept */
+    size_t gate;            /* from one of the gates to the next: units */
+    float *dh, *dc;         /* [row][out], [row][units]: the gradients of the states */
+    float *extra;           /* [row][units]: LSTM: of what a projection takes; GRU: of r h and so on */
+    float *first;           /* with hold, [row]: the first place that is valid; a float is exact */
+    lstmc_view all_dh, all_m; /* LSTM: the gradient of each h, and what a projection took; or no data */
+} lstmc_back;
+
+/* What sets a cell's training apart. */
+typedef struct lstmc_train_cell {
+    uint32_t kept;                    /* gates that forward keeps */
+    uint32_t fns[LSTMC_KEPT_GATES];   /* their functions, numbers of m.fn; LSTMC_NONE: none */
+    void (*keep)(const lstmc_train_kernels *kernels, const lstmc_cell_train_args *args);
+    /* A step, h of which has a mask: h as it was is to be had from `before`. NULL: the cell's own. */
+    void (*masked_step)(const lstmc_frame *r, const lstmc_view *before, uint32_t t, uint32_t b0,
+                        uint32_t b1);
+    /* Place i of the rows [b0, b1): k->dh is the gradient of the new h, and becomes that of h. */
+    void (*back)(const lstmc_back *k, uint32_t i, uint32_t b0, uint32_t b1);
+    /* Add to the gradients of the weights; w has all that they share. */
+    void (*gradients)(const lstmc_back *k, const lstmc_weight_args *w);
+} lstmc_train_cell;
+
+static inline const lstmc_train_kernels *lstmc_train_kernels_for(const lstmc_train_node *node,
+                                                                 uint32_t half) {
+#ifdef LSTMC_FROZEN
+    (void)node;
+    (void)half;
+    return NULL;
+#else
+    return half ? node->half : node->full;
+#endif
+}
+
+static inline float *lstmc_gates_at(const lstmc_back *k, uint32_t b, uint32_t i) {
+    return lstmc_at(&k->gates, b, i);
+}
+
+/* A kernel for a row, panels of full width and the half one. args are of the first unit. */
+void lstmc_train_cells(const lstmc_train_recurrent *t, const lstmc_train_node *node,
+                       void (*kernel)(const lstmc_train_kernels *kernels,
+                                      const lstmc_cell_train_args *args),
+                       const lstmc_cell_train_args *args);
+
+/* The options of a record's cell; all else is zero. */
+lstmc_cell_train_args lstmc_train_cell_args(const lstmc_train_recurrent *t);
+
+/* dx = sum over the units of w's gates `at` to `at + gates` of `of`, times dy: where args say more, all of
+ * them. For the rows [b0, b1), whose dy are floats of the gates from `from` on at place i. */
+typedef struct lstmc_back_product {
+    const float *w;
+    size_t plain_at; /* in packed */
+    uint32_t of, at, gates, from;
+    float *dx;
+    uint32_t k; /* and stride of dx */
+    uint32_t add, raw;
+} lstmc_back_product;
+void lstmc_back_multiply(const lstmc_back *k, const lstmc_back_product *p, uint32_t i, uint32_t b0,
+                         uint32_t b1);
+
+/* dh, once R's product is there, through the mask of h; added to `add` if that is not NULL. */
+void lstmc_back_masked(const lstmc_back *k, const float *x, const float *add, uint32_t b0,
+                       uint32_t b1);
+
+/* The operations that a layer's own hand on. */
+void lstmc_train_recurrent_prepare(const lstmc_train_layer *l, const lstmc_train_cell *cell,
+                                   void *prepared);
+void lstmc_train_recurrent_plan(const lstmc_train_layer *l, lstmc_train_need *need);
+void lstmc_train_recurrent_forward(const lstmc_train_node *node, const lstmc_call *call);
+void lstmc_train_recurrent_backward(const lstmc_train_node *node, const lstmc_call *call);
+void lstmc_train_recurrent_refresh(const lstmc_train_node *node);
 
 #endif

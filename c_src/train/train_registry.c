@@ -5,6 +5,9 @@
 static const lstmc_train_ops *const trained[] = {
     &lstmc_train_dense,
     &lstmc_train_last_step,
+    &lstmc_train_lstm,
+    &lstmc_train_gru,
+    &lstmc_train_rnn,
 };
 /* clang-format on */
 

@@ -167,6 +167,7 @@ static void describe(const lstmc_model *m, const lstmc_train_config *config,
     l->time = config->time ? config->time : 1;
     l->frugal = config->frugal;
     l->recompute = config->recompute;
+    l->carry = config->carry;
     for (uint32_t j = 0; j < config->dropout_count; j++) {
         const lstmc_dropout *d = config->dropouts + j;
         l->dropout |= d->layer == index && d->kind == LSTMC_DROPOUT_RECURRENT;
