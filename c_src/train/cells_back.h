@@ -201,9 +201,9 @@ static void train_diagonal(const lstmc_diagonal_args *a) {
         const size_t left = a->units - unit;
         float *dw = a->dw + unit / a->panel * a->dw_panel + unit % a->panel;
         v_f32 sum = v_load(dw);
-        for (uint32_t block = 0; block < a->blocks; block++) {
-            const float *x = a->x + (ptrdiff_t)block * a->x_block + unit;
-            const float *dy = a->dy + (ptrdiff_t)block * a->dy_block + unit;
+        for (uint32_t turn = 0; turn < a->blocks; turn++) {
+            const float *x = a->x + (ptrdiff_t)turn * a->x_block + unit;
+            const float *dy = a->dy + (ptrdiff_t)turn * a->dy_block + unit;
             for (uint32_t i = 0; i < a->count; i++, x += a->x_step, dy += a->dy_step) {
                 sum = v_fma(row_load(dy, left), row_load(x, left), sum);
             }

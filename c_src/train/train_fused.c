@@ -165,11 +165,39 @@ static void fused_forward_part(void *argument, uint32_t part) {
     for (uint32_t i = 0; i < f->steps; i++) fused_step(f, i, b0, b1 - b0);
 }
 
-/* The states that a call starts from are at place 0 already. */
+/* A state that a call starts from: a value, or where the call before has left it. */
+static void fused_start(const train_fused *f, uint32_t value, const float *state, float *to) {
+    const lstmc_recurrent *m = &f->r->m;
+    for (uint32_t b = 0; b < lstmc_batch(f->call); b++, to += f->state_row) {
+        if (value == LSTMC_NONE) {
+            memcpy(to, state + b * f->node->node->state_stride, m->padded * sizeof *to);
+            continue;
+        }
+        LSTMC_KERNEL(f->node->node->full, map, &lstmc_linear, 1,
+                     lstmc_at(&f->call->views[value], b, 0), to, m->units);
+        lstmc_zeros(to + m->units, m->padded - m->units);
+    }
+}
+
+/* The last states: where the next call finds them, and to a value. */
+static void fused_end(const train_fused *f, uint32_t value, const float *last, float *state) {
+    const lstmc_recurrent *m = &f->r->m;
+    last += (size_t)f->steps * m->padded;
+    for (uint32_t b = 0; b < lstmc_batch(f->call); b++, last += f->state_row) {
+        memcpy(state + b * f->node->node->state_stride, last, m->padded * sizeof *last);
+        if (value == LSTMC_NONE) continue;
+        memcpy(lstmc_at(&f->call->views[value], b, 0), last, m->units * sizeof *last);
+    }
+}
+
 void lstmc_train_fused_forward(const lstmc_train_node *node, const lstmc_call *call) {
     train_fused f;
     fused_set(&f, node, call);
     const lstmc_recurrent *m = &f.r->m;
+    float *h = node->node->state + node->node->parity * (size_t)m->room;
+    float *c = node->node->state + 2 * (size_t)m->room;
+    fused_start(&f, m->h0, h, f.h);
+    if (m->gates == 4) fused_start(&f, m->c0, c, f.c);
     const size_t row = (size_t)m->gates * m->padded;
     lstmc_zeros(call->scratch, row + m->padded);
     f.frame.m = m;
@@ -186,6 +214,8 @@ void lstmc_train_fused_forward(const lstmc_train_node *node, const lstmc_call *c
     } else {
         lstmc_for_parts(call, f.parts, fused_forward_part, &f);
     }
+    fused_end(&f, m->h, f.h, h);
+    if (m->gates == 4) fused_end(&f, m->c, f.c, c);
 }
 
 /* ------------------------------------------------------------------------------------ backward -- */
@@ -214,7 +244,7 @@ static void fused_back_part(void *argument, uint32_t part) {
     memset(&g, 0, sizeof g);
     g.a_step = 1;
     g.a_block = m->units;
-    g.a_next = f->gates_row;
+    g.a_next = (ptrdiff_t)f->gates_row;
     g.b_step = (ptrdiff_t)lstmc_plain_stride(m->units);
     g.b_block = g.b_step * (ptrdiff_t)m->units;
     g.c = a.dh;
@@ -222,7 +252,7 @@ static void fused_back_part(void *argument, uint32_t part) {
     g.c_panel = g.panel = 16;
     g.rows = rows;
     g.count = m->units;
-    g.gates = g.padded = g.wide = 1;
+    g.gates = g.wide = 1;
     g.units = m->units;
     const float *plain = f->node->packed + r->hh_at;
     for (uint32_t i = f->steps; i-- > 0;) {

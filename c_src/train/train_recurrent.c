@@ -74,6 +74,10 @@ void lstmc_train_recurrent_plan(const lstmc_train_layer *l, lstmc_train_need *ne
     const size_t back = back_scratch(&t);
     const size_t gates = lstmc_size_mul((size_t)t.kept * t.m.units, t.time);
     need->scratch = forward.scratch > back ? forward.scratch : back;
+    if (t.fused) {
+        const size_t fused = lstmc_train_fused_scratch(&t);
+        if (fused > need->scratch) need->scratch = fused;
+    }
     need->saved = lstmc_size_add(t.gates_at, lstmc_size_mul(t.batch, gates));
     need->packed = t.packed;
 }
@@ -221,6 +225,10 @@ void lstmc_train_recurrent_forward(const lstmc_train_node *node, const lstmc_cal
     const lstmc_recurrent *m = &t->m;
     const uint32_t steps = lstmc_steps(call, m->x);
     keeping_node k;
+    if (lstmc_train_is_fused(node, call)) {
+        lstmc_train_fused_forward(node, call);
+        return;
+    }
     k.cell = *m->cell;
     k.cell.step = keeping_advance;
     k.m = *m;
@@ -447,7 +455,13 @@ void lstmc_train_recurrent_backward(const lstmc_train_node *node, const lstmc_ca
     }
     const float work = (float)batch * (float)k.steps * lstmc_row_work(m, m->out);
     back_shared s = {&k, lstmc_parts(call, work, lstmc_batch(call))};
-    lstmc_for_parts(call, s.parts, back_part, &s);
+    if (lstmc_train_is_fused(node, call)) {
+        for (uint32_t b = 0; b < lstmc_batch(call); b++) back_enter(&k, b);
+        lstmc_train_fused_loop(node, call, node->dy, k.dh, k.dc, m->units);
+        for (uint32_t b = 0; b < lstmc_batch(call); b++) back_leave(&k, b);
+    } else {
+        lstmc_for_parts(call, s.parts, back_part, &s);
+    }
     if (node->mask) mask_kept(&k);
     back_weights(&k);
     if (node->dx[0].data) back_inputs(&k);

@@ -50,6 +50,7 @@ size_t lstmc_train_fused_scratch(const lstmc_train_recurrent *r);
 void lstmc_train_fused_forward(const lstmc_train_node *node, const lstmc_call *call);
 void lstmc_train_fused_loop(const lstmc_train_node *node, const lstmc_call *call,
                             const lstmc_view *dy, float *dh, float *dc, size_t stride);
+
 /* A backward on its way. Views are in the order of processing: place i, not time. */
 typedef struct lstmc_back {
     const lstmc_train_recurrent *t;
