@@ -46,6 +46,7 @@ setup(
         "lstmc.converters",
         "lstmc.export",
         "lstmc.graph",
+        "lstmc.optimizers",
         "lstmc.reference",
         "lstmc.report",
         "lstmc.scale",

@@ -76,7 +76,19 @@ __all__ = [
 # The classes of all layers take ten times as long to make as the rest of the package to import:
 # what needs them is imported when it is first asked for.
 _HOMES = {"Model": "model", "convert": "model", "load": "model", "Stream": "stream"}
-_MODULES = ("format", "functional", "graph", "inspect", "model", "recurrent", "samples", "stream")
+_MODULES = (
+    "format",
+    "functional",
+    "graph",
+    "inspect",
+    "losses",
+    "metrics",
+    "model",
+    "optimizers",
+    "recurrent",
+    "samples",
+    "stream",
+)
 
 
 def __getattr__(name: str) -> object:
