@@ -47,6 +47,7 @@ setup(
         "lstmc.export",
         "lstmc.graph",
         "lstmc.optimizers",
+        "lstmc.layers",
         "lstmc.reference",
         "lstmc.report",
         "lstmc.scale",

@@ -7,7 +7,7 @@ these rules bring them together. Each keeps every value of the graph's outputs a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -103,10 +103,13 @@ def _faithful(exact: np.ndarray, rounded: np.ndarray) -> bool:
     return bool(np.all(np.isfinite(rounded) & (normal | (exact == 0))))
 
 
-def fuse_activations(graph: g.Graph) -> None:
-    """A linear layer, then an activation that alone reads it: one layer with that activation."""
+def fuse_activations(graph: g.Graph, kept: Collection[str] = ()) -> None:
+    """A linear layer, then an activation that alone reads it: one layer with that activation.
+
+    ``kept``: names of activations that stay layers of their own.
+    """
     for layer, maker in _pairs(graph, g.Activation):
-        if maker.activation == g.LINEAR:
+        if layer.name not in kept and maker.activation == g.LINEAR:
             maker.activation = layer.activation
             _replace(graph, layer, maker)
 

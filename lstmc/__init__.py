@@ -34,6 +34,7 @@ from .errors import (
     DtypeError,
     Error,
     FormatError,
+    OptionError,
     OutOfMemoryError,
     RangeError,
     ShapeError,
@@ -46,6 +47,7 @@ from .threads import get_num_threads, set_num_threads
 if TYPE_CHECKING:
     from . import functional
     from .model import Model, convert, load
+    from .random import set_random_seed
     from .stream import Stream
 
 __all__ = [
@@ -55,6 +57,7 @@ __all__ = [
     "Error",
     "FormatError",
     "Model",
+    "OptionError",
     "OutOfMemoryError",
     "RangeError",
     "ShapeError",
@@ -69,26 +72,24 @@ __all__ = [
     "get_target",
     "load",
     "set_num_threads",
+    "set_random_seed",
     "set_target",
     "targets",
 ]
 
 # The classes of all layers take ten times as long to make as the rest of the package to import:
 # what needs them is imported when it is first asked for.
-_HOMES = {"Model": "model", "convert": "model", "load": "model", "Stream": "stream"}
+_HOMES = {
+    "Model": "model",
+    "Stream": "stream",
+    "convert": "model",
+    "load": "model",
+    "set_random_seed": "random",
+}
 _MODULES = (
-    "format",
-    "functional",
-    "graph",
-    "inspect",
-    "losses",
-    "metrics",
-    "model",
-    "optimizers",
-    "recurrent",
-    "samples",
-    "stream",
-)
+    "callbacks", "format", "functional", "graph", "initializers", "inspect", "layers", "losses",
+    "metrics", "model", "models", "optimizers", "random", "recurrent", "samples", "stream",
+)  # fmt: skip
 
 
 def __getattr__(name: str) -> object:

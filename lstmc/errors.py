@@ -43,6 +43,10 @@ class DivergenceError(Error, ArithmeticError):
     """The loss of a step in training is NaN or infinite; the model has the weights from before."""
 
 
+class OptionError(Error, TypeError):
+    """A layer has no option of this name; the message lists those it has."""
+
+
 class TargetError(Error, ValueError):
     """A SIMD target is unknown, or this CPU can't run it."""
 
