@@ -48,6 +48,7 @@ setup(
         "lstmc.graph",
         "lstmc.optimizers",
         "lstmc.layers",
+        "lstmc.onnx_export",
         "lstmc.reference",
         "lstmc.report",
         "lstmc.scale",

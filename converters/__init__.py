@@ -50,8 +50,8 @@ def find(source: Any) -> Converter:
         if suffix == ".lstmc":
             raise ConversionError(
                 f"'{os.fspath(source)}' is converted already: lstmc.load reads it, and "
-                "`lstmc convert --target CHIP` packs it for a chip; give the model that it was "
-                "made from"
+                "`lstmc convert --target CHIP` packs it for a chip, `lstmc convert -o OUT.onnx` "
+                "writes it as ONNX; give the model that it was made from"
             )
         known = ", ".join(s for c in CONVERTERS for s in c.suffixes)
         raise ConversionError(

@@ -38,6 +38,21 @@ def peephole(weight: np.ndarray) -> np.ndarray:
     return _reordered(weight, "iof", "ifo")
 
 
+def lstm_to(target: str, weight: np.ndarray) -> np.ndarray:
+    """The inverse of :func:`lstm`."""
+    return _reordered(weight, "ifgo", LSTM_ORDERS[target])
+
+
+def gru_to(target: str, weight: np.ndarray) -> np.ndarray:
+    """The inverse of :func:`gru`."""
+    return _reordered(weight, "rzn", GRU_ORDERS[target])
+
+
+def peephole_to(weight: np.ndarray) -> np.ndarray:
+    """The inverse of :func:`peephole`."""
+    return _reordered(weight, "ifo", "iof")
+
+
 def joined(order: str, found: dict[str, np.ndarray]) -> np.ndarray:
     """Gates by name, one after the other in an order such as "ifgo"."""
     return np.concatenate([found[gate] for gate in order])

@@ -100,19 +100,21 @@ def _parser() -> argparse.ArgumentParser:
 
     example = "lstmc convert forecaster.pt --arch forecaster.toml -o f.lstmc"
     example += "\n  lstmc convert f.lstmc --target m4f -o f-m4f.lstmc"
+    example += "\n  lstmc convert f.lstmc -o f.onnx"
     p = command("convert", convert, example, chips=True)
     p.add_argument(
         "source",
         metavar="SRC",
         type=Path,
-        help=".keras .h5 .pt .pth .safetensors .onnx, or with --target CHIP an .lstmc file",
+        help=".keras .h5 .pt .pth .safetensors .onnx, or with --target CHIP or -o OUT.onnx an "
+        ".lstmc file",
     )
     p.add_argument(
         "-o",
         "--output",
         metavar="OUT",
         type=Path,
-        help="default: SRC's name, .lstmc, in this folder",
+        help="an .lstmc or .onnx file; default: SRC's name, .lstmc, in this folder",
     )
     source_options(p)
 

@@ -37,18 +37,24 @@ def convert(args: argparse.Namespace) -> None:
 
     With --target CHIP its weights are packed for that kind of chip, which reads them in place at
     full speed then; SRC may be an .lstmc file, of which all else stays. No result depends on it.
+
+    Where OUT ends with .onnx, an ONNX model for other runtimes is written instead, of an .lstmc
+    file or of any source.
     """
     from .summary import notes
 
     output = args.output or Path(args.source.stem + ".lstmc")
-    _check_ending(output, ".lstmc")
+    _check_ending(output, ".lstmc", ".onnx")
+    to_onnx = output.suffix.lower() == ".onnx"
+    if to_onnx and args.preset is not None:
+        raise UsageError(f"an ONNX file is for no chip: leave --target {args.preset.name} out")
     _check_readable(args.source)
     if output.exists() and output.samefile(args.source):
         raise UsageError(f"'{output}' is the source itself; give another name with -o")
     _check_writable(output)
     start = time.perf_counter()
     given = options(args)
-    if args.preset is not None and args.source.suffix.lower() == ".lstmc":
+    if (args.preset is not None or to_onnx) and args.source.suffix.lower() == ".lstmc":
         if given:
             raise UsageError(
                 f"--arch, --set and --state describe a source: '{args.source}' is none"
@@ -64,7 +70,11 @@ def convert(args: argparse.Namespace) -> None:
     wrong = model.golden and wrong_digests(model, names)
     if wrong:
         raise FormatError(f"the golden sample gives other digests: {wrong}; nothing written")
-    model.save(output)
+    if to_onnx:
+        model.save_onnx(output)
+    else:
+        model.save(output)
+    size = output.stat().st_size
     digests = model.golden.digests if model.golden else {}
     said = notes(model.provenance)
     if args.preset is not None and not args.preset.tested:
@@ -74,7 +84,7 @@ def convert(args: argparse.Namespace) -> None:
         "source": str(args.source),
         "layers": [{"name": x.name, "type": type(x).__name__} for x in model.graph.layers],
         "parameters": _parameters(model),
-        "bytes": model.nbytes,
+        "bytes": size,
         "preset": args.preset and args.preset.name,
         "panel": model.panel,
         "golden": in_hex(digests),
@@ -93,7 +103,7 @@ def convert(args: argparse.Namespace) -> None:
     _report(
         args,
         facts,
-        f"{output}: {layers}, {facts['parameters']:,} parameters, {model.nbytes:,} bytes; "
+        f"{output}: {layers}, {facts['parameters']:,} parameters, {size:,} bytes; "
         f"golden sample {sample}" + "\n".join(["", *said]),
     )
 

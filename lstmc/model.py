@@ -253,25 +253,24 @@ class Model(_core.Predictor):
 
         ``target``: packed for a chip first, see :meth:`packed`.
         """
-        import tempfile
-
         if target is not None:
             self.packed(target).save(path)
             return
-        path = Path(path)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as f:
-                f.write(self._blob.data)
-                f.flush()
-                os.fsync(f.fileno())
-            umask = os.umask(0)
-            os.umask(umask)
-            Path(temporary).chmod(0o666 & ~umask)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink()
-            raise
+        _write(Path(path), self._blob.data)
+
+    def save_onnx(self, path: str | os.PathLike[str]) -> None:
+        """Write the model as an ONNX file that ONNX Runtime and others run; whole or not at all.
+
+        Inputs and outputs are the source's: names, order of axes, dtypes; batch, and steps that
+        are open here, are open there. A stateful model takes and gives its state, as its source
+        did, and one call of it is one step here. docs/howto/onnx-out.md says the rest.
+
+        Raises:
+            ConversionError: the package onnx is missing, or ONNX can't say it.
+        """
+        from .onnx_export import to_bytes
+
+        _write(Path(path), to_bytes(self._graph))
 
     def packed(self, target: str) -> Model:
         """The same model for a chip: its weights in panels of the width that suits the preset
@@ -487,6 +486,25 @@ def _show(value: g.Value) -> str:
     """A shape with names: (batch, 100, 10)."""
     parts = [str(value.time) if a == g.TIME and value.time else str(a) for a in value.axes]
     return f"({', '.join(parts)})"
+
+
+def _write(path: Path, data: bytes | memoryview) -> None:
+    """A file, whole or not at all, on the disk when this returns."""
+    import tempfile
+
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink()
+        raise
 
 
 class _OwnBytes:

@@ -1,0 +1,137 @@
+"""A model's inputs and outputs: tensors as the source had them, to forms and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .. import graph as g
+from .writer import Writer
+
+LETTERS = {g.BATCH: "b", g.TIME: "t"}
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of the ONNX model; ``inner`` is what layers see of it."""
+
+    value: g.Value
+    inner: g.Spec
+
+    @property
+    def name(self) -> str:
+        return self.value.name
+
+    @property
+    def axes(self) -> tuple[g.Axis, ...]:
+        return self.value.axes
+
+
+def ports(graph: g.Graph, specs: Mapping[str, g.Spec]) -> tuple[list[Port], list[Port]]:
+    """All inputs and outputs. A graph with bindings is one call of its source: its inputs and
+    outputs lose the time axis that binding gave them, and states stand behind them."""
+    if not graph.bindings:
+        return (
+            [Port(v, specs[v.name]) for v in graph.inputs],
+            [Port(v, specs[v.name]) for v in graph.outputs],
+        )
+    takes = [Port(_one_call(v, v.call == 1), specs[v.name]) for v in graph.inputs]
+    gives = []
+    for v in graph.outputs:
+        time = specs[v.name].time
+        gives.append(Port(_one_call(v, time is not None and time.add == 1), specs[v.name]))
+    takes += [Port(b.input, specs[b.input.name]) for b in graph.bindings]
+    gives += [Port(b.output, specs[b.output.name]) for b in graph.bindings]
+    return takes, gives
+
+
+def _one_call(v: g.Value, single: bool) -> g.Value:
+    """The value as the source has it in one call: its time axis, where a call has one step, stood
+    there before with that size; else it was put in."""
+    if single:
+        return replace(v, time=1, clock=None, call=0)
+    return replace(v, axes=tuple(a for a in v.axes if a != g.TIME), call=0)
+
+
+def take(w: Writer, port: Port) -> None:
+    """A form of an input."""
+    v, name = port.value, port.name
+    axes = [LETTERS.get(str(a), a) for a in v.axes]
+    for i, a in enumerate(axes):
+        if a == "b":
+            w.source("", name, i)
+    if "b" not in axes:
+        name = w.node("Unsqueeze", name, w.whole(0))
+        axes.insert(0, "b")
+    steps = [a for a in axes if a in ("b", "t")]
+    rest = [a for a in axes if a not in steps]
+    if len(rest) <= 1 and not _hidden(port):  # any order will do
+        letters = "".join(a if a in steps else "f" for a in map(str, axes))
+        w.made(v.name, name, letters, dtype=v.dtype)
+        return
+    order = [axes.index(a) for a in steps] + [i for i, a in enumerate(axes) if a not in steps]
+    if order != sorted(order):
+        name = w.node("Transpose", name, perm=order)
+    time = port.inner.time
+    if _hidden(port) and time is not None:
+        steps = ["b", "t"]
+        shape = w.whole(0, time.add, port.inner.features)
+    else:
+        shape = w.whole(*(0 for _ in steps), port.inner.features)
+    name = w.node("Reshape", name, shape)
+    w.made(v.name, name, "".join(map(str, steps)) + "f", dtype=v.dtype)
+
+
+def _hidden(port: Port) -> bool:
+    """Layers see steps that no axis of the tensor counts."""
+    return port.inner.time is not None and g.TIME not in port.axes
+
+
+def give(w: Writer, port: Port) -> str:
+    """The tensor of an output, by any name."""
+    v, name = port.value, port.name
+    axes = [LETTERS.get(str(a), a) for a in v.axes]
+    steps = [a for a in axes if a in ("b", "t")]
+    sizes = [int(a) for a in axes if a not in steps]
+    if "b" not in steps:
+        steps.insert(0, "b")
+        axes.insert(0, "b")
+    if len(sizes) <= 1 and not _hidden(port):
+        letters = "".join(a if a in steps else "f" for a in map(str, axes))
+        made = w.get(name, letters)
+    else:
+        order = "".join(map(str, steps))
+        if _hidden(port):
+            made, order = w.get(name, "btf"), "b"
+        else:
+            made = w.get(name, f"{order}f")
+        made = w.node("Reshape", made, w.whole(*(0 for _ in order), *sizes))
+        have = [*order, *range(len(sizes))]
+        rest = iter(range(len(sizes)))
+        wanted = [a if a in steps else next(rest) for a in axes]
+        perm = [have.index(a) for a in wanted]
+        if perm != sorted(perm):
+            made = w.node("Transpose", made, perm=perm)
+    if g.BATCH not in v.axes:
+        made = w.node("Squeeze", made, w.whole(0))
+    if v.dtype != "float32":
+        made = w.cast(made, v.dtype)
+    return made
+
+
+def info(port: Port, one_row: bool) -> Any:
+    """Name, type and shape of an input or output."""
+    import numpy as np
+    import onnx
+
+    v, time = port.value, port.inner.time
+    steps: str | int | None = None
+    if time is not None:
+        steps = time.add if time.clock is None else str(time)
+        if v.time and v.clock and time.clock is not None:
+            steps = time.count({time.clock: v.time})
+    sizes = {g.BATCH: 1 if one_row else "batch", g.TIME: steps}
+    shape = [sizes[a] if isinstance(a, str) else a for a in v.axes]
+    kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(v.dtype))
+    return onnx.helper.make_tensor_value_info(v.name, kind, shape)
