@@ -118,6 +118,7 @@ cdef class Trainer:
     cdef lstmc_dropout *dropouts
     cdef object frozen
     cdef bint busy
+    cdef uint32_t rows  # of the last forward
     cdef readonly Model model
     cdef readonly uint32_t batch
     cdef readonly uint32_t time
@@ -289,6 +290,7 @@ cdef class Trainer:
                     rows = batch - b0 if batch - b0 < self.batch else self.batch
                     for i in range(n_in):
                         in_now[i] = _part(&ins[i], b0, 0)
+                    self.rows = rows
                     lstmc_train_dropout(self.trainer, seed, step, b0)
                     status = lstmc_train_forward(
                         self.trainer, in_now, rows, steps,
@@ -335,6 +337,47 @@ cdef class Trainer:
             self.busy = False
         if status:
             _fail(status)
+
+    def back(self, list gradients, list input_gradients):
+        """Backward of the last run, which was without, and took all its rows at once.
+
+        gradients of the outputs, or None for zeros; input_gradients gets those of the inputs. The
+        inputs and lengths of that run must be as they were.
+        """
+        cdef lstmc_train_port port
+        cdef list held = []
+        cdef uint32_t i, n_in = self.model.input_count, n_out = self.model.output_count
+        cdef int status
+        if len(gradients) != <Py_ssize_t>n_out or len(input_gradients) != <Py_ssize_t>n_in:
+            raise _errors.ShapeError("wrong number of inputs or outputs")
+        for i in range(n_out):
+            if gradients[i] is None:
+                continue
+            lstmc_train_output(self.trainer, i, &port)
+            _copy_rows(
+                _floats_at(
+                    gradients[i], <size_t>self.rows * port.steps * port.features, held, False
+                ),
+                port.gradient, port.gradient_batch_stride, port.gradient_time_stride, self.rows,
+                &port, True,
+            )
+        self._enter()
+        with nogil:
+            status = lstmc_train_backward(self.trainer)
+        self.busy = False
+        if status:
+            _fail(status)
+        for i in range(n_in):
+            if input_gradients[i] is None:
+                continue
+            lstmc_train_input(self.trainer, i, &port)
+            _copy_rows(
+                _floats_at(
+                    input_gradients[i], <size_t>self.rows * port.steps * port.features, held, True
+                ),
+                port.gradient, port.gradient_batch_stride, port.gradient_time_stride, self.rows,
+                &port, False,
+            )
 
     def update(self, tuple optimizer):
         """A step of the optimizer with the gradients so far."""

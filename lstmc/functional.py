@@ -1,11 +1,12 @@
 """The core's own functions on arrays.
 
-Recurrent layers: see :mod:`lstmc.recurrent`. Elementwise functions, as every layer uses them: each
-takes float32 (or what :func:`lstmc.runtime.as_float32` accepts) of any shape and returns a new
-float32 array of that shape. The bits are the same on every machine; docs/NUMERICS.md gives the
-measured error bounds. Results that would be subnormal are +0. NaN gives NaN, except in
-:func:`not_equal`, and infinity gives the limit. Errors: DtypeError for dtypes other than real
-numbers; ConversionError for parameters that :class:`lstmc.graph.Fn` doesn't allow.
+Recurrent layers: see :mod:`lstmc.recurrent` and, for their gradients, :mod:`lstmc.backward`.
+Elementwise functions, as every layer uses them: each takes float32 (or what
+:func:`lstmc.runtime.as_float32` accepts) of any shape and returns a new float32 array of that
+shape. The bits are the same on every machine; docs/NUMERICS.md gives the measured error bounds.
+Results that would be subnormal are +0. NaN gives NaN, except in :func:`not_equal`, and infinity
+gives the limit. Errors: DtypeError for dtypes other than real numbers; ConversionError for
+parameters that :class:`lstmc.graph.Fn` doesn't allow.
 """
 
 from __future__ import annotations
@@ -16,17 +17,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _core
+from .backward import gru_backward, lstm_backward, rnn_backward
 from .graph import FN_CODES, HARD_SIGMOID_ONNX, HARD_SILU, SELU, Fn
 from .recurrent import gru_forward, lstm_forward, rnn_forward
 from .runtime import as_float32, target_code
 
 __all__ = [
     "abs", "affine", "apply", "celu", "clip", "elu", "erf", "exp", "gelu", "gelu_tanh",
-    "gru_forward", "hard_shrink", "hard_sigmoid", "hard_silu", "leaky_relu", "log", "log_sigmoid",
-    "lstm_forward", "mish", "not_equal", "reciprocal", "relu", "relu6", "rnn_forward",
-    "scaled_tanh", "selu", "sigmoid", "sign", "silu", "soft_shrink", "softplus", "softsign",
-    "sparse_plus", "sparse_sigmoid", "sqrt", "square", "squareplus", "tanh", "tanh_shrink",
-    "thresholded_relu",
+    "gru_backward", "gru_forward", "hard_shrink", "hard_sigmoid", "hard_silu", "leaky_relu", "log",
+    "log_sigmoid", "lstm_backward", "lstm_forward", "mish", "not_equal", "reciprocal", "relu",
+    "relu6", "rnn_backward", "rnn_forward", "scaled_tanh", "selu", "sigmoid", "sign", "silu",
+    "soft_shrink", "softplus", "softsign", "sparse_plus", "sparse_sigmoid", "sqrt", "square",
+    "squareplus", "tanh", "tanh_shrink", "thresholded_relu",
 ]  # fmt: skip
 
 

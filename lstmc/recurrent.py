@@ -42,7 +42,8 @@ def lstm_forward(
     output_sees_old: bool = False,
     reverse: bool = False,
     lengths: ArrayLike | None = None,
-) -> tuple[np.ndarray, State]:
+    save: bool = False,
+) -> Any:
     """An LSTM over a batch of sequences; gates in the order i f g o.
 
     i, f, o = gate(W x + R h + b), g = candidate(W x + R h + b), c' = f c + i g, h' = o output(c')
@@ -61,9 +62,12 @@ def lstm_forward(
         output_sees_old: with peepholes, o too sees the cell state before the step.
         reverse: from the last valid step to the first; outputs stay at their steps' places.
         lengths: int [batch], valid steps of each row; the output is zero beyond.
+        save: also return what :func:`lstmc.functional.lstm_backward` needs. The arrays given must
+            not change before.
 
     Returns:
-        y [batch, time, P], (h [batch, P], c [batch, H]) after the last valid step.
+        y [batch, time, P], (h [batch, P], c [batch, H]) after the last valid step; with ``save``,
+        a :class:`lstmc.backward.Saved` besides.
     """
     ih, hh = as_float32("weight_ih", weight_ih), as_float32("weight_hh", weight_hh)
     fields: dict[str, Any] = {"coupled": coupled, "output_sees_old": output_sees_old}
@@ -76,8 +80,8 @@ def lstm_forward(
         fields["weight_hr"] = as_float32("weight_hr", weight_hr)
     if bias is not None:
         fields["bias"] = _sum(bias)
-    y, h, c = _run(g.LSTM, x, ih, hh, (h0, c0), lengths, clip, reverse, fields)
-    return y, (h, c)
+    (y, h, c), saved = _run(g.LSTM, x, ih, hh, (h0, c0), lengths, clip, reverse, fields, save)
+    return (y, (h, c), saved) if save else (y, (h, c))
 
 
 def gru_forward(
@@ -92,7 +96,8 @@ def gru_forward(
     clip: float | None = None,
     reverse: bool = False,
     lengths: ArrayLike | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
+    save: bool = False,
+) -> Any:
     """A GRU over a batch of sequences; gates in the order r z n.
 
     r, z = gate(W x + R h + b), h' = (1 - z) n + z h, with n = candidate(W x + b + r (R h + b_R)),
@@ -104,10 +109,11 @@ def gru_forward(
         bias: [2, 3H], of the input's and of the recurrent product, or [3H], of the input's.
         h0: [batch, H]; zeros if None.
         activations: gate, candidate.
-        clip, reverse, lengths: as in :func:`lstm_forward`.
+        clip, reverse, lengths, save: as in :func:`lstm_forward`.
 
     Returns:
-        y [batch, time, H], h [batch, H] after the last valid step.
+        y [batch, time, H], h [batch, H] after the last valid step; with ``save``, a
+        :class:`lstmc.backward.Saved` besides.
     """
     ih, hh = as_float32("weight_ih", weight_ih), as_float32("weight_hh", weight_hh)
     fields: dict[str, Any] = {"reset_after": reset_after}
@@ -123,8 +129,8 @@ def gru_forward(
                 fields["recurrent_bias"] = b[1, 2 * hidden :]
             b = both
         fields["bias"] = b
-    y, h = _run(g.GRU, x, ih, hh, (h0,), lengths, clip, reverse, fields)
-    return y, h
+    (y, h), saved = _run(g.GRU, x, ih, hh, (h0,), lengths, clip, reverse, fields, save)
+    return (y, h, saved) if save else (y, h)
 
 
 def rnn_forward(
@@ -138,7 +144,8 @@ def rnn_forward(
     clip: float | None = None,
     reverse: bool = False,
     lengths: ArrayLike | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
+    save: bool = False,
+) -> Any:
     """h' = activation(W x + R h + b) over a batch of sequences (Elman 1990).
 
     Args:
@@ -146,17 +153,18 @@ def rnn_forward(
         weight_ih, weight_hh: [H, I] and [H, H].
         bias: [H], or [2, H] for two that are added (in float32).
         h0: [batch, H]; zeros if None.
-        clip, reverse, lengths: as in :func:`lstm_forward`.
+        clip, reverse, lengths, save: as in :func:`lstm_forward`.
 
     Returns:
-        y [batch, time, H], h [batch, H] after the last valid step.
+        y [batch, time, H], h [batch, H] after the last valid step; with ``save``, a
+        :class:`lstmc.backward.Saved` besides.
     """
     ih, hh = as_float32("weight_ih", weight_ih), as_float32("weight_hh", weight_hh)
     fields: dict[str, Any] = {"activation": _fn(activation)}
     if bias is not None:
         fields["bias"] = _sum(bias)
-    y, h = _run(g.RNN, x, ih, hh, (h0,), lengths, clip, reverse, fields)
-    return y, h
+    (y, h), saved = _run(g.RNN, x, ih, hh, (h0,), lengths, clip, reverse, fields, save)
+    return (y, h, saved) if save else (y, h)
 
 
 def _fn(fn: Activation) -> g.Fn:
@@ -191,15 +199,20 @@ def _run(
     clip: float | None,
     reverse: bool,
     fields: dict[str, Any],
-) -> list[np.ndarray]:
-    """[y, states ...] of one layer."""
+    save: bool,
+) -> tuple[list[np.ndarray], Any]:
+    """[y, states ...] of one layer, and what backward needs if ``save``."""
     array = as_float32("x", x)
     if array.ndim != 3 or not array.shape[2]:
         raise ShapeError(f"x has shape {array.shape}, expected (batch, time, features)")
     batch, time, features = array.shape
     if clip is not None and not 0 < clip <= g.FLOAT32_MAX:
         raise RangeError(f"clip is {clip}, expected a positive number, or None for no bound")
-    names = [f"{s}0" if a is not None else None for s, a in zip(kind.states, initial, strict=True)]
+    # Backward gives the gradients of initial states, whether they are zeros by themselves or not.
+    names = [
+        f"{s}0" if save or a is not None else None
+        for s, a in zip(kind.states, initial, strict=True)
+    ]
     try:
         layer = kind(
             name="layer", inputs=("x", None, *names), outputs=("y", *kind.states),
@@ -212,9 +225,9 @@ def _run(
     inputs, arrays = [g.Value("x", (g.BATCH, g.TIME, features))], [array]
     states = [np.zeros((batch, n), np.float32) for n in layer.state_sizes]
     for i, (name, a) in enumerate(zip(names, initial, strict=True)):
-        if name is None or a is None:
+        if name is None:
             continue
-        given = as_float32(name, a)
+        given = states[i] if a is None else as_float32(name, a)
         if given.shape != states[i].shape:
             raise ShapeError(f"{name} has shape {given.shape}, expected {states[i].shape}")
         inputs.append(g.Value(name, (g.BATCH, given.shape[1])))
@@ -223,16 +236,22 @@ def _run(
     outputs = [np.empty((batch, time, layer.output_size), np.float32), *states]
     limits = None if lengths is None else row_lengths(lengths, batch, time)
     if not batch or not time:
-        return outputs
+        if save:
+            raise ShapeError(f"x has shape {array.shape}: there is nothing to go back through")
+        return outputs, None
     values = [g.Value("y", (g.BATCH, g.TIME, layer.output_size))]
     values += [
         g.Value(s, (g.BATCH, n)) for s, n in zip(kind.states, layer.state_sizes, strict=True)
     ]
-    blob = format.dumps(g.Graph(inputs, values, [layer]))
-    model = _core.Model(blob)
+    graph = g.Graph(inputs, values, [layer])
+    if save:
+        from .backward import Saved
+
+        return outputs, Saved(graph, arrays, outputs, limits)
+    model = _core.Model(format.dumps(graph))
     session = _core.Session(model, batch, time, target_code(), thread_count())
     session.run(arrays, outputs, batch, [time], limits, False)
-    return outputs
+    return outputs, None
 
 
 __all__ = ["gru_forward", "lstm_forward", "rnn_forward"]

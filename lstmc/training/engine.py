@@ -28,7 +28,7 @@ NO_STEP = 0xFFFFFFFF
 @dataclass(frozen=True)
 class Result:
     """What a step has found: ``loss`` is the weighted sum of ``losses``, one for each output, each
-    the sum of weight times loss divided by the number of losses; ``outputs`` have the model's axes."""
+    the sum of weight times loss divided by their number; ``outputs`` have the model's axes."""
 
     loss: float
     losses: list[float]
@@ -266,7 +266,8 @@ class Engine:
             for what in range(2, 2 + _core.optimizer_slots(self._words(0.0))):
                 self._set(p, what, slots[f"{p.layer}/{p.field}/{what - 2}"])
         self._seed = int(slots["seed"])
-        self._trainer.optimizer = (int(slots["iterations"]), *map(float, slots["powers"]))
+        first, second = map(float, slots["powers"])
+        self._trainer.optimizer = int(slots["iterations"]), first, second
 
     def reset_states(self) -> None:
         """States to where the model starts (``carry``)."""
@@ -460,8 +461,9 @@ class Engine:
             if trainer.batch == batch and trainer.time >= time:
                 return trainer
             if trainer.batch not in (1, batch):
-                raise ShapeError(f"a batch of {batch} rows after one of {trainer.batch}: with states "
-                                 "carried over, all have the same")  # fmt: skip
+                raise ShapeError(
+                    f"a batch of {batch} rows after one of {trainer.batch}: they carry their states"
+                )
             self._make(batch, max(time, trainer.time))
         else:
             time = max(time, trainer.time)
@@ -491,9 +493,7 @@ class Engine:
                 raise ShapeError(f"the target of '{v.name}' has shape {a.shape}, expected a class "
                                  f"for each of {batch * steps} vectors")  # fmt: skip
             if not (a.min() >= 0 and a.max() < features and np.array_equal(a, np.floor(a))):
-                raise RangeError(
-                    f"the target of '{v.name}' holds something else than classes 0 to {features - 1}"
-                )
+                raise RangeError(f"the target of '{v.name}' holds no classes 0 to {features - 1}")
             return np.ascontiguousarray(a.reshape(batch, steps))
         expected = v.shape(batch, steps)
         if a.shape != expected:
