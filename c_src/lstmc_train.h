@@ -45,15 +45,17 @@ typedef enum lstmc_loss_kind {
     LSTMC_LOSS_HUBER, /* mean of e^2 / 2 where |e| <= delta, else delta |e| - delta^2 / 2; e = y - t */
     LSTMC_LOSS_BINARY_CROSSENTROPY,      /* mean of -(t log y + (1 - t) log(1 - y)) */
     LSTMC_LOSS_CATEGORICAL_CROSSENTROPY, /* -sum of t log y, y divided by its sum */
-    LSTMC_LOSS_SPARSE_CROSSENTROPY,      /* the same, truth the number of the class */
+    LSTMC_LOSS_SPARSE_CROSSENTROPY,      /* the same, truth the number of the class, from 0 */
     LSTMC_LOSS_COUNT
 } lstmc_loss_kind;
 
+/* Probabilities are clipped to [1e-7, 1 - 1e-7], as Keras does; where one is clipped its own derivative
+ * is 0. */
 typedef struct lstmc_loss {
     lstmc_loss_kind kind;
     float delta;     /* huber: above 0 */
-    float smoothing; /* of labels, 0 to 1: t (1 - s) + s / classes (binary: s / 2); not sparse */
-    uint32_t from_logits; /* y are logits: sigmoid or softmax is part of the loss */
+    float smoothing; /* of labels, 0 to 1: t (1 - s) + s / classes (binary: s / 2), of these two */
+    uint32_t from_logits; /* entropies: y are logits, sigmoid or softmax is part of the loss */
 } lstmc_loss;
 
 /* -------------------------------------------------------------------------------- optimizers -- */
@@ -65,25 +67,28 @@ typedef enum lstmc_optimizer_kind {
     LSTMC_OPTIMIZER_COUNT
 } lstmc_optimizer_kind;
 
-/* What a step does; it may change from one to the next (a schedule sets learning_rate). Names and
- * meaning are those of Keras 3. */
+/* What a step does. Names and meaning are those of Keras 3; what a kind does not name is not looked at.
+ * Numbers may change from one step to the next (a schedule sets learning_rate), but not kind, centered,
+ * amsgrad and whether momentum is 0, which say what the slots hold. */
 typedef struct lstmc_optimizer {
     lstmc_optimizer_kind kind;
-    float learning_rate;
-    float momentum; /* SGD, RMSprop; 0: none */
-    uint32_t nesterov;
-    float rho; /* RMSprop */
-    float beta_1, beta_2;
-    float epsilon;
+    float learning_rate;    /* up to 2^60, as weight_decay */
+    float momentum;         /* SGD, RMSprop: 0 to 1; 0: none */
+    uint32_t nesterov;      /* SGD with momentum */
+    float rho;              /* RMSprop: 0 to below 1 */
+    float beta_1, beta_2;   /* Adam: 0 to below 1 */
+    float epsilon;          /* RMSprop, Adam: from 0; least that counts 2^-100 and 2^-50 */
     float weight_decay;     /* decoupled: w -= learning_rate * weight_decay * w, before the step */
     uint32_t centered;      /* RMSprop */
     uint32_t amsgrad;       /* Adam */
     float clip_value;       /* each gradient to [-clip_value, clip_value]; 0: none */
     float clip_norm;        /* each tensor's gradient to this norm at most; 0: none */
-    float global_clip_norm; /* all gradients together; 0: none */
+    float global_clip_norm; /* all gradients together; 0: none. One of the three at most */
 } lstmc_optimizer;
 
-/* Floats that an optimizer keeps for each weight: config.slots. */
+/* Floats that an optimizer keeps for each weight: config.slots, or fewer. In this order they are, in
+ * Keras's words, SGD: momentum; RMSprop: velocity, momentum, average gradient; Adam: momentum, velocity,
+ * velocity hat; each if it is in use. */
 uint32_t lstmc_optimizer_slots(const lstmc_optimizer *optimizer);
 
 /* ---------------------------------------------------------------------------------- trainers -- */
@@ -159,8 +164,9 @@ int lstmc_train_input(const lstmc_trainer *trainer, uint32_t index, lstmc_train_
  *
  * truth: [batch][steps][features] without gaps; sparse: [batch][steps], whole numbers.
  * weights: one for each vector (weight_steps 1: [batch][steps]) or row (0: [batch]), or NULL for 1.
- * values, if not NULL, gets each vector's weight times its loss, [batch][steps]; those beyond a row's
- * length are 0 and add nothing. scale is 1 / (number of vectors) for Keras's mean.
+ * values, if not NULL, gets each vector's weight times its loss, [batch][steps]. Of a vector beyond its row's
+ * length or with the weight 0 it is 0, nothing is added, and its truth is not looked at.
+ * scale is 1 / (number of vectors) for Keras's mean. Between a forward and its backward.
  * Errors: LSTMC_E_ARGUMENT, also for a class beyond the features (nothing has been written then). */
 int lstmc_train_loss(lstmc_trainer *trainer, uint32_t index, const lstmc_loss *loss,
                      const float *truth, const float *weights, uint32_t weight_steps, float scale,
@@ -170,7 +176,8 @@ int lstmc_train_loss(lstmc_trainer *trainer, uint32_t index, const lstmc_loss *l
  * and inputs. After a forward, once. */
 int lstmc_train_backward(lstmc_trainer *trainer);
 
-/* A step of the optimizer with the gradients so far, which become zero. */
+/* A step of the optimizer with the gradients so far, which become zero.
+ * LSTMC_E_ARGUMENT, and nothing has been done, for numbers out of range or more slots than config's. */
 int lstmc_train_update(lstmc_trainer *trainer, const lstmc_optimizer *optimizer);
 
 /* Gradients to zero; states to where the model starts (config.carry). */

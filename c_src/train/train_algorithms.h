@@ -7,6 +7,8 @@
 #include "fused_saving.h"
 #include "fused_back.h"
 #include "cells_back.h"
+#include "loss_kernels.h"
+#include "optimizer_kernels.h"
 
 /* y[i] = y[i] + x[i] */
 static void train_add(const float *x, float *y, size_t n, uint32_t flush) {
@@ -36,4 +38,7 @@ const lstmc_train_kernels CAT(LSTMC_KERNELS, _train) = {
     .rnn_back = train_rnn_back,
     .masked = train_masked,
     .diagonal = train_diagonal,
+    .loss = train_loss,
+    .update = train_update,
+    .squares = train_squares,
 };

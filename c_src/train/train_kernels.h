@@ -4,6 +4,8 @@
 #define LSTMC_TRAIN_KERNELS_H
 
 #include "cell_kernels.h"
+#include "../kernels/kernels.h"
+#include "../lstmc_train.h"
 
 /* c[i][n] = c[i][n] + sum over r of a[r][i] b[r][n]: for r ascending, c = fma(a, b, c).
  *
@@ -54,6 +56,33 @@ typedef struct lstmc_back_args {
     lstmc_fn gate, candidate, output;
     uint32_t plain;
 } lstmc_back_args;
+/* The loss of a vector of n features, and its gradient times scale added to dy, flushed; dy NULL: not
+ * wanted. truth: n floats; sparse: one, the number of a class below n. The rest is lstmc_loss's. */
+typedef struct lstmc_loss_args {
+    const float *y, *truth;
+    float *dy;
+    size_t n;
+    float scale;
+    lstmc_loss_kind kind;
+    float delta, smoothing;
+    uint32_t from_logits;
+} lstmc_loss_args;
+
+/* A step of an optimizer over n weights, n a multiple of 16: optimizer_kernels.h has the formulas.
+ * If clips is 1, gradients are multiplied with factor, then clipped; all become zero. */
+typedef struct lstmc_update_args {
+    float *w, *g;
+    float *slot[3]; /* of n floats too; NULL: not in use */
+    size_t n;
+    lstmc_optimizer_kind kind;
+    uint32_t nesterov, clips;
+    float factor, clip;    /* clip: infinity for none */
+    float rate;            /* what a direction is multiplied with */
+    float decay;           /* the part of a weight that goes before */
+    float keep_1, fresh_1; /* of the average of gradients: beta_1, 1 - beta_1 */
+    float keep_2, fresh_2; /* of squares */
+    float momentum, epsilon;
+} lstmc_update_args;
 
 typedef struct lstmc_train_kernels {
     uint32_t width; /* lanes: panels must be multiples of it */
@@ -82,6 +111,10 @@ typedef struct lstmc_train_kernels {
      * for zeros. y may be x or add. */
     void (*masked)(const float *x, const float *mask, const float *add, float *y, size_t n);
     void (*diagonal)(const lstmc_diagonal_args *args);
+    float (*loss)(const lstmc_loss_args *args);
+    void (*update)(const lstmc_update_args *args);
+    /* sums[l] = sum over r ascending of x[r * width + l]^2, width a multiple of the target's lanes */
+    void (*squares)(const float *x, size_t rows, uint32_t width, float *sums);
 } lstmc_train_kernels;
 
 #define LSTMC_DECLARE_TRAIN(NAME, name, have)                                                      \
