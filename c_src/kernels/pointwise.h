@@ -20,12 +20,6 @@ static void map(const lstmc_fn *fn, uint32_t flush, const float *x, float *y, si
     }
 }
 
-static float row_sum(const float *x, size_t n) {
-    float sum = 0.0f;
-    for (size_t i = 0; i < n; i++) sum += x[i];
-    return sum;
-}
-
 /* ----------------------------------------------------------------------------------- softmax -- */
 
 /* exp(x - max) into y, and their sum. */
@@ -62,34 +56,10 @@ static void affine(const lstmc_fn *fn, const float *scale, const float *shift, c
     }
 }
 
-/* y = x - mean x */
-static void row_centre(const float *x, float *y, size_t n) {
-    const v_f32 mean = v_set1(row_sum(x, n) / (float)n);
-    for (size_t i = 0; i < n; i += V_WIDTH) {
-        row_store(y + i, v_sub(row_load(x + i, n - i), mean), n - i);
-    }
-}
-
-/* Centred twice: the first mean's own rounding error, which is large where the mean is far from
- * zero, is the mean of what it leaves. A difference below 2^-50 counts as 0 in the variance, so that
- * no square is subnormal. */
 static void layer_norm(const lstmc_norm_args *a) {
     const size_t n = a->n;
     const float *d = a->x;
-    if (!a->rms) {
-        row_centre(a->x, a->y, n);
-        row_centre(a->y, a->y, n);
-        d = a->y;
-    }
-    /* One chain, the same in every lane. */
-    v_f32 squares = v_set1(0.0f);
-    for (size_t i = 0; i < n; i++) {
-        const v_f32 all = v_set1(d[i]);
-        const v_f32 part = v_if_lt(v_abs(all), v_set1(0x1p-50f), v_set1(0.0f), all);
-        squares = v_fma(part, part, squares);
-    }
-    const v_f32 variance = v_div(squares, v_set1((float)n));
-    const v_f32 root = v_sqrt(v_add(variance, v_set1(a->epsilon)));
+    const v_f32 root = row_deviation(&d, a->y, n, a->epsilon, a->rms);
     for (size_t i = 0; i < n; i += V_WIDTH) {
         const size_t left = n - i;
         const v_f32 y = v_div(row_load(d + i, left), root);

@@ -63,21 +63,27 @@ static inline v_f32 v_erf(v_f32 x) {
     return v_xorsign(v_if_lt(size, v_set1(LSTMC_ERF_SPLIT), inner, outer), x);
 }
 
-/* x Phi(x), with Phi(-a) = e^(-a^2 / 2) E(a / sqrt 2) / 2, E the scaled erfc, and Phi(a) = 1 - Phi(-a).
- * +0 for x < -13.2: the result is subnormal there. */
-static inline v_f32 v_gelu(v_f32 x) {
-    const v_f32 zero = v_set1(0.0f), half = v_set1(0.5f), size = v_abs(x);
-    v_f32 t, low;
-    const v_f32 z = v_mul(x, x);
-    const v_f32 inner = v_mul(x, v_fma(x, v_poly(z, lstmc_phi_p, 6), half));
-
-    const v_f32 a = v_min(v_set1(13.2f), size), ah = v_mul(half, a);
-    const v_f32 square = v_mul(a, ah);
-    const v_f32 q = v_exp_parts(v_neg(square), v_fnma(a, ah, square), &t);
+/* e^(-a^2 / 2) = s (1 + q), s = 2^n with n in the low bits of t: (1 + q) E(a / sqrt 2), E the scaled erfc,
+ * for a from 0.92 to 13.2; *low gets what it lost. */
+static inline v_f32 v_gelu_tail(v_f32 a, v_f32 *q, v_f32 *t, v_f32 *low) {
+    const v_f32 ah = v_mul(v_set1(0.5f), a), square = v_mul(a, ah);
+    *q = v_exp_parts(v_neg(square), v_fnma(a, ah, square), t);
     const v_f32 root = v_set1(0x1.6a09e6p-1f), three = v_set1(3.0f);
     const v_f32 sum = v_fma(a, root, three);
     const v_f32 rest = v_fma(a, v_set1(0x1.9fcef4p-27f), v_fma(a, root, v_sub(three, sum)));
-    const v_f32 w = v_erfc_times(sum, rest, q, &low), xh = v_mul(half, x);
+    return v_erfc_times(sum, rest, *q, low);
+}
+
+/* x Phi(x), with Phi(-a) = e^(-a^2 / 2) E(a / sqrt 2) / 2, and Phi(a) = 1 - Phi(-a).
+ * +0 for x < -13.2: the result is subnormal there. */
+static inline v_f32 v_gelu(v_f32 x) {
+    const v_f32 zero = v_set1(0.0f), half = v_set1(0.5f), size = v_abs(x);
+    v_f32 t, q, low;
+    const v_f32 z = v_mul(x, x);
+    const v_f32 inner = v_mul(x, v_fma(x, v_poly(z, lstmc_phi_p, 6), half));
+
+    const v_f32 a = v_min(v_set1(13.2f), size);
+    const v_f32 w = v_gelu_tail(a, &q, &t, &low), xh = v_mul(half, x);
     const v_f32 s = v_scale2(v_set1(1.0f), t);
     const v_f32 above = v_mul(x, v_fnma(v_mul(half, s), w, v_set1(1.0f)));
     const v_f32 y = v_fma(xh, w, zero), y_low = v_fma(xh, low, v_fma(xh, w, v_neg(y)));
@@ -87,23 +93,27 @@ static inline v_f32 v_gelu(v_f32 x) {
     return v_if_lt(x, v_set1(-13.2f), zero, all);
 }
 
-/* x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) = x sigmoid(c x (x^2 + 1 / 0.044715)),
- * c = 0.044715 sqrt(8 / pi). An error in the exponent is one of the result: x^2, the sum and the
- * products are pairs of floats. */
-static inline v_f32 v_gelu_tanh(v_f32 x) {
-    const v_f32 zero = v_set1(0.0f);
-    const v_f32 a = v_max(v_set1(-12.0f), v_min(v_set1(12.0f), x));
+/* c x (x^2 + 1 / 0.044715), c = 0.044715 sqrt(8 / pi), and what it lost; x from -12 to 12. An error in the
+ * exponent is one of the result: x^2, the sum and the products are pairs of floats. */
+static inline v_f32 v_gelu_tanh_exponent(v_f32 a, v_f32 *low) {
+    const v_f32 zero = v_set1(0.0f), shift = v_set1(LSTMC_GELU_SHIFT), c = v_set1(LSTMC_GELU_C);
     const v_f32 z = v_fma(a, a, zero), z_low = v_fma(a, a, v_neg(z));
-    const v_f32 shift = v_set1(LSTMC_GELU_SHIFT);
     const v_f32 sum = v_add(z, shift), part = v_sub(sum, z);
     const v_f32 lost = v_add(v_sub(z, v_sub(sum, part)), v_sub(shift, part));
     const v_f32 sum_low = v_add(lost, v_add(z_low, v_set1(LSTMC_GELU_SHIFT_LOW)));
-    const v_f32 c = v_set1(LSTMC_GELU_C);
     const v_f32 ca = v_fma(c, a, zero);
     const v_f32 ca_low = v_fma(v_set1(LSTMC_GELU_C_LOW), a, v_fma(c, a, v_neg(ca)));
     const v_f32 u = v_mul(ca, sum);
-    const v_f32 low = v_fma(ca_low, sum, v_fma(ca, sum_low, v_fma(ca, sum, v_neg(u))));
-    return v_if_lt(x, v_set1(-12.0f), zero, v_times_sigmoid(x, u, low));
+    *low = v_fma(ca_low, sum, v_fma(ca, sum_low, v_fma(ca, sum, v_neg(u))));
+    return u;
+}
+
+/* x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) = x sigmoid(u) */
+static inline v_f32 v_gelu_tanh(v_f32 x) {
+    v_f32 low;
+    const v_f32 a = v_max(v_set1(-12.0f), v_min(v_set1(12.0f), x));
+    const v_f32 u = v_gelu_tanh_exponent(a, &low);
+    return v_if_lt(x, v_set1(-12.0f), v_set1(0.0f), v_times_sigmoid(x, u, low));
 }
 
 #endif

@@ -1,9 +1,8 @@
 /* Embedding: for every feature of x, the weight's column of that number; NaN where it is none.
  *
  * Tensors: weight [units, k], k being the number of entries. */
+#include "embedding.h"
 #include "layers.h"
-
-#include <string.h>
 
 static int embedding_check(const lstmc_layer *l) {
     lstmc_tensor weight;
@@ -37,20 +36,8 @@ static void embedding_prepare(const lstmc_layer *l, void *prepared) {
     p->weight = weight.data;
 }
 
-/* The entry that x names, or `entries` if it names none. Bits are compared: to a machine that takes
- * subnormals for zero, one would be equal to 0. */
-static uint32_t entry_of(const embedding *p, float x) {
-    if (!(x >= 0.0f && x < (float)p->entries)) return p->entries;
-    const uint32_t entry = (uint32_t)x;
-    const float back = (float)entry;
-    uint32_t bits, back_bits;
-    memcpy(&bits, &x, sizeof bits);
-    memcpy(&back_bits, &back, sizeof back_bits);
-    return bits == 0x80000000u || bits == back_bits ? entry : p->entries;
-}
-
 static void look_up(const lstmc_node *node, const embedding *p, float x, float *y) {
-    const uint32_t entry = entry_of(p, x);
+    const uint32_t entry = lstmc_entry_of(p->entries, x);
     if (entry == p->entries) {
         const uint32_t nan = 0x7fc00000u;
         for (uint32_t i = 0; i < p->units; i++) memcpy(y + i, &nan, sizeof nan);

@@ -154,4 +154,10 @@ static inline void lstmc_zero_step(const lstmc_view *v, uint32_t b, uint32_t t, 
     lstmc_zeros(lstmc_at(v, b, t), features);
 }
 
+/* The steps [from, steps) of row b. */
+static inline void lstmc_zero_rest(const lstmc_view *v, uint32_t b, uint32_t from, uint32_t steps,
+                                   uint32_t features) {
+    for (uint32_t t = from; t < steps; t++) lstmc_zero_step(v, b, t, features);
+}
+
 #endif

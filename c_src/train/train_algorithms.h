@@ -4,26 +4,25 @@
 
 #include "derivatives.h"
 #include "gemm.h"
+#include "pointwise_back.h"
 #include "fused_saving.h"
 #include "fused_back.h"
 #include "cells_back.h"
 #include "loss_kernels.h"
 #include "optimizer_kernels.h"
 
-/* y[i] = y[i] + x[i] */
-static void train_add(const float *x, float *y, size_t n, uint32_t flush) {
-    for (size_t i = 0; i < n; i += V_WIDTH) {
-        const size_t left = n - i;
-        const v_f32 sum = v_add(row_load(y + i, left), row_load(x + i, left));
-        row_store(y + i, flush ? v_flush(sum) : sum, left);
-    }
-}
-
 const lstmc_train_kernels CAT(LSTMC_KERNELS, _train) = {
     .width = V_WIDTH,
     .gemm = train_gemm,
     .map_back = train_map_back,
     .add = train_add,
+    .sum = train_sum,
+    .scatter = train_scatter,
+    .softmax_back = train_softmax_back,
+    .affine_back = train_affine_back,
+    .layer_norm_back = train_layer_norm_back,
+    .combine_back = train_combine_back,
+    .reduce_back = train_reduce_back,
     .lstm_row = saving_lstm_row,
     .lstm_rows = saving_lstm_rows,
     .gru_row = saving_gru_row,

@@ -84,6 +84,40 @@ typedef struct lstmc_update_args {
     float momentum, epsilon;
 } lstmc_update_args;
 
+/* y = fn(p), p = scale x + shift: with dp = flush(dy fn'(p)), dx = flush(dp scale), dscale = fma(dp, x, dscale),
+ * dshift = dshift + dp. scale and shift may be NULL, as may dx, dscale and dshift. */
+typedef struct lstmc_affine_back_args {
+    const lstmc_fn *fn;
+    const float *scale, *shift;
+    const float *x, *y, *dy;
+    float *dx, *dscale, *dshift;
+    size_t n;
+} lstmc_affine_back_args;
+
+/* LayerNorm, with d = x - mean and root as in forward: hat = flush(d / root), g = flush(dy scale),
+ * dx = flush((g - mean g - hat mean(g hat)) / root), the second product by fma, each mean one chain
+ * divided by n; with rms mean g is 0. dscale = fma(dy, hat, dscale), dshift = dshift + dy. scale,
+ * dx, dscale and dshift may be NULL. */
+typedef struct lstmc_norm_back_args {
+    const float *scale;
+    const float *x, *dy;
+    float *dx, *dscale, *dshift;
+    float *work; /* n */
+    size_t n;
+    float epsilon;
+    uint32_t rms;
+} lstmc_norm_back_args;
+
+/* r = p op q, spread as in forward: dp and dq from d, without what spreading asks for. dq may be NULL,
+ * dp may be d. r is looked at in a division. */
+typedef struct lstmc_combine_back_args {
+    uint32_t op; /* an lstmc_combine_op, but no mean */
+    uint32_t spread;
+    const float *p, *q, *r, *d;
+    float *dp, *dq;
+    size_t n;
+} lstmc_combine_back_args;
+
 typedef struct lstmc_train_kernels {
     uint32_t width; /* lanes: panels must be multiples of it */
     void (*gemm)(const lstmc_gemm_args *args);
@@ -93,6 +127,16 @@ typedef struct lstmc_train_kernels {
                      size_t n);
     /* y[i] = y[i] + x[i], flushed if flush is 1. */
     void (*add)(const float *x, float *y, size_t n, uint32_t flush);
+    /* start + x[0] + x[1] + ..., from left to right; y[index[i]] = y[index[i]] + x[i], i ascending. */
+    float (*sum)(const float *x, float start, size_t n);
+    void (*scatter)(const uint32_t *index, const float *x, float *y, size_t n);
+    /* With s = sum of dy y (log: of dy): dx = flush(y (dy - s)); log: dx = flush(dy - exp(y) s). */
+    void (*softmax_back)(uint32_t log, const float *y, const float *dy, float *dx, size_t n);
+    void (*affine_back)(const lstmc_affine_back_args *args);
+    void (*layer_norm_back)(const lstmc_norm_back_args *args);
+    void (*combine_back)(const lstmc_combine_back_args *args);
+    /* dx[i] = flush(dy), a mean flush(dy / n); of an extreme dy / (how often x has it), or 0. */
+    void (*reduce_back)(uint32_t op, const float *x, float dy, float *dx, size_t n);
     /* Fused cells: one row and several panels, or several rows and one panel, of lstmc_saving_args. */
     void (*lstm_row)(const lstmc_step_args *args);
     void (*lstm_rows)(const lstmc_step_args *args);

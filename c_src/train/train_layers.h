@@ -9,5 +9,15 @@ extern const lstmc_train_ops lstmc_train_last_step;
 extern const lstmc_train_ops lstmc_train_lstm;
 extern const lstmc_train_ops lstmc_train_gru;
 extern const lstmc_train_ops lstmc_train_rnn;
+extern const lstmc_train_ops lstmc_train_activation;
+extern const lstmc_train_ops lstmc_train_affine;
+extern const lstmc_train_ops lstmc_train_combine;
+extern const lstmc_train_ops lstmc_train_concat;
+extern const lstmc_train_ops lstmc_train_embedding;
+extern const lstmc_train_ops lstmc_train_fill;
+extern const lstmc_train_ops lstmc_train_layer_norm;
+extern const lstmc_train_ops lstmc_train_reduce;
+extern const lstmc_train_ops lstmc_train_select;
+extern const lstmc_train_ops lstmc_train_softmax;
 
 #endif

@@ -8,6 +8,16 @@ static const lstmc_train_ops *const trained[] = {
     &lstmc_train_lstm,
     &lstmc_train_gru,
     &lstmc_train_rnn,
+    &lstmc_train_activation,
+    &lstmc_train_affine,
+    &lstmc_train_combine,
+    &lstmc_train_concat,
+    &lstmc_train_embedding,
+    &lstmc_train_fill,
+    &lstmc_train_layer_norm,
+    &lstmc_train_reduce,
+    &lstmc_train_select,
+    &lstmc_train_softmax,
 };
 /* clang-format on */
 
