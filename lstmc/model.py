@@ -1,4 +1,4 @@
-"""Models: converted or loaded, immutable, safe to share between threads."""
+"""Models: converted or loaded; only training changes them; safe to share between threads."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from .errors import ConversionError, FormatError, RangeError, ShapeError
 from .runtime import FLOAT32, as_float32, digest, row_lengths, target_code
 from .samples import enough_steps, index_inputs, random_inputs
 from .threads import thread_count
+from .trainable import Plan, Trainable
 
 if TYPE_CHECKING:
     from .stream import Stream
@@ -82,14 +83,28 @@ class _Layout:
         return batch, time
 
 
-@_core.fast_predict
-class Model(_core.Predictor):
-    """A trained network, ready to run. Made by :func:`lstmc.convert` or :func:`lstmc.load`.
+# What __init__ makes of the bytes: made anew, when it is asked for, after training.
+MADE = frozenset(
+    {
+        "_blob", "_by_call", "_choosy", "_clocks", "_core", "_fitting", "_golden", "_graph",
+        "_inputs", "_one_row", "_outputs", "_picky", "_plain", "_sessions", "_specs", "_tables",
+        "_widest",
+    }
+)  # fmt: skip
 
-    A model never changes; its file's bytes are its whole state, so it can be pickled and shared by
-    threads. The GIL is released while it computes, but for what takes some microseconds; on several
-    threads where that pays (:func:`lstmc.set_num_threads`).
+
+@_core.fast_predict
+class Model(Trainable, _core.Predictor):
+    """A network, ready to run or to train. Made by :func:`lstmc.convert` or :func:`lstmc.load`.
+
+    Only training changes a model (:meth:`compile`, :meth:`fit`; :meth:`set_weights`); its file's
+    bytes are its whole state, so it can be pickled, and shared by threads as long as none trains
+    it. A stream keeps the weights that it was opened with. The GIL is released while it computes,
+    but for what takes some microseconds; on several threads where that pays
+    (:func:`lstmc.set_num_threads`).
     """
+
+    _next: tuple[g.Graph, format.Golden | None, int] | None = None  # what MADE will be made of
 
     def __init__(self, blob: bytes | bytearray | memoryview | np.ndarray | _OwnBytes) -> None:
         """From the bytes of an .lstmc file. Raises FormatError if they are not a sound model."""
@@ -115,6 +130,39 @@ class Model(_core.Predictor):
         self._tables = index_inputs(self._graph)
         self._one_row = self._graph.one_row
         self._plain = len(self._inputs) == len(self._outputs) == 1 and not self._tables
+
+    def __getattr__(self, name: str) -> Any:
+        """What training has made out of date, made of the weights of now."""
+        if name in MADE:
+            self._settle()
+            if self._next is not None:
+                made = _with_golden(*self._next)
+                self.__dict__.update({k: v for k, v in made.__dict__.items() if k in MADE})
+                self._next = None
+            if name in self.__dict__:  # another thread may have been faster
+                return self.__dict__[name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _drop(self) -> None:
+        """The weights are about to change: give up what was made of them."""
+        if "_blob" in self.__dict__:
+            # The graph from the bytes: that of users may have been changed.
+            self._next = (*format.loads(self._blob), self._core.panel or format.DEFAULT_PANEL)
+            for name in MADE:
+                self.__dict__.pop(name, None)
+        self._forget()
+
+    def _plan(self) -> Plan:
+        """What training needs of the model."""
+        graph, _ = format.loads(self._blob)
+        frozen = {n for n, trained in self.trainable.items() if not trained}
+        return Plan(graph, frozenset(frozen), [], False)
+
+    def _adopt(self, graph: g.Graph) -> None:
+        """Take the weights of a graph like that of :meth:`_plan`."""
+        self._drop()
+        assert self._next is not None
+        self._next = (graph, *self._next[1:])
 
     # ------------------------------------------------------------------------------- describing
 
@@ -473,8 +521,14 @@ def from_graph(graph: g.Graph, panel: int = format.DEFAULT_PANEL) -> Model:
     batch = 1 if graph.one_row else GOLDEN_BATCH
     time = enough_steps(graph, GOLDEN_TIME if graph.clocks else 1)
     inputs = random_inputs(graph, np.random.default_rng(0), batch, time, insist=False)
-    golden = format.Golden(batch, time, inputs)
+    return _with_golden(graph, format.Golden(batch, time, inputs), panel)
+
+
+def _with_golden(graph: g.Graph, golden: format.Golden | None, panel: int) -> Model:
+    """A model with the digests that a sample gives now."""
     try:
+        if golden is None:
+            return Model(format.dumps(graph, None, panel))
         draft = Model(format.dumps(graph, golden, panel))
         golden = format.with_digests(golden, draft._run_golden(golden))
         return Model(format.dumps(graph, golden, panel))

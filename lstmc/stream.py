@@ -52,7 +52,8 @@ class Stream(_core.Stream):
         self.batch = batch
         target = target_code()
         # Single steps need no memory for chunks of time; run() makes room when it is first used.
-        self._session = _core.Session(model._core, batch, 1, target, thread_count())
+        self._core, self._blob = model._core, model._blob  # training may exchange the model's
+        self._session = _core.Session(self._core, batch, 1, target, thread_count())
         self._values = model.graph.inputs
         self._states = self._session.states()
         self._bound = [b.input for b in model.graph.bindings]
@@ -125,7 +126,7 @@ class Stream(_core.Stream):
         if time:
             if time > 1 and self._session.time == 1:
                 self._grow(CHUNK)
-            if not self.model._core.cuttable and time > self._session.time:
+            if not self._core.cuttable and time > self._session.time:
                 self._grow(time)
             self._session.run(arrays, outputs, self.batch, times, None, True)
         return self.model._give(outputs)
@@ -247,7 +248,7 @@ class Stream(_core.Stream):
         """Exchange the session for one that takes chunks, else the same."""
         state = self.state
         old = self._session
-        self._session = _core.Session(self.model._core, self.batch, time, old.target, old.threads)
+        self._session = _core.Session(self._core, self.batch, time, old.target, old.threads)
         self.state = state
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -255,7 +256,11 @@ class Stream(_core.Stream):
         return copyreg.__newobj__, (type(self),), self.__getstate__()  # type: ignore[attr-defined]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"model": self.model, "batch": self.batch, "state": self.state}
+        from .model import Model
+
+        same = self.model._blob is self._blob
+        model = self.model if same else Model(self._blob)
+        return {"model": model, "batch": self.batch, "state": self.state}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
         self.__init__(saved["model"], saved["batch"])  # type: ignore[misc]

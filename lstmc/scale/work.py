@@ -217,9 +217,8 @@ def folder_of(output: Path) -> Path:
 def write_synced(path: Path, data: bytes) -> None:
     """Whole or not at all, and on disk when this returns."""
     new = path.with_name(path.name + ".new")
-    with new.open("wb") as f:
-        f.write(data)
-        f.flush()
+    new.write_bytes(data)
+    with new.open("r+b") as f:
         os.fsync(f.fileno())
     new.replace(path)
     sync_folder(path.parent)
