@@ -14,7 +14,6 @@ docs/howto/keras-vocabulary.md.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,30 +25,11 @@ from .errors import ConversionError, ShapeError
 from .layers import Embedding, InputLayer, Layer
 from .layers.base import matched
 from .layers.recurrent import Recurrent
-from .model import Model, from_graph
+from .model import MADE, Model, from_graph
+from .trainable import Plan
 
 if TYPE_CHECKING:
-    from .training.specs import Dropout
-
-# What Model's __init__ sets: made when first asked for, dropped when weights change.
-MADE = frozenset(
-    {
-        "_blob", "_by_call", "_choosy", "_clocks", "_core", "_fitting", "_golden", "_graph",
-        "_inputs", "_one_row", "_outputs", "_picky", "_plain", "_sessions", "_specs", "_tables",
-        "_widest",
-    }
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What training needs of a model: the graph to train, names of its layers that stay as they
-    are, dropout, and whether states carry over from call to call."""
-
-    graph: g.Graph
-    frozen: frozenset[str]
-    dropouts: list[Dropout]
-    carry: bool
+    pass
 
 
 class Sequential(Model):
@@ -283,12 +263,14 @@ class Sequential(Model):
         self._forget()
 
     def _restructured(self) -> None:
+        self._forget_training()
         self._built = False
         self._places = None
         self._drop()
 
     def _weights_changed(self) -> None:
         self._drop()
+        self._outdate()
 
     def _take(
         self, x: ArrayLike | Mapping[str, ArrayLike]
@@ -380,9 +362,6 @@ class Sequential(Model):
             leaves[path]._arrays[name] = array
         for layer in self.layers:
             layer._changed()
-
-    def _settle(self) -> None:
-        """Before weights are read: nothing to do, as _adopt has set them."""
 
 
 def _restored(

@@ -6,7 +6,7 @@ Nothing of lstmc.training is imported before it is needed: a program that only p
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +105,7 @@ class Trainable:
         return {n: n not in self._still for n in self._weighty()}
 
     @trainable.setter
-    def trainable(self, value: bool | Mapping[str, bool]) -> None:
+    def trainable(self, value: Any) -> None:
         from .training.trainer import matching
 
         names = self._weighty()
@@ -369,6 +369,12 @@ class Trainable:
         """After weights were set: training goes on from them."""
         if self._trainer is not None:
             self._trainer.ahead, self._trainer.outdated = False, True
+
+    def _forget_training(self) -> None:
+        """Before layers change: what has been trained is kept, the optimizer's memory is not."""
+        if self._trainer is not None:
+            self._trainer.settle()
+            self._trainer.forget()
 
     # ----------------------------------------------------------------------------------- internals
 

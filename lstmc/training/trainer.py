@@ -228,6 +228,11 @@ class Trainer:
             self.model._adopt(self._engine.graph())
             self.outdated = False
 
+    def forget(self) -> None:
+        """The model's layers change: the engine is no more."""
+        self._engine = self._kept = self.resume = None
+        self.position, self._left = Position(), 0
+
     def finite(self) -> bool:
         """All weights are numbers; if not, and that matters, those kept are back."""
         if self.on_nan != "stop" or _finite(self.build().read()):
