@@ -92,10 +92,11 @@ def squareplus(w: Writer, x: str, f: Fn) -> str:
 
 
 def sparse_plus(w: Writer, x: str, f: Fn) -> str:
+    """min(max(x + 1, 0), 2)^2 / 4 + max(x - 1, 0)."""
     one = w.number(1.0)
-    rising = w.node("Relu", w.node("Add", x, one))
-    quarter = w.node("Mul", w.node("Mul", rising, rising), w.number(0.25))
-    return w.node("Where", w.node("Less", x, one), quarter, x)
+    rising = w.node("Clip", w.node("Add", x, one), w.number(0.0), w.number(2.0))
+    curve = w.node("Mul", w.node("Mul", rising, rising), w.number(0.25))
+    return w.node("Add", curve, w.node("Relu", w.node("Sub", x, one)))
 
 
 def sparse_sigmoid(w: Writer, x: str, f: Fn) -> str:

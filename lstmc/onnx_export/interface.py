@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .. import graph as g
+from ..errors import ConversionError
 from .writer import Writer
 
 LETTERS = {g.BATCH: "b", g.TIME: "t"}
@@ -14,10 +15,12 @@ LETTERS = {g.BATCH: "b", g.TIME: "t"}
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output of the ONNX model; ``inner`` is what layers see of it."""
+    """An input or output of the ONNX model; ``inner`` is what layers see of it, ``steps`` how many
+    its time axis has: a number, or a name where that is open."""
 
     value: g.Value
     inner: g.Spec
+    steps: int | str | None = None
 
     @property
     def name(self) -> str:
@@ -31,19 +34,31 @@ class Port:
 def ports(graph: g.Graph, specs: Mapping[str, g.Spec]) -> tuple[list[Port], list[Port]]:
     """All inputs and outputs. A graph with bindings is one call of its source: its inputs and
     outputs lose the time axis that binding gave them, and states stand behind them."""
-    if not graph.bindings:
-        return (
-            [Port(v, specs[v.name]) for v in graph.inputs],
-            [Port(v, specs[v.name]) for v in graph.outputs],
-        )
-    takes = [Port(_one_call(v, v.call == 1), specs[v.name]) for v in graph.inputs]
-    gives = []
-    for v in graph.outputs:
-        time = specs[v.name].time
-        gives.append(Port(_one_call(v, time is not None and time.add == 1), specs[v.name]))
-    takes += [Port(b.input, specs[b.input.name]) for b in graph.bindings]
-    gives += [Port(b.output, specs[b.output.name]) for b in graph.bindings]
-    return takes, gives
+    takes, gives = list(graph.inputs), list(graph.outputs)
+    if graph.bindings:
+        takes = [_one_call(v, v.call == 1) for v in takes]
+        gives = [_one_call(v, specs[v.name].time == g.Steps(None, 1)) for v in gives]
+    fixed = {v.clock: v.time for v in takes if v.clock and v.time and g.TIME in v.axes}
+
+    def port(v: g.Value, inner: g.Spec) -> Port:
+        time = inner.time
+        if time is None:
+            return Port(v, inner)
+        if time.clock is None or time.clock in fixed:
+            return Port(v, inner, time.count({c: n for c, n in fixed.items() if n}))
+        return Port(v, inner, str(time))
+
+    into, out = ([port(v, specs[v.name]) for v in values] for values in (takes, gives))
+    for b in graph.bindings:
+        into.append(port(b.input, b.input.spec))
+        # What is given has the shape of what is taken, and its floats lie in the order of that.
+        state = port(replace(b.input, name=b.output.name), b.input.spec)
+        same = [p for p in out if p.name == state.name]
+        if not same:
+            out.append(state)
+        elif same[0].value.shape(1) != state.value.shape(1):
+            raise ConversionError(f"output '{state.name}' is also a state, laid out in another way")
+    return into, out
 
 
 def _one_call(v: g.Value, single: bool) -> g.Value:
@@ -90,7 +105,7 @@ def _hidden(port: Port) -> bool:
 
 def give(w: Writer, port: Port) -> str:
     """The tensor of an output, by any name."""
-    v, name = port.value, port.name
+    v, name = port.value, _seen_as(w, port)
     axes = [LETTERS.get(str(a), a) for a in v.axes]
     steps = [a for a in axes if a in ("b", "t")]
     sizes = [int(a) for a in axes if a not in steps]
@@ -120,18 +135,29 @@ def give(w: Writer, port: Port) -> str:
     return made
 
 
+def _seen_as(w: Writer, port: Port) -> str:
+    """The value of an output; for a state, one that has the steps of the input that takes it."""
+    made, wanted = w.spec(port.name), port.inner
+    if made.features == wanted.features and (made.time is None) == (wanted.time is None):
+        return port.name
+    floats = made.features * (made.time.add if made.time else 1)
+    y = w.get(port.name, "btf" if made.time else "bf")
+    y = w.node("Reshape", y, w.whole(0, floats)) if made.time else y
+    if wanted.time:
+        y = w.node("Reshape", y, w.whole(0, wanted.time.add, wanted.features))
+    alias = w.fresh(port.name)
+    w.specs[alias] = wanted
+    w.made(alias, y, "btf" if wanted.time else "bf")
+    return alias
+
+
 def info(port: Port, one_row: bool) -> Any:
     """Name, type and shape of an input or output."""
     import numpy as np
     import onnx
 
-    v, time = port.value, port.inner.time
-    steps: str | int | None = None
-    if time is not None:
-        steps = time.add if time.clock is None else str(time)
-        if v.time and v.clock and time.clock is not None:
-            steps = time.count({time.clock: v.time})
-    sizes = {g.BATCH: 1 if one_row else "batch", g.TIME: steps}
+    v = port.value
+    sizes = {g.BATCH: 1 if one_row else "batch", g.TIME: port.steps}
     shape = [sizes[a] if isinstance(a, str) else a for a in v.axes]
     kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(v.dtype))
     return onnx.helper.make_tensor_value_info(v.name, kind, shape)

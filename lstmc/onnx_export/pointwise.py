@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from .. import graph as g
@@ -64,6 +66,18 @@ def embedding(w: Writer, layer: g.Embedding) -> None:
 
 def affine(w: Writer, layer: g.Affine) -> None:
     (x,) = layer.inputs
+    form = w.first(x)
+    scale, shift = (_each_channel(v, form) for v in (layer.scale, layer.shift))
+    if form.axes[:2] in ("bf", "bc") and scale is not None and shift is not None:
+        # Behind a convolution the features are where this operator wants them.
+        size = len(scale)
+        y = w.node(
+            "BatchNormalization", form.name, w.weight(scale, "scale"), w.weight(shift, "shift"),
+            w.weight(np.zeros(size), "mean"), w.weight(np.ones(size), "variance"), epsilon=0.0,
+        )  # fmt: skip
+        y = fn(w, y, layer.activation)
+        w.put(layer.outputs[0], Form(y, form.axes, channels=form.channels))
+        return
     axes = w.features_last(x)
     y = w.get(x, axes)
     if layer.scale is not None:
@@ -71,6 +85,15 @@ def affine(w: Writer, layer: g.Affine) -> None:
     if layer.shift is not None:
         y = w.node("Add", y, w.weight(layer.shift, "shift"))
     w.made(layer.outputs[0], fn(w, y, layer.activation), axes)
+
+
+def _each_channel(vector: np.ndarray | None, form: Form) -> np.ndarray | None:
+    """A number for each feature of a form, or for each channel if it is the same at all positions;
+    None if there is none."""
+    if vector is None or not form.channels:
+        return vector
+    rows = vector.reshape(-1, form.channels)
+    return rows[0] if np.all(rows == rows[0]) else None
 
 
 def layer_norm(w: Writer, layer: g.LayerNorm) -> None:
@@ -94,23 +117,26 @@ def layer_norm(w: Writer, layer: g.LayerNorm) -> None:
 
 def combine(w: Writer, layer: g.Combine) -> None:
     names = [n for n in layer.inputs if n is not None]
-    axes, inputs = _together(w, names)
+    like, inputs = _together(w, names)
     op = OPERATORS[layer.op]
-    if layer.op in ("maximum", "minimum", "mean"):
+    alike = len({(w.spec(n).features, w.spec(n).time is None) for n in names}) == 1
+    if layer.op in ("maximum", "minimum") or (layer.op == "mean" and alike):
         y = w.node(op, *inputs)
+    elif layer.op == "mean":  # not every runtime's Mean spreads its inputs
+        y = w.node("Div", w.node("Sum", *inputs), w.number(len(inputs)))
     else:
         y = inputs[0]
         for other in inputs[1:]:
             y = w.node(op, y, other)
-    w.made(layer.outputs[0], y, axes)
+    w.put(layer.outputs[0], replace(like, name=y))
 
 
-def _together(w: Writer, names: list[str]) -> tuple[str, list[str]]:
-    """Tensors of values that go step by step together, and the axes of what they make."""
+def _together(w: Writer, names: list[str]) -> tuple[Form, list[str]]:
+    """Tensors of values that go step by step together, and the form of what they make."""
     firsts = [w.first(n) for n in names]
     alike = {(f.axes, f.channels) for f in firsts}
     if len(alike) == 1 and len({w.spec(n).features for n in names}) == 1 and "b" in firsts[0].axes:
-        return firsts[0].axes, [f.name for f in firsts]
+        return firsts[0], [f.name for f in firsts]
     axes = next((w.features_last(n) for n in names if w.spec(n).time is not None), "bf")
     rows = [n for n, f in zip(names, firsts, strict=True) if "b" in f.axes]
     inputs = []
@@ -122,7 +148,7 @@ def _together(w: Writer, names: list[str]) -> tuple[str, list[str]]:
             inputs.append(w.node("Unsqueeze", w.get(n, "bf"), w.whole(key.index("1"))))
         else:
             inputs.append(w.get(n, axes))
-    return axes, inputs
+    return Form("", axes), inputs
 
 
 def concat(w: Writer, layer: g.Concat) -> None:

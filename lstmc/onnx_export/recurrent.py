@@ -84,7 +84,7 @@ def operator(w: Writer, layer: g.Recurrent, weights: tuple[np.ndarray, ...], **m
     if lengths is not None:
         counts = w.indices(lengths, "b", ("int32",))
     initial = [
-        "" if n is None else w.node("Unsqueeze", w.get(n, "bf"), w.whole(0))
+        "" if n is None else initial_state(w, n)
         for n in (layer.optional(2 + i) for i in range(len(layer.states)))
     ]
     usual = [g.SIGMOID, g.TANH, g.TANH] if isinstance(layer, g.LSTM) else [g.SIGMOID, g.TANH]
@@ -106,6 +106,16 @@ def operator(w: Writer, layer: g.Recurrent, weights: tuple[np.ndarray, ...], **m
         if value is not None:
             squeezed = w.node("Squeeze", y, w.whole(0 if i else 1))
             w.made(value, squeezed, "bf" if i else "tbf")
+
+
+def initial_state(w: Writer, value: str) -> str:
+    """A state [1, batch, features]."""
+    fixed = w.first(value)
+    if fixed.axes != "f":
+        return w.node("Unsqueeze", w.get(value, "bf"), w.whole(0))
+    row = w.constant(w.constants[fixed.name][None, None], fixed.name)
+    shape = w.join(w.whole(1), w.batch(), w.whole(w.spec(value).features))
+    return w.node("Expand", row, shape)
 
 
 def lstm(w: Writer, layer: g.LSTM) -> None:

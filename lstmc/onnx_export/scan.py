@@ -63,11 +63,10 @@ def recurrent(w: Writer, layer: g.Recurrent, cell: Cell) -> None:
         else {}
     )
     sequence, *last = layer.outputs
-    hints = [n and f"{layer.name}/last" for n in last] + [None] * held
-    made = w.nodes_of(
+    made = w.nodes_of(  # all outputs get a name: a Scan's are not optional
         "Scan",
         [*states, *sequences],
-        [*hints, sequence and f"{layer.name}/sequence"],
+        [*(f"{layer.name}/last" for _ in sizes), f"{layer.name}/sequence"],
         body=body,
         num_scan_inputs=len(sequences),
         **turned,

@@ -59,12 +59,22 @@ def slice_time(w: Writer, layer: g.SliceTime) -> None:
 
 
 def pad_time(w: Writer, layer: g.PadTime) -> None:
+    """Pad; where a mirror is known to be further away than there are steps, which runtimes refuse,
+    the steps one by one."""
     (x,) = layer.inputs
-    axes = w.features_last(x)
-    pads = w.whole(layer.before, layer.after)
+    axes, time = w.features_last(x), w.spec(x).time
+    assert time is not None
+    if layer.mode == "reflect" and time.clock is None and max(
+        layer.before, layer.after
+    ) >= time.add:  # fmt: skip
+        places = np.pad(np.arange(time.add), (layer.before, layer.after), mode="reflect")
+        y = w.node("Gather", w.get(x, axes), w.whole(*places.tolist()), axis=axes.index("t"))
+        w.made(layer.outputs[0], y, axes)
+        return
+    sides = ((n if a == "t" else 0 for a in axes) for n in (layer.before, layer.after))
     value = w.number(layer.value) if layer.mode == "constant" and layer.value else ""
-    at = w.whole(axes.index("t"))
-    y = w.node("Pad", w.get(x, axes), pads, value, at, mode=layer.mode)
+    pads = w.whole(*(n for side in sides for n in side))
+    y = w.node("Pad", w.get(x, axes), pads, value, mode=layer.mode)
     w.made(layer.outputs[0], y, axes)
 
 
@@ -122,6 +132,6 @@ def step_mask(w: Writer, layer: g.StepMask) -> None:
     n, like = layer.inputs
     zero, one = (w.constant(np.array(i, np.int64), "whole") for i in (0, 1))
     time = w.node("Squeeze", w.steps(like), w.whole(0))
-    steps = w.node("Range", zero, time, one)
-    counts = w.node("Less", steps, w.node("Cast", w.get(n, "bf"), to=7))
+    steps = w.cast(w.node("Range", zero, time, one), "float32")
+    counts = w.node("Less", steps, w.get(n, "bf"))
     w.made(layer.outputs[0], w.cast(counts, "float32"), "bt")

@@ -62,15 +62,12 @@ def attributes(spans: list[Span]) -> dict[str, Any]:
 def padded(w: Writer, x: str, spans: list[Span], value: float) -> str:
     """x with its padding in front and behind, along its axes from 2 on."""
     if not any(s.open for s in spans):
-        pads = w.whole(*(s.pads[0] for s in spans), *(s.pads[1] for s in spans))
+        pads = w.whole(0, 0, *(s.pads[0] for s in spans), 0, 0, *(s.pads[1] for s in spans))
     else:
-        sides: tuple[list[str], list[str]] = [], []
-        for axis, s in enumerate(spans, start=2):
-            for side, amount in zip(sides, _amounts(w, x, axis, s), strict=True):
-                side.append(amount)
-        pads = w.join(*sides[0], *sides[1])
-    axes = w.whole(*range(2, 2 + len(spans)))
-    return w.node("Pad", x, pads, w.number(value) if value else "", axes)
+        amounts = [_amounts(w, x, axis, s) for axis, s in enumerate(spans, start=2)]
+        none = w.whole(0, 0)
+        pads = w.join(none, *(front for front, _ in amounts), none, *(back for _, back in amounts))
+    return w.node("Pad", x, pads, w.number(value) if value else "")
 
 
 def _amounts(w: Writer, x: str, axis: int, span: Span) -> tuple[str, str]:
@@ -91,19 +88,29 @@ def _amounts(w: Writer, x: str, axis: int, span: Span) -> tuple[str, str]:
 
 def convolved(w: Writer, x: str, weight: str, bias: str, spans: list[Span], groups: int) -> str:
     more: dict[str, Any] = {"group": groups} if groups > 1 else {}
-    if any(s.open for s in spans):
-        same = {s.window.same for s in spans}
-        if len(same) == 1 and "" not in same:
-            more["auto_pad"] = f"SAME_{same.pop().upper()}"
-        else:
-            x = padded(w, x, spans, 0.0)
-    elif any(any(s.pads) for s in spans):
-        more["pads"] = [*(s.pads[0] for s in spans), *(s.pads[1] for s in spans)]
+    if automatic(spans):
+        more["auto_pad"] = f"SAME_{spans[0].window.same.upper()}"
+    elif any(s.open for s in spans):
+        x = padded(w, x, spans, 0.0)
+    else:
+        more |= padding(spans)
     return w.node("Conv", x, weight, bias, **attributes(spans), **more)
 
 
-def _grouped(channels: int, depthwise: bool) -> int:
-    return channels if depthwise else 1
+def automatic(spans: list[Span]) -> bool:
+    """Whether auto_pad says how much padding there is, which ONNX Runtime takes without dilation,
+    and where it is left open."""
+    return (
+        any(s.open for s in spans)
+        and len({s.window.same for s in spans} | {""}) == 2
+        and all(s.window.same and s.window.dilation == 1 for s in spans)
+    )
+
+
+def padding(spans: list[Span]) -> dict[str, list[int]]:
+    """The attribute pads, where there is padding."""
+    pads = [*(s.pads[0] for s in spans), *(s.pads[1] for s in spans)]
+    return {"pads": pads} if any(pads) else {}
 
 
 def conv1d(w: Writer, layer: g.Conv1D | g.DepthwiseConv1D) -> None:
@@ -113,7 +120,7 @@ def conv1d(w: Writer, layer: g.Conv1D | g.DepthwiseConv1D) -> None:
     weight = w.weight(taps.transpose(0, 2, 1), "weight")
     bias = "" if layer.bias is None else w.weight(layer.bias, "bias")
     spans = [Span(layer, _size(w.spec(x)))]
-    y = convolved(w, w.get(x, "bft"), weight, bias, spans, _grouped(features, depthwise))
+    y = convolved(w, w.get(x, "bft"), weight, bias, spans, features if depthwise else 1)
     w.made(layer.outputs[0], fn(w, y, layer.activation), "bft")
 
 
@@ -133,7 +140,7 @@ def conv2d(w: Writer, layer: Convolution2D) -> None:
     bias = "" if layer.bias is None else w.weight(layer.bias, "bias")
     y = convolved(
         w, w.get(x, axes, channels=channels), w.weight(kernel, "weight"), bias, spans,
-        _grouped(channels, depthwise),
+        channels if depthwise else 1,
     )  # fmt: skip
     w.made(layer.outputs[0], fn(w, y, layer.activation), axes, channels=made)
 
@@ -149,15 +156,16 @@ def pooled(w: Writer, x: str, spans: list[Span], op: str, count_padding: bool) -
     if op == "sum":
         taps = float(np.prod([s.window.taps for s in spans]))
         return w.node("Mul", pooled(w, x, spans, "mean", True), w.number(taps))
-    padding = any(s.open or any(s.pads) for s in spans)
-    apart = any(
-        s.open or max(s.pads) >= s.window.taps or (max(s.pads) and s.window.dilation > 1)
-        for s in spans
-    )
-    more: dict[str, Any] = {}
-    if padding and not apart:
-        more["pads"] = [*(s.pads[0] for s in spans), *(s.pads[1] for s in spans)]
-    more |= attributes(spans)
+    more: dict[str, Any] = attributes(spans)
+    apart = False
+    if automatic(spans) and all(s.window.stride <= s.window.taps for s in spans):
+        more["auto_pad"] = f"SAME_{spans[0].window.same.upper()}"
+    else:
+        apart = any(
+            s.open or max(s.pads) >= s.window.taps or (max(s.pads) and s.window.dilation > 1)
+            for s in spans
+        )
+        more |= {} if apart else padding(spans)
     if op == "maximum":
         if not apart:
             return w.node("MaxPool", x, **more)

@@ -24,6 +24,8 @@ from ..graph import Spec
 OPSET = 20  # the first with Gelu; ONNX Runtime has it since 1.17
 IR_VERSION = 9
 LAST = np.iinfo(np.int64).max
+#: Operators that hold a layer's weights: such a node has the layer's own name.
+MAIN = ("LSTM", "GRU", "RNN", "Scan", "Gemm", "MatMul", "Conv", "LayerNormalization")
 WHOLE = ("int64", "int32")  # kept as they are where numbers only move
 
 
@@ -53,17 +55,23 @@ class Writer:
         self.layer = ""
         self.forms: dict[str, list[Form]] = {}
         self._taken = set(taken)
+        self._named: set[str] = set()  # nodes
+        self._inside = False
         self._known: dict[tuple[Any, ...], str] = {}
         self._sources: dict[str, tuple[str, int]] = {}  # where sizes of the batch and clocks are
 
     # ---------------------------------------------------------------------------------- the graph
 
     def fresh(self, hint: str) -> str:
-        """A name for a tensor or a node that nothing else has."""
+        """A name for a tensor that nothing else has."""
+        return self._free(hint, self._taken)
+
+    @staticmethod
+    def _free(hint: str, taken: set[str]) -> str:
         name, n = hint, 1
-        while name in self._taken or not name:
+        while name in taken or not name:
             name, n = f"{hint}_{n}", n + 1
-        self._taken.add(name)
+        taken.add(name)
         return name
 
     def node(self, op: str, *inputs: str, hint: str = "", **attributes: Any) -> str:
@@ -81,7 +89,8 @@ class Writer:
         while given and not given[-1]:
             given.pop()
         outputs = ["" if h is None else self.fresh(h) for h in hints]
-        name = self.fresh(f"{self.layer}/{op}/node")
+        own = op in MAIN and not self._inside and self.layer not in self._named
+        name = self._free(self.layer if own else f"{self.layer}/{op}", self._named)
         made = list(outputs)
         while made and not made[-1]:
             made.pop()
@@ -110,11 +119,11 @@ class Writer:
     @contextmanager
     def body(self) -> Iterator[list[Any]]:
         """What is written goes to the list, which becomes the body of a Scan."""
-        outside, self.nodes = self.nodes, []
+        outside, self.nodes, self._inside = self.nodes, [], True
         try:
             yield self.nodes
         finally:
-            self.nodes = outside
+            self.nodes, self._inside = outside, False
 
     # ---------------------------------------------------------------------------------- the values
 
