@@ -90,8 +90,10 @@ def run(
     graph: g.Graph, inputs: Arrays, dy: Arrays, lengths=None, *, frozen: Collection[str] = (),
     rows: int | None = None, target: str = "auto", threads: int = 1, panel: int = 16,
     frugal: bool = False, recompute: bool = False, used: bool = False,
+    dropouts: tuple[tuple[int, int, float], ...] = (), dropout: tuple[int, int] | None = None,
 ) -> Gradients:  # fmt: skip
-    """The gradients by the core. ``rows`` at a time; ``used``: the trainer has been at work."""
+    """The gradients by the core. ``rows`` at a time; ``used``: the trainer has been at work;
+    ``dropouts``: (layer, kind, rate) of each, of ``dropout`` (seed, step), None: they let all pass."""
     specs, sizes = graph.infer(), clock_sizes(graph, inputs)
     batch = batch_of(graph, inputs)
     blob = np.frombuffer(format.dumps(graph, panel=panel), np.uint8).copy()
@@ -100,7 +102,7 @@ def run(
     trainer = _core.Trainer(
         model, rows or batch, max(times), _core.target_code(target), threads,
         bytes(layer.name in frozen for layer in graph.layers), 0, True,
-        frugal=frugal, recompute=recompute,
+        frugal=frugal, recompute=recompute, dropouts=dropouts,
     )  # fmt: skip
     given = [np.ascontiguousarray(inputs[v.name], np.float32) for v in graph.inputs]
     limits = None if lengths is None else np.ascontiguousarray(lengths, np.int32)
@@ -109,7 +111,7 @@ def run(
         {v.name: np.zeros(_shape(v.spec, batch, sizes), np.float32) for v in graph.inputs},
     )
     sent = [np.ascontiguousarray(dy[v.name], np.float32) for v in graph.outputs]
-    into = {
+    into: dict[str, Any] = {
         "outputs": list(made.outputs.values()), "input_gradients": list(made.inputs.values()),
     }  # fmt: skip
     if used:
@@ -118,6 +120,8 @@ def run(
         trainer.clear()
         for a in (*made.outputs.values(), *made.inputs.values()):
             a[...] = 0
+    if dropout is not None:
+        into |= {"seed": dropout[0], "step": dropout[1]}
     trainer.run(given, batch, times, limits, gradients=sent, **into)
     for key, (index, vector) in weight_tensors(graph).items():
         shape = trainer.trained(index)
