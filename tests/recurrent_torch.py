@@ -1,5 +1,5 @@
-"""LSTM, GRU and RNN with every option in float64 torch, for its gradients: lstmc/reference/recurrent.py
-line by line."""
+"""LSTM, GRU and RNN with every option in float64 torch, for its gradients: what
+lstmc/reference/recurrent.py says, line by line."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ States = tuple[Tensor, ...]
 
 
 def _lstm(layer: g.LSTM, w: Weights, x: Tensor, seen: Tensor, states: States) -> States:
-    h, c = states
+    _, c = states
     p = w["weight_ih"] @ x + w["weight_hh"] @ seen + w.get("bias", 0.0)
     i, f, candidate, o = p.reshape(4, -1)
     zero = torch.zeros_like(c)
@@ -116,8 +116,8 @@ CELLS: dict[type, Callable[..., States]] = {g.LSTM: _lstm, g.GRU: _gru, g.RNN: _
 
 
 def run(
-    layer: g.Recurrent, weights: Weights, x: Tensor, mask: np.ndarray | None, states: list[Tensor | None],
-    lengths: np.ndarray | None = None, dropped: Tensor | None = None,
+    layer: g.Recurrent, weights: Weights, x: Tensor, mask: np.ndarray | None,
+    states: list[Tensor | None], lengths: np.ndarray | None = None, dropped: Tensor | None = None,
 ) -> tuple[Tensor, ...]:  # fmt: skip
     """(sequence, last states ...); ``dropped`` [batch, units] multiplies h before R does."""
     batch, time, _ = x.shape

@@ -25,9 +25,9 @@ typedef struct lstmc_cell_train_args {
     float *gates;           /* [gate][stride]: kept by forward, gradients after backward */
     const float *dm;        /* LSTM: the gradient of o * output(c) */
     float *m;               /* LSTM: gets o * output(c), flushed; or NULL */
-    float *dh;              /* GRU, RNN: the gradient of the new h; GRU: gets its part of that of h */
-    float *dc;              /* LSTM: the gradient of the new c, gets its part of that of c */
-    float *da;              /* GRU without reset_after: the gradient of r h */
+    float *dh; /* GRU, RNN: the gradient of the new h; a GRU puts a part of h's there */
+    float *dc; /* LSTM: the gradient of the new c, gets its part of that of c */
+    float *da; /* GRU without reset_after: the gradient of r h */
 } lstmc_cell_train_args;
 
 /* dw[u] = dw[u] + sum over blocks and in each over r of dy[r][u] x[r][u], one chain of fma; block j's dy and

@@ -6,11 +6,12 @@
 
 /* The unit at the start of a vector, as far as there are real ones; those from there on. */
 #define CELL_VECTORS                                                                               \
-    const size_t panel = a->panel, end = a->units < panel * a->panels ? a->units : panel * a->panels; \
+    const size_t panel = a->panel, most = panel * a->panels;                                       \
+    const size_t end = a->units < most ? a->units : most;                                          \
     for (size_t unit = 0, left = end; unit < end; unit += V_WIDTH, left = end - unit)
 
 #define CELL_PRE(G) (a->pre + unit / panel * panel * (G) + unit % panel)
-#define CELL_GATE(g) (a->gates + (g) * a->stride + unit)
+#define CELL_GATE(g) (a->gates + a->stride * (g) + unit)
 
 /* -------------------------------------------------------------------------------------- keep -- */
 
@@ -60,9 +61,7 @@ static void train_gru_keep(const lstmc_cell_train_args *a) {
 }
 
 static void train_rnn_keep(const lstmc_cell_train_args *a) {
-    CELL_VECTORS {
-        row_store(CELL_GATE(0), cell_kept(a, 0, 0, v_load(CELL_PRE(1))), left);
-    }
+    CELL_VECTORS { row_store(CELL_GATE(0), cell_kept(a, 0, 0, v_load(CELL_PRE(1))), left); }
 }
 
 /* ---------------------------------------------------------------------------------- backward -- */
@@ -110,7 +109,8 @@ static void train_lstm_back(const lstmc_cell_train_args *a) {
         }
         if (a->part & LSTMC_CELL_SECOND) {
             const v_f32 old = v_load(a->old + unit);
-            const v_f32 kept_i = row_load(CELL_GATE(0), left), kept_g = row_load(CELL_GATE(2), left);
+            const v_f32 kept_i = row_load(CELL_GATE(0), left),
+                        kept_g = row_load(CELL_GATE(2), left);
             const v_f32 i = cell_value(a, 0, 0, kept_i), g = cell_value(a, 2, 1, kept_g);
             v_f32 f, d_f;
             if (a->coupled) {

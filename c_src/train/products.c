@@ -130,9 +130,8 @@ static void weight_part(void *argument, uint32_t part) {
 void lstmc_weight_gradient(const lstmc_train_node *node, const lstmc_call *call,
                            const lstmc_weight_args *args) {
     weight_shared s = {node, call, args, lstmc_panel_count(args->units, args->panel), 1};
-    const float rows = args->some
-                           ? (float)args->count
-                           : (float)lstmc_batch(call) * (float)lstmc_steps(call, args->id);
+    const float rows = args->some ? (float)args->count
+                                  : (float)lstmc_batch(call) * (float)lstmc_steps(call, args->id);
     const float work = rows * (float)args->k * (float)args->units * (float)args->gates;
     s.parts = lstmc_parts(call, work, s.panels);
     lstmc_for_parts(call, s.parts, weight_part, &s);

@@ -60,15 +60,15 @@ typedef struct lstmc_back {
     lstmc_view h, c, gates; /* what was kept */
     size_t gate;            /* from one of the gates to the next: units */
     float *dh, *dc;         /* [row][out], [row][units]: the gradients of the states */
-    float *extra;           /* [row][units]: LSTM: of what a projection takes; GRU: of r h and so on */
+    float *extra;           /* [row][units]: of what an LSTM's projection takes; of a GRU's r h */
     float *first;           /* with hold, [row]: the first place that is valid; a float is exact */
-    lstmc_view all_dh, all_m; /* LSTM: the gradient of each h, and what a projection took; or no data */
+    lstmc_view all_dh, all_m; /* a projection: the gradient of each h, and what it was made of */
 } lstmc_back;
 
 /* What sets a cell's training apart. */
 typedef struct lstmc_train_cell {
-    uint32_t kept;                    /* gates that forward keeps */
-    uint32_t fns[LSTMC_KEPT_GATES];   /* their functions, numbers of m.fn; LSTMC_NONE: none */
+    uint32_t kept;                  /* gates that forward keeps */
+    uint32_t fns[LSTMC_KEPT_GATES]; /* their functions, numbers of m.fn; LSTMC_NONE: none */
     void (*keep)(const lstmc_train_kernels *kernels, const lstmc_cell_train_args *args);
     /* A step, h of which has a mask: h as it was is to be had from `before`. NULL: the cell's own. */
     void (*masked_step)(const lstmc_frame *r, const lstmc_view *before, uint32_t t, uint32_t b0,
