@@ -5,10 +5,17 @@
 
 /* ------------------------------------------------------------------------------ weight gradients -- */
 
-/* The first float of a step that lies in the order of time, or in its reverse. */
+/* Where a step is that lies in the order of time, or in its reverse. */
 static const float *step_of(const lstmc_view *v, uint32_t b, uint32_t t, uint32_t steps,
                             uint32_t back) {
     return lstmc_at(v, b, back ? steps - 1 - t : t);
+}
+
+/* The same of a view that has only some steps of one row. */
+static const float *some_of(const lstmc_weight_args *w, const lstmc_view *v, uint32_t some,
+                            uint32_t b, uint32_t t, uint32_t steps, uint32_t back) {
+    if (!some) return step_of(v, b, t, steps, back);
+    return lstmc_at(v, 0, (back ? steps - 1 - t : t) - w->first);
 }
 
 /* The panels [from, end), all of one width. */
@@ -37,7 +44,7 @@ static void weight_block(const lstmc_train_node *node, const lstmc_weight_args *
     lstmc_gemm_args g;
     const uint32_t first = w->ascending ? t0 : t0 + count - 1, of = w->of ? w->of : w->gates;
     const ptrdiff_t sign = w->ascending ? 1 : -1;
-    g.a = step_of(&w->x, b, first, steps, w->x_back);
+    g.a = some_of(w, &w->x, w->some && w->x_some, b, first, steps, w->x_back);
     g.a_step = (w->x_back ? -sign : sign) * (ptrdiff_t)w->x.time_stride;
     g.a_block = (ptrdiff_t)w->x.batch_stride;
     g.a_next = 1;
@@ -51,12 +58,7 @@ static void weight_block(const lstmc_train_node *node, const lstmc_weight_args *
     g.padded = 1;
     g.wide = 0;
     g.zero = g.flush = 0;
-    const float *dy;
-    if (w->some) {
-        dy = w->dy.data + ((w->dy_back ? steps - 1 - first : first) - w->first) * w->dy.time_stride;
-    } else {
-        dy = step_of(&w->dy, b, first, steps, w->dy_back);
-    }
+    const float *dy = some_of(w, &w->dy, w->some, b, first, steps, w->dy_back);
     for (uint32_t p = from; p < end;) { /* panels of one width */
         const uint32_t width = lstmc_panel_width(w->units, w->panel, p);
         uint32_t last = p + 1;

@@ -102,9 +102,9 @@ typedef struct lstmc_weight_args {
     uint32_t x_back, dy_back; /* 1: x, dy have their steps in the reverse order of time */
     uint32_t of, at;          /* dw's gates are those of `of` from `at` on; 0: it has no others */
     uint32_t diagonal;        /* 1: a diagonal matrix, unit u takes x[u] alone; k and gates are 1 */
-    /* 1: of row `row` and `count` steps only, which are all that dy has: the first is step `first` in the
-     * order of time, or with dy_back in its reverse. */
-    uint32_t some, row, first, count;
+    /* 1: of row `row` and `count` steps only, which are all that dy, and with x_some x, has: the first is
+     * step `first` in the order of time, or with dy_back in its reverse. */
+    uint32_t some, row, first, count, x_some;
 } lstmc_weight_args;
 void lstmc_weight_gradient(const lstmc_train_node *node, const lstmc_call *call,
                            const lstmc_weight_args *args);

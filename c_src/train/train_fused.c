@@ -41,7 +41,8 @@ static void fused_set(train_fused *f, const lstmc_train_node *node, const lstmc_
 
 int lstmc_train_is_fused(const lstmc_train_node *node, const lstmc_call *call) {
     const lstmc_train_recurrent *r = (const lstmc_train_recurrent *)node->prepared;
-    return r->fused && r->plain && r->m.mask == LSTMC_NONE && !lstmc_lengths(call) && !node->mask;
+    return r->fused && r->plain && !r->again && r->m.mask == LSTMC_NONE && !lstmc_lengths(call) &&
+           !node->mask;
 }
 
 size_t lstmc_train_fused_scratch(const lstmc_train_recurrent *r) {

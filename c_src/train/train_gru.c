@@ -30,6 +30,11 @@ static void gru_masked_step(const lstmc_frame *r, const lstmc_view *before, uint
     lstmc_gru_parts(r, t, b0, b1, LSTMC_CELL_SECOND);
 }
 
+static void gru_again(const lstmc_frame *r, const float *c, uint32_t rows) {
+    (void)c;
+    lstmc_gru_parts(r, 0, 0, rows, LSTMC_CELL_FIRST);
+}
+
 static void gru_cells_back(const lstmc_back *k, uint32_t part, uint32_t i, uint32_t b0,
                            uint32_t b1) {
     const lstmc_recurrent *m = &k->t->m;
@@ -37,7 +42,7 @@ static void gru_cells_back(const lstmc_back *k, uint32_t part, uint32_t i, uint3
     a.part = part;
     for (uint32_t b = b0; b < b1; b++) {
         a.old = lstmc_at(&k->h, b, i);
-        a.gates = lstmc_gates_at(k, b, i);
+        a.gates = lstmc_back_at(k, &k->gates, b, i);
         a.dh = k->dh + (size_t)b * m->units;
         a.da = k->extra + (size_t)b * m->units;
         a.mask = k->node->mask ? k->node->mask + (size_t)b * m->units : NULL;
@@ -96,6 +101,8 @@ static void train_gru_gradients(const lstmc_back *k, const lstmc_weight_args *ar
             w.dy = q;
         } else {
             w.x = q;
+            w.x_some = w.some;
+            w.x_back = w.dy_back;
             w.dy.data += 2 * k->gate;
         }
         lstmc_weight_gradient(k->node, k->call, &w);
@@ -114,6 +121,7 @@ static const lstmc_train_cell trained_gru = {
     .fns = {0, 0, 1, LSTMC_NONE},
     .keep = gru_keep_kernel,
     .masked_step = gru_masked_step,
+    .again = gru_again,
     .back = train_gru_place,
     .gradients = train_gru_gradients,
 };

@@ -21,6 +21,24 @@ static void lstm_back_kernel(const lstmc_train_kernels *kernels,
     LSTMC_TRAIN_KERNEL(kernels, lstm_back, args);
 }
 
+static void lstm_again(const lstmc_frame *r, const float *c, uint32_t rows) {
+    const lstmc_recurrent *m = r->m;
+    lstmc_product p = lstmc_hidden_product(r, 0, rows);
+    lstmc_multiply(r, &p);
+    if (!m->ch) return;
+    p.w = m->ch;
+    p.v = c;
+    p.v_stride = m->padded;
+    p.k = m->units;
+    if (!m->sees_old) p.gates = 3;
+    lstmc_multiply(r, &p);
+    if (m->sees_old) return;
+    p.v = c + m->padded; /* o saw the new c */
+    p.gates = 1;
+    p.weight.at = p.from.at = p.to.at = 3;
+    lstmc_multiply(r, &p);
+}
+
 /* The projection: what comes to o * output(c'). dh is kept, for the gradient of weight_hr. */
 static void lstm_unproject(const lstmc_back *k, uint32_t i, uint32_t b0, uint32_t b1) {
     const lstmc_recurrent *m = &k->t->m;
@@ -35,7 +53,8 @@ static void lstm_unproject(const lstmc_back *k, uint32_t i, uint32_t b0, uint32_
     lstmc_input_rows(k->node, &n, k->dh + (size_t)b0 * m->out, (ptrdiff_t)m->out,
                      k->extra + (size_t)b0 * m->units, m->units, b1 - b0);
     for (uint32_t b = b0; b < b1; b++) {
-        memcpy(lstmc_at(&k->all_dh, b, i), k->dh + (size_t)b * m->out, m->out * sizeof(float));
+        memcpy(lstmc_back_at(k, &k->all_dh, b, i), k->dh + (size_t)b * m->out,
+               m->out * sizeof(float));
     }
 }
 
@@ -48,9 +67,9 @@ static void lstm_cells_back(const lstmc_back *k, uint32_t part, uint32_t flush, 
     for (uint32_t b = b0; b < b1; b++) {
         a.old = lstmc_at(&k->c, b, i);
         a.c = lstmc_at(&k->c, b, i + 1);
-        a.gates = lstmc_gates_at(k, b, i);
+        a.gates = lstmc_back_at(k, &k->gates, b, i);
         a.dm = (m->hr ? k->extra : k->dh) + (size_t)b * m->units;
-        a.m = k->all_m.data ? lstmc_at(&k->all_m, b, i) : NULL;
+        a.m = k->all_m.data ? lstmc_back_at(k, &k->all_m, b, i) : NULL;
         a.dc = k->dc + (size_t)b * m->units;
         lstmc_train_cells(k->t, k->node, lstm_back_kernel, &a);
     }
@@ -151,6 +170,7 @@ static void train_lstm_gradients(const lstmc_back *k, const lstmc_weight_args *a
     if (t->dhr) {
         w.dw = t->dhr;
         w.x = k->all_m;
+        w.x_some = w.some;
         w.dy = k->all_dh;
         w.gates = 1;
         w.units = m->out;
@@ -163,6 +183,7 @@ static const lstmc_train_cell trained_lstm = {
     .kept = 4,
     .fns = {0, 0, 1, 0},
     .keep = lstm_keep_kernel,
+    .again = lstm_again,
     .back = train_lstm_place,
     .gradients = train_lstm_gradients,
 };

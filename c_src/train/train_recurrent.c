@@ -1,11 +1,11 @@
-/* The frame of the training of LSTM, GRU and RNN.
- *
- * Forward is the layer's own frame, with a cell whose step keeps what backward needs. Backward goes
- * through the steps in reverse, rows side by side, and leaves the gradients of all pre-activations; the
- * gradients of weights and of x are products of them. */
+/* The training of LSTM, GRU and RNN: what forward keeps. It is the layer's own frame, with a cell whose
+ * step keeps what backward needs. */
 #include "train_recurrent.h"
 
 #include <string.h>
+
+/* Steps whose gates are made again at once: more than a tile of rows, few beside a sequence. */
+#define AGAIN_STEPS 16u
 
 /* ------------------------------------------------------------------------------------- record -- */
 
@@ -33,6 +33,9 @@ void lstmc_train_recurrent_prepare(const lstmc_train_layer *l, const lstmc_train
     t->fixed_h = m->start_h != NULL;
     t->fixed_c = m->start_c != NULL;
     t->carry = l->carry;
+    t->masked = l->dropout;
+    t->again = 0;
+    if (l->recompute) t->again = t->time < AGAIN_STEPS ? t->time : AGAIN_STEPS;
     t->wants_x = lstmc_train_wants(l, 0) != 0;
     t->kept = cell->kept;
     t->outputs = 0;
@@ -56,23 +59,14 @@ void lstmc_train_recurrent_prepare(const lstmc_train_layer *l, const lstmc_train
     if (m->hr) t->packed += lstmc_plain_size(1, m->out, m->units);
 }
 
-/* Scratch of backward: dh, dc, extra and first of each row; then, for a projection, the gradient of every
- * h and what it was made of. */
-static size_t back_scratch(const lstmc_train_recurrent *t) {
-    const lstmc_recurrent *m = &t->m;
-    size_t row = (size_t)m->out + 2 * (size_t)m->units + 1;
-    if (m->hr) row = lstmc_size_add(row, lstmc_size_mul(t->time, (size_t)m->out + m->units));
-    return lstmc_size_mul(t->batch, row);
-}
-
 void lstmc_train_recurrent_plan(const lstmc_train_layer *l, lstmc_train_need *need) {
     lstmc_train_recurrent t;
     lstmc_need forward;
     memset(&forward, 0, sizeof forward);
     lstmc_train_find(l->layer.code)->prepare(l, &t);
     lstmc_recurrent_needs(&t.m, l->layer.model, l->batch, l->time, &forward);
-    const size_t back = back_scratch(&t);
-    const size_t gates = lstmc_size_mul((size_t)t.kept * t.m.units, t.time);
+    const size_t back = lstmc_back_scratch(&t);
+    const size_t gates = lstmc_size_mul((size_t)t.kept * t.m.units, t.again ? 0 : t.time);
     need->scratch = forward.scratch > back ? forward.scratch : back;
     if (t.fused) {
         const size_t fused = lstmc_train_fused_scratch(&t);
@@ -151,8 +145,8 @@ typedef struct keeping_node {
     lstmc_view h, c, gates;
 } keeping_node;
 
-static void kept_views(const lstmc_train_recurrent *t, float *saved, uint32_t steps, lstmc_view *h,
-                       lstmc_view *c, lstmc_view *gates) {
+void lstmc_kept_views(const lstmc_train_recurrent *t, float *saved, uint32_t steps, lstmc_view *h,
+                      lstmc_view *c, lstmc_view *gates) {
     const lstmc_recurrent *m = &t->m;
     h->data = saved;
     h->time_stride = m->out_padded;
@@ -198,6 +192,7 @@ static void keeping_advance(const lstmc_frame *r, uint32_t time, uint32_t b0, ui
     } else {
         t->m.cell->step(r, time, b0, b1);
     }
+    if (t->again) return;
     lstmc_cell_train_args a = lstmc_train_cell_args(t);
     for (uint32_t b = b0; b < b1; b++) {
         const size_t row = b - b0;
@@ -236,7 +231,7 @@ void lstmc_train_recurrent_forward(const lstmc_train_node *node, const lstmc_cal
     k.node = *node->node;
     k.node.prepared = &k.m;
     k.train = node;
-    kept_views(t, node->saved, steps, &k.h, &k.c, &k.gates);
+    lstmc_kept_views(t, node->saved, steps, &k.h, &k.c, &k.gates);
     lstmc_recurrent_run(&k.node, call);
     node->node->parity = k.node.parity;
     for (uint32_t b = 0; b < lstmc_batch(call); b++) {
@@ -245,224 +240,4 @@ void lstmc_train_recurrent_forward(const lstmc_train_node *node, const lstmc_cal
                     state + 2 * (size_t)m->room, b, steps);
         if (lstmc_lengths(call) || m->mask != LSTMC_NONE) keep_standing(m, &k, call, b);
     }
-}
-
-/* ----------------------------------------------------------------------------------- backward -- */
-
-void lstmc_back_multiply(const lstmc_back *k, const lstmc_back_product *p, uint32_t i, uint32_t b0,
-                         uint32_t b1) {
-    const lstmc_recurrent *m = &k->t->m;
-    lstmc_input_args n;
-    memset(&n, 0, sizeof n);
-    n.plain = k->t->plain ? k->node->packed + p->plain_at : NULL;
-    n.w = p->w;
-    n.gates = p->gates;
-    n.of = p->of;
-    n.at = p->at;
-    n.units = m->units;
-    n.k = p->k;
-    n.panel = m->panel;
-    n.dy_gate = m->units;
-    n.add = p->add;
-    n.raw = p->raw;
-    lstmc_input_rows(k->node, &n, lstmc_gates_at(k, b0, i) + p->from * k->gate,
-                     (ptrdiff_t)k->gates.batch_stride, p->dx + (size_t)b0 * p->k, p->k, b1 - b0);
-}
-
-void lstmc_back_masked(const lstmc_back *k, const float *x, const float *add, uint32_t b0,
-                       uint32_t b1) {
-    const size_t out = k->t->m.out;
-    for (size_t b = b0; b < b1; b++) {
-        LSTMC_TRAIN_KERNEL(k->node->kernels, masked, x + b * out, k->node->mask + b * out,
-                           add ? add + b * out : NULL, k->dh + b * out, out);
-    }
-}
-
-/* The places [i0, i1) of the rows [b0, b1), the last first. */
-static void back_places(const lstmc_back *k, uint32_t i0, uint32_t i1, uint32_t b0, uint32_t b1) {
-    const lstmc_recurrent *m = &k->t->m;
-    const lstmc_view *dy = k->node->dy;
-    for (uint32_t i = i1; i-- > i0;) {
-        const uint32_t t = m->reverse ? k->steps - 1 - i : i;
-        for (uint32_t b = b0, end; b < b1; b = end) {
-            const int why = lstmc_standing(k->call, m, t, b);
-            end = b + 1;
-            if (why) {
-                lstmc_zeros(lstmc_gates_at(k, b, i), (size_t)k->t->kept * m->units);
-                /* Only the output of a step may be repeated: a state is the same number. */
-                if (why == 2 || !m->hold || (float)i < k->first[b]) continue;
-            } else {
-                while (end < b1 && !lstmc_standing(k->call, m, t, end)) end++;
-            }
-            for (uint32_t row = b; dy->data && row < end; row++) {
-                LSTMC_TRAIN_KERNEL(k->node->kernels, add, lstmc_at(dy, row, t),
-                                   k->dh + (size_t)row * m->out, m->out, 1);
-            }
-            if (!why) k->t->train->back(k, i, b, end);
-        }
-    }
-}
-
-/* How many places there are before the first that is valid. */
-static uint32_t back_first(const lstmc_back *k, uint32_t b) {
-    const lstmc_recurrent *m = &k->t->m;
-    uint32_t i = 0;
-    while (i < k->steps && lstmc_standing(k->call, m, m->reverse ? k->steps - 1 - i : i, b)) i++;
-    return i;
-}
-
-/* What the gradients of the last states are, before the first step of backward. */
-static void back_enter(const lstmc_back *k, uint32_t b) {
-    const lstmc_recurrent *m = &k->t->m;
-    float *states[2] = {k->dh + (size_t)b * m->out, k->dc + (size_t)b * m->units};
-    for (uint32_t i = 0; i < m->cell->states; i++) {
-        const lstmc_view *dy = k->node->dy + 1 + i;
-        const uint32_t n = i ? m->units : m->out;
-        if (dy->data) {
-            LSTMC_KERNEL(k->node->node->full, map, &lstmc_linear, 1, lstmc_at(dy, b, 0), states[i],
-                         n);
-        } else {
-            lstmc_zeros(states[i], n);
-        }
-    }
-    if (m->hold) k->first[b] = (float)back_first(k, b);
-}
-
-/* And what is left of them for the first states, after the last one. */
-static void back_leave(const lstmc_back *k, uint32_t b) {
-    const lstmc_recurrent *m = &k->t->m;
-    const float *states[2] = {k->dh + (size_t)b * m->out, k->dc + (size_t)b * m->units};
-    const uint32_t fixed[2] = {k->t->fixed_h, k->t->fixed_c};
-    for (uint32_t i = 0; i < m->cell->states && 2 + i < k->t->input_count; i++) {
-        const lstmc_view *dx = k->node->dx + 2 + i;
-        const uint32_t n = i ? m->units : m->out;
-        if (!dx->data) continue;
-        if (fixed[i] && k->t->carry) {
-            lstmc_zeros(lstmc_at(dx, b, 0), n);
-        } else {
-            copy_floats(lstmc_at(dx, b, 0), states[i], n);
-        }
-    }
-}
-
-typedef struct back_shared {
-    const lstmc_back *k;
-    uint32_t parts;
-} back_shared;
-
-static void back_part(void *argument, uint32_t part) {
-    const back_shared *s = (const back_shared *)argument;
-    const uint32_t batch = lstmc_batch(s->k->call);
-    const uint32_t b0 = lstmc_part_start(batch, s->parts, part);
-    const uint32_t b1 = lstmc_part_start(batch, s->parts, part + 1);
-    for (uint32_t b = b0; b < b1; b++) back_enter(s->k, b);
-    back_places(s->k, 0, s->k->steps, b0, b1);
-    for (uint32_t b = b0; b < b1; b++) back_leave(s->k, b);
-}
-
-/* Those that all cells have: of weight_ih, weight_hh and bias; x and h as they were multiplied. */
-static void back_weights(const lstmc_back *k) {
-    const lstmc_train_recurrent *t = k->t;
-    const lstmc_recurrent *m = &t->m;
-    lstmc_weight_args w;
-    memset(&w, 0, sizeof w);
-    w.dy = k->gates;
-    w.dy_back = m->reverse;
-    w.ascending = m->reverse;
-    w.gates = m->gates;
-    w.units = m->units;
-    w.dy_gate = m->units;
-    w.panel = m->panel;
-    w.id = m->x;
-    if (m->mask != LSTMC_NONE) {
-        const lstmc_view mask = k->call->views[m->mask];
-        w.mask = mask.data;
-        w.mask_batch_stride = mask.batch_stride;
-        w.mask_time_stride = mask.time_stride;
-    }
-    if (t->dih) {
-        lstmc_weight_args now = w;
-        now.dw = t->dih;
-        now.x = k->call->views[m->x];
-        now.k = m->input;
-        lstmc_weight_gradient(k->node, k->call, &now);
-    }
-    if (t->dbias) {
-        lstmc_weight_args now = w;
-        now.dw = t->dbias;
-        lstmc_bias_gradient(k->node, k->call, &now);
-    }
-    w.x_back = m->reverse;
-    w.x = k->h;
-    w.k = m->out;
-    t->train->gradients(k, &w);
-}
-
-static void back_inputs(const lstmc_back *k) {
-    const lstmc_recurrent *m = &k->t->m;
-    lstmc_input_args n;
-    memset(&n, 0, sizeof n);
-    n.plain = k->t->plain ? k->node->packed + k->t->ih_at : NULL;
-    n.w = m->ih;
-    n.dx = k->node->dx[0];
-    n.dy = k->gates;
-    n.dy_back = m->reverse;
-    n.gates = m->gates;
-    n.units = m->units;
-    n.dy_gate = m->units;
-    n.k = m->input;
-    n.panel = m->panel;
-    n.rows = lstmc_batch(k->call);
-    n.steps = k->steps;
-    lstmc_input_gradient(k->node, k->call, &n);
-}
-
-/* h of all steps as they were multiplied: from here on no one needs them as they were. */
-static void mask_kept(const lstmc_back *k) {
-    const uint32_t out = k->t->m.out;
-    for (uint32_t b = 0; b < lstmc_batch(k->call); b++) {
-        const float *mask = k->node->mask + (size_t)b * out;
-        for (uint32_t i = 0; i < k->steps; i++) {
-            float *h = lstmc_at(&k->h, b, i);
-            LSTMC_TRAIN_KERNEL(k->node->kernels, masked, h, mask, NULL, h, out);
-        }
-    }
-}
-
-void lstmc_train_recurrent_backward(const lstmc_train_node *node, const lstmc_call *call) {
-    const lstmc_train_recurrent *t = (const lstmc_train_recurrent *)node->prepared;
-    const lstmc_recurrent *m = &t->m;
-    const size_t batch = lstmc_batch(call);
-    lstmc_back k;
-    memset(&k, 0, sizeof k);
-    k.t = t;
-    k.node = node;
-    k.call = call;
-    k.steps = lstmc_steps(call, m->x);
-    kept_views(t, node->saved, k.steps, &k.h, &k.c, &k.gates);
-    k.gate = m->units;
-    k.dh = call->scratch;
-    k.dc = k.dh + batch * m->out;
-    k.extra = k.dc + batch * m->units;
-    k.first = k.extra + batch * m->units;
-    if (m->hr) {
-        k.all_dh.data = k.first + batch;
-        k.all_dh.time_stride = m->out;
-        k.all_dh.batch_stride = (size_t)k.steps * m->out;
-        k.all_m.data = k.all_dh.data + batch * k.all_dh.batch_stride;
-        k.all_m.time_stride = m->units;
-        k.all_m.batch_stride = (size_t)k.steps * m->units;
-    }
-    const float work = (float)batch * (float)k.steps * lstmc_row_work(m, m->out);
-    back_shared s = {&k, lstmc_parts(call, work, lstmc_batch(call))};
-    if (lstmc_train_is_fused(node, call)) {
-        for (uint32_t b = 0; b < lstmc_batch(call); b++) back_enter(&k, b);
-        lstmc_train_fused_loop(node, call, node->dy, k.dh, k.dc, m->units);
-        for (uint32_t b = 0; b < lstmc_batch(call); b++) back_leave(&k, b);
-    } else {
-        lstmc_for_parts(call, s.parts, back_part, &s);
-    }
-    if (node->mask) mask_kept(&k);
-    back_weights(&k);
-    if (node->dx[0].data) back_inputs(&k);
 }

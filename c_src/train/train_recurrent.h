@@ -34,6 +34,8 @@ typedef struct lstmc_train_recurrent {
     uint32_t input_count;      /* of the layer's record: dx[2] and dx[3] are of h0 and c0 */
     uint32_t fixed_h, fixed_c; /* 1: the initial state is a Fill's, which gets its gradient */
     uint32_t carry;            /* 1: no gradient passes to a fixed initial state */
+    uint32_t masked;           /* 1: h may have dropout */
+    uint32_t again;            /* so many steps' gates are made again at once; 0: they are kept */
     uint32_t wants_x;          /* 1: dx may be wanted */
     uint32_t kept, outputs;    /* gates kept; bit g: as its output */
     size_t c_at, gates_at;     /* floats from the start of saved */
@@ -57,11 +59,13 @@ typedef struct lstmc_back {
     const lstmc_train_node *node;
     const lstmc_call *call;
     uint32_t steps;
-    lstmc_view h, c, gates; /* what was kept */
-    size_t gate;            /* from one of the gates to the next: units */
-    float *dh, *dc;         /* [row][out], [row][units]: the gradients of the states */
-    float *extra;           /* [row][units]: of what an LSTM's projection takes; of a GRU's r h */
-    float *first;           /* with hold, [row]: the first place that is valid; a float is exact */
+    lstmc_view h, c;                  /* what was kept */
+    lstmc_view gates;                 /* kept or made again, as all_dh and all_m: lstmc_back_at */
+    uint32_t row, first_place, count; /* where gates are made again: of which row and places */
+    size_t gate;                      /* from one of the gates to the next: units */
+    float *dh, *dc;                   /* [row][out], [row][units]: the gradients of the states */
+    float *extra; /* [row][units]: of what an LSTM's projection takes; of a GRU's r h */
+    float *first; /* with hold, [row]: the first place that is valid; a float is exact */
     lstmc_view all_dh, all_m; /* a projection: the gradient of each h, and what it was made of */
 } lstmc_back;
 
@@ -73,6 +77,9 @@ typedef struct lstmc_train_cell {
     /* A step, h of which has a mask: h as it was is to be had from `before`. NULL: the cell's own. */
     void (*masked_step)(const lstmc_frame *r, const lstmc_view *before, uint32_t t, uint32_t b0,
                         uint32_t b1);
+    /* The pre-activations of `rows` steps of a row, r->pre holding their input products, from the states
+     * before: r takes steps for rows. The c of each place is at c, and one more behind. */
+    void (*again)(const lstmc_frame *r, const float *c, uint32_t rows);
     /* Place i of the rows [b0, b1): k->dh is the gradient of the new h, and becomes that of h. */
     void (*back)(const lstmc_back *k, uint32_t i, uint32_t b0, uint32_t b1);
     /* Add to the gradients of the weights; w has all that they share. */
@@ -90,8 +97,10 @@ static inline const lstmc_train_kernels *lstmc_train_kernels_for(const lstmc_tra
 #endif
 }
 
-static inline float *lstmc_gates_at(const lstmc_back *k, uint32_t b, uint32_t i) {
-    return lstmc_at(&k->gates, b, i);
+/* Row b, place i of gates, all_dh or all_m. */
+static inline float *lstmc_back_at(const lstmc_back *k, const lstmc_view *v, uint32_t b,
+                                   uint32_t i) {
+    return lstmc_at(v, b - k->row, i - k->first_place);
 }
 
 /* A kernel for a row, panels of full width and the half one. args are of the first unit. */
@@ -99,6 +108,13 @@ void lstmc_train_cells(const lstmc_train_recurrent *t, const lstmc_train_node *n
                        void (*kernel)(const lstmc_train_kernels *kernels,
                                       const lstmc_cell_train_args *args),
                        const lstmc_cell_train_args *args);
+
+/* Where what is kept lies. */
+void lstmc_kept_views(const lstmc_train_recurrent *t, float *saved, uint32_t steps, lstmc_view *h,
+                      lstmc_view *c, lstmc_view *gates);
+
+/* Floats of scratch for backward. */
+size_t lstmc_back_scratch(const lstmc_train_recurrent *t);
 
 /* The options of a record's cell; all else is zero. */
 lstmc_cell_train_args lstmc_train_cell_args(const lstmc_train_recurrent *t);

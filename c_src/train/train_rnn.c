@@ -12,11 +12,17 @@ static void rnn_back_kernel(const lstmc_train_kernels *kernels, const lstmc_cell
     LSTMC_TRAIN_KERNEL(kernels, rnn_back, args);
 }
 
+static void rnn_again(const lstmc_frame *r, const float *c, uint32_t rows) {
+    const lstmc_product p = lstmc_hidden_product(r, 0, rows);
+    (void)c;
+    lstmc_multiply(r, &p);
+}
+
 static void train_rnn_place(const lstmc_back *k, uint32_t i, uint32_t b0, uint32_t b1) {
     const lstmc_recurrent *m = &k->t->m;
     lstmc_cell_train_args a = lstmc_train_cell_args(k->t);
     for (uint32_t b = b0; b < b1; b++) {
-        a.gates = lstmc_gates_at(k, b, i);
+        a.gates = lstmc_back_at(k, &k->gates, b, i);
         a.dh = k->dh + (size_t)b * m->out;
         lstmc_train_cells(k->t, k->node, rnn_back_kernel, &a);
     }
@@ -42,6 +48,7 @@ static const lstmc_train_cell trained_rnn = {
     .kept = 1,
     .fns = {0},
     .keep = rnn_keep_kernel,
+    .again = rnn_again,
     .back = train_rnn_place,
     .gradients = train_rnn_gradients,
 };
