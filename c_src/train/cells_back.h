@@ -66,12 +66,6 @@ static void train_rnn_keep(const lstmc_cell_train_args *a) {
 
 /* ---------------------------------------------------------------------------------- backward -- */
 
-/* fn'(x), y being fn(x). */
-V_INLINE v_f32 cell_slope(const lstmc_fn *fn, v_f32 x, v_f32 y) {
-    (void)x;
-    return quick_slope(fn, y);
-}
-
 /* A kept gate's output. */
 V_APART v_f32 cell_value(const lstmc_cell_train_args *a, uint32_t gate, uint32_t fn, v_f32 kept) {
     if (a->outputs >> gate & 1) return kept;
@@ -83,9 +77,9 @@ V_APART v_f32 cell_value(const lstmc_cell_train_args *a, uint32_t gate, uint32_t
 V_APART v_f32 cell_back(const lstmc_cell_train_args *a, uint32_t gate, uint32_t fn, v_f32 kept,
                         v_f32 y, v_f32 dy) {
     if (a->outputs >> gate & 1) return v_flush(v_mul(dy, quick_slope(&a->fn[fn], y)));
-    if (a->clip == 0.0f) return v_flush(v_mul(dy, cell_slope(&a->fn[fn], kept, y)));
+    if (a->clip == 0.0f) return v_flush(v_mul(dy, train_slope(&a->fn[fn], kept, y)));
     const v_f32 bound = v_set1(a->clip), p = v_max(v_neg(bound), v_min(bound, kept));
-    const v_f32 d = v_flush(v_mul(dy, cell_slope(&a->fn[fn], p, y)));
+    const v_f32 d = v_flush(v_mul(dy, train_slope(&a->fn[fn], p, y)));
     return v_if_lt(bound, v_abs(kept), v_set1(0.0f), d);
 }
 
@@ -100,7 +94,7 @@ static void train_lstm_back(const lstmc_cell_train_args *a) {
             const v_f32 o = cell_value(a, 3, 0, kept), y = v_fn(&a->fn[2], c);
             const v_f32 dm = row_load(a->dm + unit, left);
             d_o = cell_back(a, 3, 0, kept, o, v_mul(dm, y));
-            dc = v_fma(v_mul(dm, o), cell_slope(&a->fn[2], c, y), dc);
+            dc = v_fma(v_mul(dm, o), train_slope(&a->fn[2], c, y), dc);
             if (!a->sees_old) dc = cell_term(peephole, 2, panel, d_o, dc);
             row_store(CELL_GATE(3), d_o, left);
             if (a->m) row_store(a->m + unit, v_flush(v_mul(o, y)), left);
