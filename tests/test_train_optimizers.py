@@ -556,7 +556,8 @@ def test_frozen_tensors_have_no_part():
         {"kind": ADAM, "beta_1": np.nan}, {"kind": ADAM, "epsilon": -1e-7},
         {"kind": ADAM, "epsilon": np.nan}, {"kind": ADAM, "epsilon": np.inf},
         {"kind": RMSPROP, "rho": 1}, {"kind": RMSPROP, "rho": -0.5},
-        {"kind": RMSPROP, "rho": np.nan}, {"kind": RMSPROP, "epsilon": -1}, {"kind": RMSPROP, "momentum": 2},
+        {"kind": RMSPROP, "rho": np.nan}, {"kind": RMSPROP, "epsilon": -1},
+        {"kind": RMSPROP, "momentum": 2},
     ],
 )  # fmt: skip
 def test_numbers_out_of_range(bad):
