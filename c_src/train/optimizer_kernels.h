@@ -100,7 +100,9 @@ V_INLINE void update_adam(const lstmc_update_args *a, int amsgrad) {
     }
 }
 
-static void train_update(const lstmc_update_args *a) {
+/* On a copy that no store can be of: its numbers stay in registers. */
+static void train_update(const lstmc_update_args *args) {
+    const lstmc_update_args all = *args, *const a = &all;
     switch (a->kind) {
     case LSTMC_OPTIMIZER_RMSPROP: update_rmsprop(a); break;
     case LSTMC_OPTIMIZER_ADAM:
