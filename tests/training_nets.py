@@ -38,4 +38,6 @@ def compiled(seed: int = 0, **options) -> tuple[lstmc.Model, np.ndarray, np.ndar
 
 def weights_equal(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
     """The same bits."""
-    return all(np.array_equal(x.view(np.uint32), y.view(np.uint32)) for x, y in zip(a, b, strict=True))
+    return all(
+        np.array_equal(x.view(np.uint32), y.view(np.uint32)) for x, y in zip(a, b, strict=True)
+    )

@@ -50,7 +50,8 @@ def core(w: Firmware) -> str:
     unit = Unit(
         [*defined, *left],
         [
-            "LSTMC_ONLY_QUICK", "LSTMC_NO_LSTM", "LSTMC_NO_GRU", "LSTMC_HAVE_THREADS", "LSTMC_TRAINING",
+            "LSTMC_ONLY_QUICK", "LSTMC_NO_LSTM", "LSTMC_NO_GRU", "LSTMC_HAVE_THREADS",
+            "LSTMC_TRAINING",
             *([] if _is_cortex_with_fpu(f.preset) else ["LSTMC_HAVE_CORTEXM"]),
         ], used,
     )  # fmt: skip

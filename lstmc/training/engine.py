@@ -12,7 +12,7 @@ import numpy as np
 from .. import _core, format
 from .. import graph as g
 from ..errors import ConversionError, RangeError, ShapeError, UnknownNameError
-from ..runtime import target_code
+from ..runtime import as_float32, target_code
 from ..threads import thread_count
 from . import specs
 from .arrays import inside, outside
@@ -48,6 +48,20 @@ class _Place:
     units: int
     panel: int
     size: int
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What follows from the shapes of a call's inputs, worked out once: small nets are quick."""
+
+    batch: int
+    times: list[int]
+    longest: int
+    sizes: list[tuple[int, int, int]]  # of each output inside: batch, steps, features
+    scales: list[float]
+
+
+CALLS = 64  # shapes remembered
 
 
 class Engine:
@@ -118,6 +132,11 @@ class Engine:
         blob = np.frombuffer(format.dumps(graph, None, panel), np.uint8)
         self._blob = np.concatenate([blob, np.zeros(-len(blob) % 64, np.uint8)])[: len(blob)]
         self._core = _core.Model(self._blob)
+        self._calls: dict[tuple[tuple[int, ...], ...], _Call] = {}
+        self._loss_words = [None if x is None else _loss_words(x) for x in self._losses]
+        self._floats_a_step = sum(s.features for s in self._specs.values()) + sum(
+            5 * layer.hidden_size for layer in graph.layers if isinstance(layer, g.Recurrent)
+        )
         self._trainer: _core.Trainer | None = None
         self._places: list[_Place] = []
         self._tensors = self._find_tensors()
@@ -404,25 +423,24 @@ class Engine:
         scale: float | None,
         backward: bool,
     ) -> Result:
-        batch, times = self._sizes(inputs)
-        trainer = self._trainer_for(batch, max(times))
-        outputs, truths, factors, scales, values, losses = [], [], [], [], [], []
-        given = weights or [None] * len(self._losses)
-        sizes = dict(zip(self._graph.clocks, times, strict=False))
-        for i, v in enumerate(self._graph.outputs):
-            spec = self._outside[v.name]
-            steps = 1 if spec.time is None else spec.time.count(sizes)
-            loss = self._losses[i]
-            outputs.append(np.empty((batch, steps, spec.features), np.float32))
-            truths.append(None if loss is None else self._truth(i, targets[i], batch, steps))
-            factors.append(self._factors(given[i], batch, steps))
-            values.append(None if loss is None else np.empty((batch, steps), np.float32))
-            scales.append(self._loss_weights[i] / (batch * steps) if scale is None else scale)
-            losses.append(None if loss is None else _loss_words(loss))
+        shapes = tuple([a.shape for a in inputs])
+        call = self._calls.get(shapes) or self._call(shapes)
+        trainer = self._trainer_for(call.batch, call.longest)
+        outputs = [np.empty(size, np.float32) for size in call.sizes]
+        truths: list[np.ndarray | None] = []
+        values: list[np.ndarray | None] = []
+        for i, loss in enumerate(self._losses):
+            size = call.sizes[i]
+            truths.append(None if loss is None else self._truth(i, targets[i], size))
+            values.append(None if loss is None else np.empty(size[:2], np.float32))
+        factors = None
+        if weights is not None:
+            factors = [self._factors(w, x) for w, x in zip(weights, call.sizes, strict=True)]
         step = self.iterations % NO_STEP if backward and self._dropouts else NO_STEP
         trainer.run(
-            [np.ascontiguousarray(a, np.float32) for a in inputs], batch, times, lengths,
-            outputs=outputs, losses=losses, truths=truths, weights=factors, scales=scales,
+            [as_float32("x", a) for a in inputs], call.batch, call.times, lengths,
+            outputs=outputs, losses=self._loss_words, truths=truths, weights=factors,
+            scales=call.scales if scale is None else [scale * w for w in self._loss_weights],
             values=values, backward=backward, seed=self._seed, step=step,
         )  # fmt: skip
         means = [0.0 if a is None else float(a.sum(dtype=np.float64)) / a.size for a in values]
@@ -432,15 +450,29 @@ class Engine:
             [outside(v, y) for v, y in zip(self._graph.outputs, outputs, strict=True)],
         )
 
-    def _sizes(self, inputs: Sequence[np.ndarray]) -> tuple[int, list[int]]:
+    def _call(self, shapes: tuple[tuple[int, ...], ...]) -> _Call:
+        batch, times = self._sizes(shapes)
+        clocks = dict(zip(self._graph.clocks, times, strict=False))
+        sizes, scales = [], []
+        for v, weight in zip(self._graph.outputs, self._loss_weights, strict=True):
+            spec = self._outside[v.name]
+            steps = 1 if spec.time is None else spec.time.count(clocks)
+            sizes.append((batch, steps, spec.features))
+            scales.append(weight / (batch * steps))
+        if len(self._calls) >= CALLS:
+            self._calls.clear()
+        call = self._calls[shapes] = _Call(batch, times, max(times), sizes, scales)
+        return call
+
+    def _sizes(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, list[int]]:
         """Batch and the steps of each clock."""
-        if len(inputs) != len(self._graph.inputs):
-            raise ShapeError(f"{len(inputs)} inputs, expected {len(self._graph.inputs)}")
+        if len(shapes) != len(self._graph.inputs):
+            raise ShapeError(f"{len(shapes)} inputs, expected {len(self._graph.inputs)}")
         batch, clocks = 0, dict[str, int]()
-        for v, a in zip(self._graph.inputs, inputs, strict=True):
-            if len(a.shape) != len(v.axes):
-                raise ShapeError(f"'{v.name}' has shape {a.shape}, expected {v.shape()}")
-            for axis, n in zip(v.axes, a.shape, strict=True):
+        for v, shape in zip(self._graph.inputs, shapes, strict=True):
+            if len(shape) != len(v.axes):
+                raise ShapeError(f"'{v.name}' has shape {shape}, expected {v.shape()}")
+            for axis, n in zip(v.axes, shape, strict=True):
                 want: Any = axis
                 if axis == g.BATCH:
                     batch = want = batch or n
@@ -449,7 +481,7 @@ class Engine:
                     if v.clock:
                         clocks.setdefault(v.clock, n)
                 if n != want or not n:
-                    raise ShapeError(f"'{v.name}' has shape {a.shape}, expected {v.shape()}")
+                    raise ShapeError(f"'{v.name}' has shape {shape}, expected {v.shape()}")
         if reason := self._graph.misfit(self._specs, clocks):
             raise ShapeError(f"these time steps don't fit: {reason}")
         return batch or 1, [clocks[c] for c in self._graph.clocks] or [1]
@@ -475,39 +507,36 @@ class Engine:
 
     def _rows(self, time: int) -> int:
         """Rows at once."""
-        floats = time * sum(s.features for s in self._specs.values())
-        floats += time * sum(
-            5 * layer.hidden_size for layer in self._graph.layers if isinstance(layer, g.Recurrent)
-        )
-        return max(FEWEST_ROWS, min(MOST_ROWS, NEAR_FLOATS // max(floats, 1)))
+        near = NEAR_FLOATS // max(time * self._floats_a_step, 1)
+        return max(FEWEST_ROWS, min(MOST_ROWS, near))
 
-    def _truth(self, i: int, target: np.ndarray | None, batch: int, steps: int) -> np.ndarray:
+    def _truth(self, i: int, target: np.ndarray | None, size: tuple[int, int, int]) -> np.ndarray:
         v, loss = self._graph.outputs[i], self._losses[i]
+        batch, steps, features = size
         assert loss is not None
         if target is None:
             raise ShapeError(f"there is no target for '{v.name}'")
-        a = np.asarray(target, np.float32)
-        features = self._outside[v.name].features
+        a = as_float32("y", target)
         if loss.kind == "sparse_categorical_crossentropy":
             if a.size != batch * steps:
-                raise ShapeError(f"the target of '{v.name}' has shape {a.shape}, expected a class "
-                                 f"for each of {batch * steps} vectors")  # fmt: skip
+                raise ShapeError(
+                    f"the target of '{v.name}' has shape {a.shape}, expected a class for each of "
+                    f"{batch * steps} vectors"
+                )
             if not (a.min() >= 0 and a.max() < features and np.array_equal(a, np.floor(a))):
                 raise RangeError(f"the target of '{v.name}' holds no classes 0 to {features - 1}")
-            return np.ascontiguousarray(a.reshape(batch, steps))
+            return a
         expected = v.shape(batch, steps)
         if a.shape != expected:
             raise ShapeError(f"the target of '{v.name}' has shape {a.shape}, expected {expected}")
-        return inside(v, a).reshape(batch, steps, features)
+        return inside(v, a)
 
-    def _factors(self, weights: np.ndarray | None, batch: int, steps: int) -> np.ndarray | None:
+    def _factors(self, weights: np.ndarray | None, size: tuple[int, int, int]) -> Any:
         if weights is None:
             return None
-        a = np.ascontiguousarray(weights, np.float32)
-        if a.shape not in ((batch,), (batch, steps)):
-            raise ShapeError(
-                f"weights have shape {a.shape}, expected {(batch,)} or {(batch, steps)}"
-            )
+        a = as_float32("weights", weights)
+        if a.shape not in (size[:1], size[:2]):
+            raise ShapeError(f"weights have shape {a.shape}, expected {size[:1]} or {size[:2]}")
         return a.reshape(-1)
 
 
