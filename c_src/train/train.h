@@ -155,6 +155,12 @@ static inline void lstmc_zero_step(const lstmc_view *v, uint32_t b, uint32_t t, 
     lstmc_zeros(lstmc_at(v, b, t), features);
 }
 
+/* How many steps elementwise kernels may take at once: all, if they lie without gaps, else one. Gradients
+ * always do. */
+static inline uint32_t lstmc_together(const lstmc_view *v, uint32_t steps, uint32_t features) {
+    return v->time_stride == features && steps ? steps : 1;
+}
+
 /* The steps [from, steps) of row b. */
 static inline void lstmc_zero_rest(const lstmc_view *v, uint32_t b, uint32_t from, uint32_t steps,
                                    uint32_t features) {

@@ -56,30 +56,35 @@ static void train_dense_keep(const lstmc_train_node *node, const lstmc_call *cal
         lstmc_zeros(call->scratch, padded);
         init = call->scratch;
     }
+    const int even = steps == 1 || x.batch_stride == steps * x.time_stride;
+    const uint32_t batch = lstmc_batch(call), turns = even ? 1 : batch;
     lstmc_matmul_args a;
     a.k = d->k;
     a.raw = 1;
     a.init_stride = 0;
     a.fn = d->fn;
-    a.rows = steps;
-    a.x_stride = x.time_stride;
+    a.rows = even ? batch * steps : steps;
+    a.x_stride = steps == 1 ? x.batch_stride : x.time_stride;
     a.y_stride = d->units;
-    for (uint32_t b = 0; b < lstmc_batch(call); b++) {
-        float *p = node->saved + (size_t)b * steps * d->units;
+    for (uint32_t b = 0; b < turns; b++) {
         for (uint32_t i = 0; i < 2; i++) {
             const uint32_t from = i ? padded - half : 0;
             if (i ? !half : half == padded) continue;
             a.x = x.data + b * x.batch_stride;
-            a.y = p + from;
+            a.y = node->saved + (size_t)b * steps * d->units + from;
             a.w = d->weight + (size_t)from * d->k;
             a.init = init + from;
             a.panel = i ? half : d->panel;
             a.columns = i || d->units < padded - half ? d->units - from : padded - half;
             lstmc_matmul(call, lstmc_kernels_for(node->node, i), &a);
         }
-        for (uint32_t t = 0; t < steps; t++) {
+    }
+    for (uint32_t b = 0; b < batch; b++) {
+        const float *p = node->saved + (size_t)b * steps * d->units;
+        const uint32_t each = lstmc_together(&y, steps, d->units);
+        for (uint32_t t = 0; t < steps; t += each) {
             LSTMC_KERNEL(node->node->full, map, &d->fn, 1, p + (size_t)t * d->units,
-                         lstmc_at(&y, b, t), d->units);
+                         lstmc_at(&y, b, t), (size_t)each * d->units);
         }
     }
 }
@@ -99,11 +104,15 @@ static void train_dense_backward(const lstmc_train_node *node, const lstmc_call 
     const lstmc_view x = call->views[d->x], y = call->views[d->y], dy = node->dy[0];
     const lstmc_view dp = {call->scratch, (size_t)steps * d->units, d->units};
     for (uint32_t b = 0; b < lstmc_batch(call); b++) {
-        for (uint32_t t = 0; t < steps; t++) {
+        const uint32_t valid = lstmc_row_steps(call, d->x, b);
+        const uint32_t each = lstmc_together(&y, valid, d->units);
+        for (uint32_t t = 0; t < valid; t += each) {
             const size_t at = ((size_t)b * steps + t) * d->units;
             LSTMC_TRAIN_KERNEL(node->kernels, map_back, &d->fn, d->keep ? node->saved + at : NULL,
-                               lstmc_at(&y, b, t), lstmc_at(&dy, b, t), dp.data + at, d->units);
+                               lstmc_at(&y, b, t), lstmc_at(&dy, b, t), dp.data + at,
+                               (size_t)each * d->units);
         }
+        lstmc_zero_rest(&dp, b, valid, steps, d->units);
     }
     lstmc_weight_args w = {.x = x, .dy = dp, .gates = 1, .units = d->units, .k = d->k};
     w.panel = d->panel;

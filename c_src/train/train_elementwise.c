@@ -35,10 +35,12 @@ static void train_activation_backward(const lstmc_train_node *node, const lstmc_
     const uint32_t steps = lstmc_steps(call, p->x);
     for (uint32_t b = 0; b < lstmc_batch(call); b++) {
         const uint32_t valid = lstmc_row_steps(call, p->x, b);
-        for (uint32_t t = 0; t < valid; t++) {
+        const uint32_t n = p->features, all = lstmc_together(&y, valid, n);
+        const uint32_t each = lstmc_together(&x, valid, n) < all ? 1 : all;
+        for (uint32_t t = 0; t < valid; t += each) {
             LSTMC_TRAIN_KERNEL(node->kernels, map_back, &p->fn, lstmc_at(&x, b, t),
                                lstmc_at(&y, b, t), lstmc_at(&dy, b, t), lstmc_at(&dx, b, t),
-                               p->features);
+                               (size_t)each * n);
         }
         lstmc_zero_rest(&dx, b, valid, steps, p->features);
     }
