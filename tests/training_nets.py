@@ -18,7 +18,7 @@ def regression(seed: int = 0, hidden: int = 5) -> tuple[lstmc.Model, np.ndarray,
     layers = [
         g.Dense(
             name="first", inputs=("x",), outputs=("a",), weight=drawn(hidden, 4),
-            bias=drawn(hidden), fn=g.TANH,
+            bias=drawn(hidden), activation=g.TANH,
         ),
         g.Dense(name="second", inputs=("a",), outputs=("y",), weight=drawn(2, hidden), bias=drawn(2)),
     ]  # fmt: skip

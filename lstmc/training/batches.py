@@ -136,7 +136,7 @@ class Layout:
     def _target(self, i: int, y: Any, rows: int, steps: int) -> np.ndarray:
         v, loss = self.outputs[i], self.losses[i]
         assert loss is not None
-        a = as_float32(f"y of '{v.name}'", y)
+        a = as_float32(f"y of {v.name}", y)
         expected = tuple(int(n or 0) for n in v.shape(rows, steps))
         if loss.kind == SPARSE:
             return self._classes(v, a, rows, steps)
@@ -230,14 +230,14 @@ class Layout:
         """bool [batch, steps] of each output with time steps that count and others that don't, for
         a batch with lengths; else None."""
         found: list[np.ndarray | None] = [None] * len(self.outputs)
-        if batch.lengths is None:
+        if batch.lengths is None or not self.clocks:
             return found
-        clock = self.clocks[0] if self.clocks else None
+        clock = self.clocks[0]
         axis = next(v for v in self.inputs if g.TIME in v.axes)
         n = batch.inputs[self.inputs.index(axis)].shape[axis.axes.index(g.TIME)]
         for i, v in enumerate(self.outputs):
             time = self.interface[v.name].time
-            if time is None or time.clock is None or time.clock != clock:
+            if time is None or time.clock != clock:
                 continue
             valid = np.maximum((batch.lengths + time.add) // time.every, 0)
             found[i] = np.arange(time.count({clock: n})) < valid[:, None]

@@ -49,6 +49,8 @@ class Fit:
         self.epochs = _count("epochs", epochs, 0)
         self.first_epoch = None if initial_epoch is None else _count("epoch", initial_epoch, 0)
         self.class_weight = class_weight
+        if isinstance(validation_freq, int):
+            _count("validation_freq", validation_freq, 1)
         self.validation_freq = validation_freq
         self.validation_steps = _optional("validation_steps", validation_steps)
         self.steps_per_epoch = _optional("steps_per_epoch", steps_per_epoch)
@@ -261,7 +263,7 @@ def _validation(trainer: Trainer, given: Any, size: int) -> Feed:
 def _due(frequency: int | Collection[int], epoch: int) -> bool:
     """Whether an epoch is validated: each so many, or those listed, counted from 1."""
     if isinstance(frequency, int):
-        return (epoch + 1) % _count("validation_freq", frequency, 1) == 0
+        return (epoch + 1) % frequency == 0
     return epoch + 1 in frequency
 
 
