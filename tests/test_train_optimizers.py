@@ -262,7 +262,7 @@ class Plain:
             rate = f(
                 np.float32(o["learning_rate"]) * np.sqrt(one - self.power_2) / (one - self.power_1)
             )
-        for i, x in enumerate(self.clipped(o, all_gradients)):
+        for i, x in enumerate(self.clipped(o, [flush(x) for x in all_gradients])):
             x = flush(x)
             w, s = self.w[i], self.slots[i]
             if decay:

@@ -29,9 +29,10 @@ V_INLINE v_f32 loss_sign(v_f32 e) {
     return v_if_lt(zero, e, v_set1(1.0f), v_if_lt(e, zero, v_set1(-1.0f), e));
 }
 
-/* t (1 - s) + s / classes */
+/* flush(t (1 - s) + s / classes) */
 V_INLINE v_f32 loss_truth(const lstmc_loss_args *a, size_t i, float share) {
-    return v_fma(row_load(a->truth + i, a->n - i), v_set1(1.0f - a->smoothing), v_set1(share));
+    const v_f32 t = row_load(a->truth + i, a->n - i);
+    return v_flush(v_fma(t, v_set1(1.0f - a->smoothing), v_set1(share)));
 }
 
 /* log(1 - y), where 1 - y has been rounded: what that lost comes back. */

@@ -7,13 +7,13 @@
 /* The gradient as the optimizer takes it, in [-clip, clip]; where it was there are zeros. */
 V_INLINE v_f32 update_gradient(const lstmc_update_args *a, size_t i) {
     const v_f32 zero = v_set1(0.0f);
-    v_f32 g = v_load(a->g + i);
+    v_f32 g = v_flush(v_load(a->g + i));
     v_store(a->g + i, zero);
     if (a->clips) { /* 0 stays 0 where a norm is NaN: padding has no part in it */
         g = v_if_lt(zero, v_abs(g), v_mul(g, v_set1(a->factor)), g);
-        g = v_max(v_set1(-a->clip), v_min(v_set1(a->clip), g));
+        g = v_flush(v_max(v_set1(-a->clip), v_min(v_set1(a->clip), g)));
     }
-    return v_flush(g);
+    return g;
 }
 
 /* The weight, decayed. */

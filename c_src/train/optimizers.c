@@ -73,6 +73,7 @@ static float tensor_squares(const lstmc_trainer *t, uint32_t id) {
 static float norm_factor(float squares, float most, int global) {
     const float norm = lstmc_sqrtf(squares);
     if (norm <= most) return 1.0f;
+    if (most < 0x1p-60f) most = 0.0f; /* or the quotient might be subnormal */
     return global && norm > FLT_MAX ? norm - norm : most / norm;
 }
 
