@@ -18,23 +18,23 @@ uint32_t lstmc_optimizer_slots(const lstmc_optimizer *optimizer) {
 }
 
 /* False for NaN, as all comparisons here. */
-static int between(float x, float least, float most) { return x >= least && x <= most; }
+static int in_range(float x, float least, float most) { return x >= least && x <= most; }
 static int below_one(float x) { return x >= 0.0f && x < 1.0f; }
 
 static int good_optimizer(const lstmc_trainer *t, const lstmc_optimizer *o) {
     if ((uint32_t)o->kind >= LSTMC_OPTIMIZER_COUNT) return 0;
     if (lstmc_optimizer_slots(o) > t->slot_count) return 0;
     /* So large that no constant below becomes infinite, which 0 is multiplied with in padding. */
-    if (!between(o->learning_rate, -0x1p60f, 0x1p60f)) return 0;
-    if (!between(o->weight_decay, 0.0f, 0x1p60f)) return 0;
-    if (!between(o->clip_value, 0.0f, FLT_MAX) || !between(o->clip_norm, 0.0f, FLT_MAX) ||
-        !between(o->global_clip_norm, 0.0f, FLT_MAX)) {
+    if (!in_range(o->learning_rate, -0x1p60f, 0x1p60f)) return 0;
+    if (!in_range(o->weight_decay, 0.0f, 0x1p60f)) return 0;
+    if (!in_range(o->clip_value, 0.0f, FLT_MAX) || !in_range(o->clip_norm, 0.0f, FLT_MAX) ||
+        !in_range(o->global_clip_norm, 0.0f, FLT_MAX)) {
         return 0;
     }
     if ((o->clip_value > 0.0f) + (o->clip_norm > 0.0f) + (o->global_clip_norm > 0.0f) > 1) return 0;
-    if (o->kind != LSTMC_OPTIMIZER_ADAM && !between(o->momentum, 0.0f, 1.0f)) return 0;
+    if (o->kind != LSTMC_OPTIMIZER_ADAM && !in_range(o->momentum, 0.0f, 1.0f)) return 0;
     if (o->kind == LSTMC_OPTIMIZER_SGD) return 1;
-    if (!between(o->epsilon, 0.0f, FLT_MAX)) return 0;
+    if (!in_range(o->epsilon, 0.0f, FLT_MAX)) return 0;
     if (o->kind == LSTMC_OPTIMIZER_RMSPROP) return below_one(o->rho);
     return below_one(o->beta_1) && below_one(o->beta_2);
 }
@@ -100,8 +100,8 @@ static void update_part(void *argument, uint32_t part) {
 }
 
 /* Weights [at, at + n) of the arrays. */
-static void update_weights(const lstmc_trainer *t, const lstmc_update_args *args, size_t at,
-                           size_t n) {
+static void update_range(const lstmc_trainer *t, const lstmc_update_args *args, size_t at,
+                         size_t n) {
     const lstmc_call *call = &t->session->call;
     lstmc_update_args a = *args;
     update_shared s = {NULL, &a, (uint32_t)(n / 16), 1};
@@ -122,15 +122,15 @@ static void update_tensors(const lstmc_trainer *t, const lstmc_optimizer *o, lst
     a->clips = 1;
     if (global) {
         a->factor = norm_factor(all, o->global_clip_norm, 1);
-        update_weights(t, a, 0, t->weight_floats);
+        update_range(t, a, 0, t->weight_floats);
         return;
     }
     for (uint32_t id = 0; id < t->model.tensor_count; id++) {
         if (!t->moved[id]) continue;
         const uint32_t *r = t->model.tensors + (size_t)id * LSTMC_TENSOR_WORDS;
         a->factor = norm_factor(tensor_squares(t, id), o->clip_norm, 0);
-        update_weights(t, a, (size_t)(t->moved[id] - t->weights),
-                       (r[1] / sizeof(float) + 15) / 16 * 16);
+        update_range(t, a, (size_t)(t->moved[id] - t->weights),
+                     (r[1] / sizeof(float) + 15) / 16 * 16);
     }
 }
 
@@ -182,7 +182,7 @@ int lstmc_train_update(lstmc_trainer *trainer, const lstmc_optimizer *optimizer)
     if (optimizer->clip_norm > 0.0f || optimizer->global_clip_norm > 0.0f) {
         update_tensors(trainer, optimizer, &a);
     } else {
-        update_weights(trainer, &a, 0, trainer->weight_floats);
+        update_range(trainer, &a, 0, trainer->weight_floats);
     }
     lstmc_fp_leave(mode);
     trainer->optimizer.steps++;
