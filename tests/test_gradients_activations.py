@@ -20,7 +20,7 @@ F = torch.nn.functional
 BOUNDS: dict[str, tuple[float, float]] = {
     "sigmoid": (10.5, 1.6), "tanh": (10.5, 1.2), "scaled_tanh": (5.5, 0.5), "elu": (1.8, 0.12),
     "softsign": (3.6, 0.23), "softplus": (1.7, 0.1), "selu": (2.0, 0.12), "gelu": (9.0, 1.1),
-    "gelu_tanh": (9.0, 1.1), "silu": (5.0, 0.55), "mish": (6.0, 0.35), "hard_silu": (2.0, 0.27),
+    "gelu_tanh": (9.0, 1.1), "silu": (5.3, 0.56), "mish": (6.0, 0.35), "hard_silu": (2.0, 0.27),
     "log_sigmoid": (1.7, 0.1), "celu": (1.1, 0.07), "tanh_shrink": (3.4, 0.12),
     "squareplus": (5.5, 0.27), "sparse_plus": (0.5, 0.04), "erf": (1.9, 0.12), "sqrt": (1.5, 0.1),
     "reciprocal": (2.0, 0.1), "log": (0.5, 0.04), "exponential": (1.1, 0.07),

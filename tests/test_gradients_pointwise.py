@@ -7,7 +7,15 @@ import hypothesis
 import numpy as np
 import pytest
 from gradients import check, check_autograd, check_bits, random_dy, run
-from helpers import SIZES, TAME_FUNCTIONS, Net, assert_same, random_inputs
+from helpers import (
+    SIZES,
+    TAME_FUNCTIONS,
+    Net,
+    assert_same,
+    exact_fma,
+    flush,
+    random_inputs,
+)
 from hypothesis import strategies as st
 
 from lstmc import graph as g
@@ -343,6 +351,91 @@ def test_inputs_of_any_axes():
     x, c = net.input(6, order="1tbff"), net.input(6, time=False, order="b1ff")
     graph = net.graph(net.simple(g.Combine, (x, c), op="multiply"), net.dense(x, 4), order="tbf")
     check(graph, random_inputs(graph, 13, 5, 4), [4, 1, 0, 3, 2])
+
+
+# ----------------------------------------------------------------------------------------- order
+
+
+def backwards(lengths: list[int]) -> list[tuple[int, int]]:
+    """(row, step) in the order of sums: rows ascending, in each the steps descending."""
+    return [(b, t) for b, n in enumerate(lengths) for t in reversed(range(n))]
+
+
+def chain(terms: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """fma after fma."""
+    total = np.zeros(np.broadcast(*terms[0]).shape, np.float32)
+    for a, b in terms:
+        total = exact_fma(a, b, total)
+    return total
+
+
+def test_the_order_of_sums():
+    """Gradients of weights are to the bit what exact fma give in the order of docs/TRAINING.md."""
+    net = Net(14)
+    x, index = net.input(9), net.input(2)
+    made = [
+        net.dense(x, 5), net.simple(g.Affine, x, scale=net.weight(9), shift=net.weight(9)),
+        net.simple(g.LayerNorm, x, shift=net.weight(9), epsilon=1e-3),
+        net.simple(g.Embedding, index, weight=net.weight(4, 3)), net.simple(g.Fill, x,
+                                                                         value=net.weight(6)),
+    ]  # fmt: skip
+    graph = net.graph(*made)
+    inputs, lengths = random_inputs(graph, 14, 7, 4), LENGTHS
+    dy = random_dy(graph, inputs, lengths)
+    got = run(graph, inputs, dy, lengths).weights
+    at, one = backwards(lengths), np.float32(1)
+    dense, affine, norm, embedding, fill = (dy[n] for n in made)
+    want = {
+        ("dense0", "weight"): chain([(dense[i][:, None], inputs[x][i][None]) for i in at]),
+        ("dense0", "bias"): chain([(dense[i], one) for i in at]),
+        ("affine1", "scale"): chain([(affine[i], inputs[x][i]) for i in at]),
+        ("affine1", "shift"): chain([(affine[i], one) for i in at]),
+        ("layernorm2", "shift"): chain([(norm[i], one) for i in at]),
+        ("fill4", "value"): chain([(row, one) for row in fill]),
+    }
+    table = np.zeros((4, 3), np.float32)
+    for i in at:
+        for entry, part in zip(inputs[index][i], embedding[i].reshape(2, 4), strict=True):
+            table[:, int(entry)] += part
+    want["embedding3", "weight"] = table
+    for key, a in want.items():
+        assert_same({"w": got[key]}, {"w": a}, str(key))
+
+
+def test_the_order_of_what_is_spread():
+    """Steps descending, in each the features ascending; terms are flushed, and so is the sum."""
+    net = Net(15)
+    x, one = net.input(9), net.input(1, time=False)
+    y = net.simple(g.Combine, (x, one), op="multiply")
+    graph = net.graph(y)
+    inputs = random_inputs(graph, 15, 7, 4)
+    dy = random_dy(graph, inputs, LENGTHS)
+    got = run(graph, inputs, dy, LENGTHS).inputs[one]
+    want = np.zeros((7, 1), np.float32)
+    for b, t in backwards(LENGTHS):
+        for term in flush(dy[y][b, t] * inputs[x][b, t]):
+            want[b, 0] += term
+    assert_same({"dx": got}, {"dx": flush(want)})
+
+
+def test_what_is_handed_on_is_flushed():
+    """No gradient of a value is below 2^-64 but 0; sums take the rest along."""
+    net = Net(16)
+    a, b = net.input(4), net.input(1)
+    graph = net.graph(
+        net.simple(g.Combine, (a, b), op="add"), net.simple(g.Concat, (a, b)),
+        net.simple(g.Select, a, index=(0, 1, 1)), net.simple(g.Softmax, a),
+        net.simple(g.Affine, a, scale=net.weight(4)), net.simple(g.Reduce, a, op="mean"),
+        net.simple(g.Activation, a, activation=g.SILU), net.dense(a, 2),
+        net.simple(g.LayerNorm, a, epsilon=1.0),
+    )  # fmt: skip
+    inputs = random_inputs(graph, 16, 3, 2)
+    dy = random_dy(graph, inputs)
+    for v in graph.outputs:  # one at a time: sums of several would hide it
+        small = {n: d * np.float32(2.0**-66 if n == v.name else 0) for n, d in dy.items()}
+        made = run(graph, inputs, small).inputs
+        found = np.concatenate([d.ravel() for d in made.values()])
+        assert not ((found != 0) & (abs(found) < 2.0**-64)).any(), v.name
 
 
 # ---------------------------------------------------------------------------------------- random
