@@ -13,6 +13,7 @@ import os
 import random
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import lstmc
@@ -75,6 +76,21 @@ def die_after(events: int) -> None:
     Path.write_bytes, Path.unlink = writing, unlinking
 
 
+def killed_after(events: int, work: Callable[[], object]) -> bool:
+    """Do some work in a child that dies at its n-th event; False if it got through before."""
+    child = os.fork()
+    if not child:
+        die_after(events)
+        work()
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if os.WIFEXITED(status):
+        assert os.WEXITSTATUS(status) == 0, os.WEXITSTATUS(status)
+        return False
+    assert os.WTERMSIG(status) == signal.SIGKILL, status
+    return True
+
+
 def main() -> None:
     rng = random.Random(int(sys.argv[1]))
     output = Path(sys.argv[sys.argv.index("--output") + 1])
@@ -84,17 +100,14 @@ def main() -> None:
     folder.GROUP_FILES = 4
     for killed in range(int(sys.argv[2])):
         events = rng.randint(1, 40)
-        child = os.fork()
-        if not child:
-            work.SYNC_SECONDS = rng.choice([0, 0, 0.002])
-            die_after(events)
+
+        def resume(pause: float = rng.choice([0, 0, 0.002])) -> None:
+            work.SYNC_SECONDS = pause
             os._exit(cli.main(sys.argv[3:]))
-        _, status = os.waitpid(child, 0)
-        if os.WIFEXITED(status):
-            assert os.WEXITSTATUS(status) == 0, os.WEXITSTATUS(status)
+
+        if not killed_after(events, resume):
             print(killed)
             return
-        assert os.WTERMSIG(status) == signal.SIGKILL, status
         for path in [output, *output.glob("[!.]*")]:
             assert not path.is_file() or GARBAGE * 8 not in path.read_bytes(), path
     sys.exit("it never got through")

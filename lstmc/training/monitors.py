@@ -40,11 +40,10 @@ class Monitor(Callback):
         return found
 
     def better(self, value: float, than: float | None) -> bool:
+        up = self._up()  # an error comes in the first epoch
         if than is None:
             return True
-        if self._up():
-            return value - self.min_delta > than
-        return value + self.min_delta < than
+        return value - self.min_delta > than if up else value + self.min_delta < than
 
     def _up(self) -> bool:
         if self.mode != "auto":
