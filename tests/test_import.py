@@ -39,13 +39,27 @@ def test_what_is_loaded_later_is_there_all_the_same():
     modules = {"format", "graph", "model", "recurrent", "samples", "stream"}
     assert {*lstmc.__all__, *modules, "runtime", "errors"} <= set(listed)
     # each asked for first, in an interpreter of its own
-    for name in ("Model", "Stream", "convert", "functional", "graph", "load"):
+    for name in ("Model", "Stream", "callbacks", "convert", "functional", "graph", "load", "losses",
+                 "metrics", "optimizers"):  # fmt: skip
         fresh(f"import lstmc; lstmc.{name}")
         fresh(f"from lstmc import {name}")
     star = fresh("from lstmc import *; print(*sorted(k for k in globals() if k[0] != '_'))")
     assert star == sorted(n for n in lstmc.__all__ if n[0] != "_")
     fresh("import lstmc; lstmc.graph.LSTM, lstmc.functional.tanh, lstmc.format.dumps")
     fresh("import lstmc; help(lstmc)")
+
+
+def test_predicting_loads_nothing_of_training():
+    code = (
+        "import sys, numpy, lstmc; from lstmc import graph as g; "
+        "v = [g.Value(n, ('batch', 2)) for n in 'xy']; w = numpy.eye(2); "
+        "d = g.Dense(name='d', inputs=('x',), outputs=('y',), weight=w); "
+        "m = lstmc.model.from_graph(g.Graph(v[:1], v[1:], [d])); m.predict(numpy.ones((1, 2))); "
+        "m = lstmc.model.Model(m.to_bytes()); m.get_weights(); m.trainable; m.predict([[1, 2]]); "
+        "print(*[n for n in sys.modules if n.startswith('lstmc.tr') or 'optimizers' in n]); "
+        "m.compile('sgd', 'mse'); m.fit([[1, 2]], [[3, 4]], verbose=0); print(type(m).__name__)"
+    )
+    assert fresh(code) == ["lstmc.trainable", "Model"]
 
 
 def test_what_is_not_there_is_an_attribute_error():
