@@ -12,6 +12,7 @@ import numpy as np
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 import keras
+import onnx_out
 import torch
 from lstmc.converters import convert
 
@@ -99,6 +100,7 @@ def check(model, inputs=None, source=None, tolerance=TOLERANCE, **options):
             raise
         return graph
     made = made if isinstance(made, dict) else {graph.outputs[0].name: made}
+    onnx_out.also(graph, inputs, made)
     for v, y in zip(graph.outputs, want, strict=True):
         error = difference(made[v.name].astype(float), y)
         assert error <= tolerance, f"core, {v.name}: {error}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx_out
 import pytest
 from lstmc.converters import from_onnx
 
@@ -133,6 +134,7 @@ def run(g: graph.Graph, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return want
     converted = model.Model(format.dumps(g))
     got = converted.predict(feeds)
+    onnx_out.also(g, feeds, got)
     named = got if isinstance(got, dict) else {g.outputs[0].name: got}
     close(named, want)
     return named

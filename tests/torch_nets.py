@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 
 import numpy as np
+import onnx_out
 import torch
 from lstmc.converters import convert
 from torch import nn
@@ -115,6 +116,7 @@ def matches(module, *inputs, want=None, tolerance=1e-5, **options):
     if STRICT:
         model = from_graph(graph)
         y = model.predict(given)
+        onnx_out.also(graph, given, y)
         results.append(y if isinstance(y, dict) else {graph.outputs[0].name: y})
     for got in results:
         for v, y, grown in zip(graph.outputs, flat(want), sensitivity, strict=True):
