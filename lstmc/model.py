@@ -318,7 +318,8 @@ class Model(Trainable, _core.Predictor):
         """
         from .onnx_export import to_bytes
 
-        _write(Path(path), to_bytes(self._graph))
+        graph, _ = format.loads(self._blob)  # self.graph may have been changed
+        _write(Path(path), to_bytes(graph))
 
     def packed(self, target: str) -> Model:
         """The same model for a chip: its weights in panels of the width that suits the preset

@@ -45,6 +45,16 @@ def evaluator(model: Any) -> Run:
     return lambda feeds: dict(zip(names, made.run(names, feeds), strict=True))
 
 
+def nodes(made: Any) -> list[str]:
+    """Operators, in order."""
+    return [n.op_type for n in made.graph.node]
+
+
+def shape(value: Any) -> list[int | str]:
+    """Of an input or output, names for sizes that are open."""
+    return [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+
+
 def by_name(graph: g.Graph, y: np.ndarray | Arrays) -> Arrays:
     return y if isinstance(y, dict) else {graph.outputs[0].name: y}
 
