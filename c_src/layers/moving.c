@@ -19,8 +19,6 @@ typedef struct moving {
     float value;
 } moving;
 
-enum { PAD_CONSTANT, PAD_REFLECT, PAD_EDGE, PAD_COUNT };
-
 static void moving_prepare(const lstmc_layer *l, void *prepared) {
     moving *p = (moving *)prepared;
     memset(p, 0, sizeof *p);
@@ -125,7 +123,7 @@ static int check_pad(const lstmc_layer *l) {
     if (!lstmc_layer_counts(l, 1, 1, 0, l->param_count)) return LSTMC_E_INVALID;
     const uint32_t before = l->params[0], after = l->params[1];
     if (before > LSTMC_MAX_SIZE || after > LSTMC_MAX_SIZE) return LSTMC_E_INVALID;
-    if (lstmc_param(l, 3, PAD_CONSTANT) >= PAD_COUNT) return LSTMC_E_UNSUPPORTED;
+    if (lstmc_param(l, 3, LSTMC_PAD_CONSTANT) >= LSTMC_PAD_COUNT) return LSTMC_E_UNSUPPORTED;
     return good_output(
         l, lstmc_steps_then(lstmc_value_get(l->model, l->inputs[0]), (int64_t)before + after, 1));
 }
@@ -138,20 +136,8 @@ static void prepare_pad(const lstmc_layer *l, void *prepared) {
     p->after = l->params[1];
     memcpy(&p->value, &value, sizeof p->value);
     p->value = lstmc_flush(p->value);
-    p->mode = lstmc_param(l, 3, PAD_CONSTANT);
-    if (p->mode != PAD_CONSTANT) p->value = 0.0f; /* of a row without steps */
-}
-
-/* The step of n that stands at place t of a padded sequence, from which `before` are in front. A
- * mirror shows another one behind it: to and fro, n - 1 steps each. */
-static uint32_t shown(const moving *p, uint32_t t, uint32_t n) {
-    const int64_t at = (int64_t)t - p->before;
-    if (p->mode == PAD_EDGE || n == 1) {
-        return at < 0 ? 0 : at < (int64_t)n ? (uint32_t)at : n - 1;
-    }
-    const uint64_t once = n - 1, away = at < 0 ? (uint64_t)-at : (uint64_t)at;
-    const uint64_t place = away % (2 * once);
-    return (uint32_t)(place <= once ? place : 2 * once - place);
+    p->mode = lstmc_param(l, 3, LSTMC_PAD_CONSTANT);
+    if (p->mode != LSTMC_PAD_CONSTANT) p->value = 0.0f; /* of a row without steps */
 }
 
 static void run_pad(lstmc_node *node, const lstmc_call *call) {
@@ -166,8 +152,9 @@ static void run_pad(lstmc_node *node, const lstmc_call *call) {
         for (uint32_t t = 0; t < count; t++) {
             float *to = lstmc_at(y, b, t);
             const int inside = t >= p->before && t - p->before < n;
-            if (n && (inside || p->mode != PAD_CONSTANT)) {
-                const uint32_t at = inside ? t - p->before : shown(p, t, (uint32_t)n);
+            if (n && (inside || p->mode != LSTMC_PAD_CONSTANT)) {
+                const uint32_t at =
+                    inside ? t - p->before : lstmc_pad_shown(p->mode, p->before, t, (uint32_t)n);
                 LSTMC_KERNEL(node->full, map, &lstmc_linear, 1, lstmc_at(x, b, at), to,
                              p->features);
             } else {

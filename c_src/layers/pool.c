@@ -50,16 +50,6 @@ static uint32_t steps_seen(const lstmc_window *w, const float *count) {
     return *count < (float)w->history ? (uint32_t)*count : w->history;
 }
 
-/* The taps of a window that starts at step start which lie in [from, to): the first and their number. */
-static uint32_t taps_inside(const lstmc_window *w, int64_t start, int64_t from, int64_t to,
-                            uint32_t *first) {
-    const int64_t skip = from > start ? (from - start - 1) / w->dilation + 1 : 0;
-    const int64_t end = to > start ? (to - start - 1) / w->dilation + 1 : 0;
-    const int64_t last = end < w->taps ? end : w->taps;
-    *first = (uint32_t)skip;
-    return last > skip ? (uint32_t)(last - skip) : 0;
-}
-
 /* A window on its way to y. */
 typedef struct chain {
     const lstmc_node *node;
@@ -86,7 +76,7 @@ static void pool_take(chain *c, const float *x, size_t place, int64_t from, int6
     a.op = c->op;
     a.y = c->y;
     a.n = w->features;
-    a.steps = taps_inside(w, c->start, from, to, &first);
+    a.steps = lstmc_window_taps(w, c->start, from, to, &first);
     a.stride = w->dilation * place;
     if (!a.steps) return;
     a.x = x + (size_t)(c->start + (int64_t)first * w->dilation - from) * place;

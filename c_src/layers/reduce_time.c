@@ -11,9 +11,6 @@
 #include <math.h> /* INFINITY only */
 #include <string.h>
 
-/* The count is two floats, count[0] below this and count[1] times this: exact for 2^48 steps. */
-#define COUNT_UNIT 16777216.0f
-
 static int reduce_time_check_reduce(const lstmc_layer *l) {
     if (!l->input_count || l->input_count > 2 || l->output_count != 1 || l->tensor_count ||
         l->param_count != 1) {
@@ -85,7 +82,7 @@ static void reduce_time_run_reduce(lstmc_node *node, const lstmc_call *call) {
             LSTMC_KERNEL(node->full, reduce_steps, &a);
             for (; t < end; t++) {
                 count[0] += 1.0f;
-                if (count[0] < COUNT_UNIT) continue;
+                if (count[0] < LSTMC_COUNT_UNIT) continue;
                 count[0] = 0.0f;
                 count[1] += 1.0f;
             }
@@ -93,7 +90,7 @@ static void reduce_time_run_reduce(lstmc_node *node, const lstmc_call *call) {
         if (p->y == LSTMC_NONE) continue;
         float *y = lstmc_at(call->views + p->y, b, 0);
         const float upper =
-            count[1] * COUNT_UNIT; /* exact: added to or contracted, it is the same */
+            count[1] * LSTMC_COUNT_UNIT; /* exact: added to or contracted, it is the same */
         const float steps = upper + count[0];
         if (p->op == LSTMC_REDUCE_MEAN && steps != 0.0f) {
             LSTMC_KERNEL(node->full, divide, sums, steps, y, p->features);

@@ -15,6 +15,17 @@ void lstmc_copy_steps(const lstmc_node *node, const float *x, size_t x_stride, f
     }
 }
 
+/* A mirror shows another one behind it: to and fro, n - 1 steps each. */
+uint32_t lstmc_pad_shown(uint32_t mode, uint32_t before, uint32_t t, uint32_t n) {
+    const int64_t at = (int64_t)t - before;
+    if (mode == LSTMC_PAD_EDGE || n == 1) {
+        return at < 0 ? 0 : at < (int64_t)n ? (uint32_t)at : n - 1;
+    }
+    const uint64_t once = n - 1, away = at < 0 ? (uint64_t)-at : (uint64_t)at;
+    const uint64_t place = away % (2 * once);
+    return (uint32_t)(place <= once ? place : 2 * once - place);
+}
+
 int lstmc_window_get(const lstmc_layer *l, lstmc_window *w) {
     return lstmc_window_read(l->params, lstmc_value_get(l->model, l->inputs[0]).features, w);
 }
@@ -78,6 +89,15 @@ void lstmc_window_inside(const lstmc_window *w, uint32_t n, uint32_t count, uint
     if (stop <= start) return;
     *first = start;
     *last = stop;
+}
+
+uint32_t lstmc_window_taps(const lstmc_window *w, int64_t start, int64_t from, int64_t to,
+                           uint32_t *first) {
+    const int64_t skip = from > start ? (from - start - 1) / w->dilation + 1 : 0;
+    const int64_t end = to > start ? (to - start - 1) / w->dilation + 1 : 0;
+    const int64_t last = end < w->taps ? end : w->taps;
+    *first = (uint32_t)skip;
+    return last > skip ? (uint32_t)(last - skip) : 0;
 }
 
 void lstmc_window_phases(const lstmc_window *w, uint32_t *phases, uint32_t *hop) {

@@ -20,6 +20,13 @@ static inline void lstmc_zero_steps(const lstmc_view *y, uint32_t features, uint
 void lstmc_copy_steps(const lstmc_node *node, const float *x, size_t x_stride, float *y,
                       size_t y_stride, uint32_t features, uint32_t steps);
 
+/* PadTime: the step of n that stands at place t of a sequence with `before` steps in front. */
+enum { LSTMC_PAD_CONSTANT, LSTMC_PAD_REFLECT, LSTMC_PAD_EDGE, LSTMC_PAD_COUNT };
+uint32_t lstmc_pad_shown(uint32_t mode, uint32_t before, uint32_t t, uint32_t n);
+
+/* ReduceTime counts steps in two floats, count[0] below this and count[1] times this: exact for 2^48. */
+#define LSTMC_COUNT_UNIT 16777216.0f
+
 /* A window of taps steps, dilation apart, that moves by stride over a sequence and its padding. */
 typedef struct lstmc_window {
     uint32_t taps, stride, dilation;
@@ -54,6 +61,10 @@ uint32_t lstmc_window_before(const lstmc_window *w, uint32_t n);
 /* Of `count` windows of a row, those in [first, last) lie inside it, without padding; none: both 0. */
 void lstmc_window_inside(const lstmc_window *w, uint32_t n, uint32_t count, uint32_t *first,
                          uint32_t *last);
+
+/* The taps of a window that starts at place start which lie in [from, to): the first and their number. */
+uint32_t lstmc_window_taps(const lstmc_window *w, int64_t start, int64_t from, int64_t to,
+                           uint32_t *first);
 
 /* With every dilation-th place one after another, a window's taps are neighbours. In such a strip
  * window t + phases starts hop places after window t. */

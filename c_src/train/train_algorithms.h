@@ -10,6 +10,7 @@
 #include "cells_back.h"
 #include "loss_kernels.h"
 #include "optimizer_kernels.h"
+#include "steps_back.h"
 
 const lstmc_train_kernels CAT(LSTMC_KERNELS, _train) = {
     .width = V_WIDTH,
@@ -40,4 +41,9 @@ const lstmc_train_kernels CAT(LSTMC_KERNELS, _train) = {
     .loss = train_loss,
     .update = train_update,
     .squares = train_squares,
+    .dots = train_dots,
+    .count_extreme = train_count_extreme,
+    .share_extreme = train_share_extreme,
+    .take_extreme = train_take_extreme,
+    .softmax_steps_back = train_softmax_steps_back,
 };

@@ -118,6 +118,17 @@ typedef struct lstmc_combine_back_args {
     size_t n;
 } lstmc_combine_back_args;
 
+/* c[i] = c[i] + sum over r of a[r][i] b[r][i]: for r ascending, c = fma(a, b, c); r is in blocks as above. */
+typedef struct lstmc_dots_args {
+    const float *a, *b;
+    ptrdiff_t a_step, a_block;
+    ptrdiff_t b_step, b_block;
+    uint32_t count, blocks;
+    float *c;
+    size_t n;
+    uint32_t zero, flush; /* as above */
+} lstmc_dots_args;
+
 typedef struct lstmc_train_kernels {
     uint32_t width; /* lanes: panels must be multiples of it */
     void (*gemm)(const lstmc_gemm_args *args);
@@ -159,6 +170,20 @@ typedef struct lstmc_train_kernels {
     void (*update)(const lstmc_update_args *args);
     /* sums[l] = sum over r ascending of x[r * width + l]^2, width a multiple of the target's lanes */
     void (*squares)(const float *x, size_t rows, uint32_t width, float *sums);
+    void (*dots)(const lstmc_dots_args *args);
+    /* Steps x of a sequence whose maximum or minimum (op: LSTMC_REDUCE_...) is y. "Has" means that
+     * flush(x[i]) is y[i]; if y[i] is NaN every x[i] has it.
+     * count[i] = count[i] + 1 if x[i] has it; */
+    void (*count_extreme)(uint32_t op, const float *x, const float *y, float *count, size_t n);
+    /* dx[i] = share[i] if x[i] has it, else 0; */
+    void (*share_extreme)(uint32_t op, const float *x, const float *y, const float *share,
+                          float *dx, size_t n);
+    /* if x[i] has it, dx[i] = flush(dx[i] + rest[i]) and nothing is left: rest[i] = 0. */
+    void (*take_extreme)(uint32_t op, const float *x, const float *y, float *rest, float *dx,
+                         size_t n);
+    /* s = 0; for t descending: s = fma(dy[t], y[t], s); dx[t] = flush(y[t] * (dy[t] - s)). */
+    void (*softmax_steps_back)(const float *y, size_t y_stride, const float *dy, size_t dy_stride,
+                               float *dx, size_t dx_stride, uint32_t steps, size_t n);
 } lstmc_train_kernels;
 
 #define LSTMC_DECLARE_TRAIN(NAME, name, have)                                                      \

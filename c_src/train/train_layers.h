@@ -19,5 +19,17 @@ extern const lstmc_train_ops lstmc_train_layer_norm;
 extern const lstmc_train_ops lstmc_train_reduce;
 extern const lstmc_train_ops lstmc_train_select;
 extern const lstmc_train_ops lstmc_train_softmax;
+extern const lstmc_train_ops lstmc_train_flatten;
+extern const lstmc_train_ops lstmc_train_pad_time;
+extern const lstmc_train_ops lstmc_train_pool1d;
+extern const lstmc_train_ops lstmc_train_pool_positions;
+extern const lstmc_train_ops lstmc_train_reduce_time;
+extern const lstmc_train_ops lstmc_train_repeat;
+extern const lstmc_train_ops lstmc_train_restep;
+extern const lstmc_train_ops lstmc_train_reverse;
+extern const lstmc_train_ops lstmc_train_slice_time;
+extern const lstmc_train_ops lstmc_train_softmax_time;
+extern const lstmc_train_ops lstmc_train_step_mask;
+extern const lstmc_train_ops lstmc_train_unflatten;
 
 #endif

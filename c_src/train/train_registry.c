@@ -18,6 +18,18 @@ static const lstmc_train_ops *const trained[] = {
     &lstmc_train_reduce,
     &lstmc_train_select,
     &lstmc_train_softmax,
+    &lstmc_train_flatten,
+    &lstmc_train_pad_time,
+    &lstmc_train_pool1d,
+    &lstmc_train_pool_positions,
+    &lstmc_train_reduce_time,
+    &lstmc_train_repeat,
+    &lstmc_train_restep,
+    &lstmc_train_reverse,
+    &lstmc_train_slice_time,
+    &lstmc_train_softmax_time,
+    &lstmc_train_step_mask,
+    &lstmc_train_unflatten,
 };
 /* clang-format on */
 
