@@ -14,12 +14,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from lstmc import graph as g
+from lstmc.errors import ConversionError
 
 from . import simplify as rules
 from .from_keras import LAYERS
@@ -28,6 +30,7 @@ from .keras_config import Parser
 from .keras_file import Source
 from .keras_ops import OPERATIONS
 from .keras_tree import Layer, Leaf, Model
+from .keras_weights import check_shape
 
 VERSION = (3, 15)  # of Keras, whose rules for masks and activations hold
 CONVERTER = "keras_grown 1"  # in the provenance of graphs
@@ -38,32 +41,23 @@ Path = tuple[str, ...]
 Give = Callable[[Path, Shapes], Sequence[np.ndarray]]
 
 
-class _Asked(Source):
-    """Weights of a model in memory, by what the handlers ask for."""
-
-    def __init__(self, give: Give) -> None:
-        super().__init__(None, ".".join(map(str, VERSION)), None)
-        self._give = give
-        self.wanted: dict[str, tuple[int, ...]] = {}
-
-    def weights(self, leaf: Leaf) -> Sequence[Any]:
-        return self._give(leaf.path, self.wanted)
-
-
 class _Builder(Builder):
     """``cells``: the layer of Keras's that each recurrent layer of the graph comes from."""
 
-    source: _Asked
-
     def __init__(self, give: Give) -> None:
-        super().__init__(_Asked(give), VERSION)
+        super().__init__(Source(None, ".".join(map(str, VERSION)), None), VERSION)
+        self._ask = give
         self.cells: dict[str, Leaf] = {}
 
     def weights(self, leaf: Layer, **shapes: tuple[int, ...]) -> dict[str, np.ndarray | None]:
+        """As they are given: training may have made them NaN."""
         assert isinstance(leaf, Leaf)
         self._asked = leaf
-        self.source.wanted = {n: shapes[n] for n in (w.partition("|")[0] for w in leaf.weights)}
-        return super().weights(leaf, **shapes)
+        wanted = {n: shapes[n] for n in (w.partition("|")[0] for w in leaf.weights)}
+        found = dict(zip(wanted, self._ask(leaf.path, wanted), strict=True))
+        for name, array in found.items():
+            check_shape(leaf, name, array.shape, wanted[name])
+        return {name: found.get(name) for name in shapes}
 
     def add_all(
         self, layer: g.Layer, x: Sequence[Tensor | None], label: str, wanted: Sequence[int]
@@ -84,9 +78,22 @@ def tree(config: dict[str, Any], dropout: Callable[..., Any] | None = None) -> M
     return Parser(kinds, OPERATIONS, VERSION[0], False).parse(config)
 
 
+@contextmanager
+def _spoken() -> Iterator[None]:
+    """Without advice that only a file's owner could follow."""
+    try:
+        yield
+    except ConversionError as e:
+        text = str(e)
+        for advice in ("; save the model again", " in the source model"):
+            text = text.removesuffix(advice)
+        raise ConversionError(text) from None
+
+
 def inference_graph(config: dict[str, Any], give: Give) -> g.Graph:
     """What the converter makes of the model, as if it came from a file."""
-    graph = rules.simplify(_Builder(give).build(tree(config)))
+    with _spoken():
+        graph = rules.simplify(_Builder(give).build(tree(config)))
     graph.provenance = {"source": "lstmc", "converter": CONVERTER}
     graph.infer()
     return graph
@@ -218,14 +225,15 @@ class Places:
                     key[0] for key, part in self._parts(there) if part.any()
                 )
         self._counts = counts
-        self.with_numbers = {
-            x.name for x in low.layers if any(t is not None for _, _, t in x.tensors())
-        }
+        numbers = {x.name for x in low.layers if any(t is not None for _, _, t in x.tensors())}
+        self.untouched = numbers - {*self.owners}  # layers of the graph that stay as they are
         self._absorbed = dict(absorbed)
 
     def untrainable(self, path: Path) -> str:
         """Why a layer can't be trained: the name of a weight of which a number is not one number
-        of a field; "" if it can."""
+        of a field, all of whose numbers are weights; "" if it can."""
+        if any(path in self.owners.get(name, ()) for name in self.constant):
+            return next(name for p, name in self._keys if p == path)
         for key, found in self._parts(self._counts):
             hidden = self._absorbed.get(key, np.zeros(found.shape, bool))
             if key[0] == path and not np.all(found[~hidden] == 1):

@@ -1,4 +1,4 @@
-"""Keras's Sequential, so that known code runs with its import lines changed.
+"""Keras's Sequential and Model, so that known code runs with its import lines changed.
 
     from lstmc.models import Sequential
     from lstmc.layers import LSTM, Dense
@@ -13,26 +13,22 @@ docs/howto/keras-vocabulary.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import graph as g
-from .converters import keras_grown as grown
 from .errors import ConversionError, ShapeError
-from .layers import Embedding, InputLayer, Layer
-from .layers.base import matched
+from .layers import Embedding, Input, InputLayer, Layer
 from .layers.recurrent import Recurrent
-from .model import MADE, Model, from_graph
-from .trainable import Plan
+from .layers.symbols import Node, Symbol, flat, ordered
+from .network import Network
 
-if TYPE_CHECKING:
-    pass
+Shape = tuple[int | None, ...]
 
 
-class Sequential(Model):
+class Sequential(Network):
     """Layers one after the other, as keras.Sequential; once its input's shape is known, a
     :class:`lstmc.Model` that can do all that one can.
 
@@ -43,37 +39,29 @@ class Sequential(Model):
 
     def __init__(
         self,
-        layers: Iterable[Layer] | None = None,
+        layers: Iterable[Layer | Symbol] | None = None,
         trainable: bool = True,
         name: str = "sequential",
     ) -> None:
         """Raises as :meth:`add`."""
         self.name = str(name)
         self._layers: list[Layer] = []
-        self._shape: tuple[int | None, ...] | None = None
-        self._places: grown.Places | None = None
-        self._built = False
+        self._shape: Shape | None = None
+        self._restructured()
         for layer in layers or ():
             self.add(layer)
         if not trainable:
             self.trainable = False
 
-    # ------------------------------------------------------------------------------------ layers
-
-    def add(self, layer: Layer) -> None:
+    def add(self, layer: Layer | Symbol) -> None:
         """Append a layer.
 
         Raises ConversionError for what is no layer, a name that is taken, an Input that is not the
-        first, and for what the model can't be with it.
+        first, and for what the model can't be with it; it has not changed then.
         """
-        if not isinstance(layer, Layer):
-            raise ConversionError(
-                f"model '{self.name}': {layer!r:.60} is no layer; add layers of lstmc.layers"
-            )
-        if isinstance(layer, InputLayer) and self._layers:
-            raise ConversionError(f"model '{self.name}': an Input must be the first of its layers")
-        if any(layer is other for other in self._layers):
-            raise ConversionError(f"model '{self.name}': layer '{layer.name}' is in it already")
+        self._append(self._checked(layer))
+
+    def _append(self, layer: Layer) -> None:
         taken = {other.name for other in self._layers}
         if layer.name in taken and layer._auto_named and not layer._models:
             n = 1
@@ -84,22 +72,47 @@ class Sequential(Model):
             raise ConversionError(
                 f"model '{self.name}': two layers are named '{layer.name}'; names must be unique"
             )
+        self._forget_training()
         self._layers.append(layer)
         layer._models.add(self)
         self._restructured()
         if self._shape is None and len(self._layers) == 1:
             self._shape = layer._input_shape
-        if self._shape is not None:
+        if self._shape is not None and self.layers:
             try:
                 self._build()
             except BaseException:
                 self.pop()
                 raise
 
+    def _checked(self, layer: Any) -> Layer:
+        """A layer that may be added."""
+        if isinstance(layer, Symbol) and isinstance(layer.layer, InputLayer):
+            layer = layer.layer  # what Input gives
+        where = f"model '{self.name}'"
+        if isinstance(layer, Network):
+            raise ConversionError(f"{where}: a model in a model is not supported; add its layers")
+        if not isinstance(layer, Layer):
+            what = f"a layer of {type(layer).__module__.partition('.')[0]}"
+            what = what if "keras" in type(layer).__module__ else f"{layer!r:.60}"
+            raise ConversionError(f"{where}: {what} is none of lstmc's; use those of lstmc.layers")
+        if isinstance(layer, InputLayer) and self._layers:
+            raise ConversionError(f"{where}: an Input must be the first of its layers")
+        if any(layer is other for other in self._layers):
+            raise ConversionError(f"{where}: layer '{layer.name}' is in it already")
+        for leaf in layer._leaves():
+            if isinstance(leaf, Recurrent) and leaf.returns_state:
+                raise ConversionError(
+                    f"layer '{leaf.name}' ({type(leaf).__name__}): option return_state=True is not "
+                    "supported in a Sequential, which hands on one tensor"
+                )
+        return layer
+
     def pop(self) -> Layer:
-        """Remove the last layer, and return it."""
+        """Remove the last layer, and return it. ConversionError if there is none."""
         if not self._layers:
             raise ConversionError(f"model '{self.name}' has no layers")
+        self._forget_training()
         layer = self._layers.pop()
         layer._models.discard(self)
         self._restructured()
@@ -112,171 +125,69 @@ class Sequential(Model):
         """The layers, without the Input."""
         return [layer for layer in self._layers if not isinstance(layer, InputLayer)]
 
-    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
-        """A layer by its name or its place in :attr:`layers`."""
-        found = self.layers
-        if index is not None and name is None:
-            if not -len(found) <= index < len(found):
-                raise ConversionError(f"there is no layer {index}: the model has {len(found)}")
-            return found[index]
-        for layer in found:
-            if layer.name == name and index is None:
-                return layer
-        names = ", ".join(layer.name for layer in found)
-        raise ConversionError(f"there is no layer {name!r:.60}; the model has {names}")
-
-    @property
-    def trainable(self) -> bool:
-        """Whether any layer is trained; setting it sets all of them."""
-        return any(layer.trainable for layer in self.layers)
-
-    @trainable.setter
-    def trainable(self, value: bool) -> None:
-        for layer in self.layers:
-            if layer._weight_names() or layer._inner():
-                layer.trainable = value
-
-    # ----------------------------------------------------------------------------------- building
-
-    @property
-    def built(self) -> bool:
-        """Whether the input's shape is known and the layers have weights."""
-        return self._built
-
     def build(self, input_shape: Sequence[int | None] | None = None) -> None:
         """Make the weights, for inputs of a shape, the batch first: (None, time, features).
 
-        A shape that the first layer gave must fit. Raises ConversionError, naming layer and option,
-        where the layers don't fit together.
+        Raises ShapeError where the first layer has said another shape; ConversionError, naming
+        layer and option, where layers don't fit together.
         """
-        if input_shape is not None:
-            sizes = tuple(None if n is None else int(n) for n in input_shape)
-            if self._shape is not None and not _fits(sizes[1:], self._shape[1:]):
-                raise ShapeError(
-                    f"model '{self.name}' takes inputs of shape {self._shape}, not {sizes}"
-                )
-            self._shape = self._shape or sizes
-        self._build()
-
-    def _build(self) -> None:
-        if self._built:
+        if input_shape is None:
+            self._build()
             return
+        shape = InputLayer(batch_shape=input_shape).shape
+        if self._shape is not None and not _fits(shape[1:], self._shape[1:]):
+            raise ShapeError(
+                f"model '{self.name}' takes inputs of shape {self._shape}, not {shape}"
+            )
+        before, self._shape = self._shape, self._shape or shape
+        try:
+            self._build()
+        except BaseException:
+            self._shape = before
+            raise
+
+    # -------------------------------------------------------------------------------- as a Network
+
+    def _all_layers(self) -> list[Layer]:
+        return self._layers
+
+    def _rows(self) -> int | None:
+        return self._shape[0] if self._shape else None
+
+    def _check_ready(self) -> None:
         if not self.layers:
-            if self._layers:
-                return  # an Input alone: layers will follow
             raise ConversionError(f"model '{self.name}' has no layers: add some first")
         if self._shape is None:
             raise ConversionError(
                 f"model '{self.name}' has no input shape: give its first layer "
                 "input_shape=(steps, features), or call build((None, steps, features))"
             )
-        found: dict[grown.Path, dict[str, tuple[int, ...]]] = {}
-
-        def ask(path: grown.Path, shapes: grown.Shapes) -> list[np.ndarray]:
-            found[path] = dict(shapes)
-            return [np.zeros(shape, np.float32) for shape in shapes.values()]
-
-        grown.inference_graph(self._root(), ask)  # all shapes, before the first random number
-        self._check_states()
-        leaves = dict(self._leaves())
-        for path, shapes in found.items():
-            leaves[path]._initialize(shapes)
-            for (name, shape), array in zip(
-                shapes.items(), leaves[path]._arrays.values(), strict=True
-            ):
-                if array.shape != shape:
-                    raise ShapeError(
-                        f"layer '{'/'.join(path)}': its weight '{name}' has shape {array.shape}, "
-                        f"expected {shape}: it was made for another input"
-                    )
-        for layer in self.layers:
-            layer._begin()
-        self._built = True
 
     def _meet(self, x: Any) -> None:
-        """Build for an array, if nothing else has said the shape. Steps are left open where the
-        layers allow it."""
-        if self._built or self._shape is not None:
+        """Steps are left open where the layers allow it."""
+        if self._shape is not None or not self.layers:
             return
-        shape: tuple[int | None, ...] = (None, *np.shape(x)[1:])
-        opened = (None, None, *shape[2:])
-        first = self.layers[0] if self.layers else None
-        if len(shape) == 3 or isinstance(first, Embedding):
+        sizes = np.shape(x)
+        if not sizes:
+            raise ShapeError(f"model '{self.name}' gets {type(x).__name__}, expected an array")
+        cells = [leaf for leaf in self._leaves().values() if isinstance(leaf, Recurrent)]
+        rows = sizes[0] if any(cell.stateful for cell in cells) else None
+        if len(sizes) == 3 or isinstance(self.layers[0], Embedding):
             try:
-                self.build(opened)
+                self.build((rows, None, *sizes[2:]))
                 return
-            except ConversionError:
-                self._shape = None
-        try:
-            self.build(shape)
-        except BaseException:
-            self._shape = None
-            raise
+            except ConversionError:  # a layer needs a known number of steps
+                pass
+        self.build((rows, *sizes[1:]))
 
     def _root(self) -> dict[str, Any]:
-        """The model as Keras's JSON has it."""
         entries = [layer._entry() for layer in self._layers]
         if not isinstance(self._layers[0], InputLayer):
-            assert self._shape is not None
             head = InputLayer(batch_shape=self._shape)
-            taken = {layer.name for layer in self._layers}
-            while head.name in taken:
+            while head.name in {layer.name for layer in self._layers}:
                 head.name += "_1"
             entries.insert(0, head._entry())
         return {"class_name": "Sequential", "config": {"name": self.name, "layers": entries}}
-
-    def _leaves(self) -> list[tuple[grown.Path, Layer]]:
-        return [leaf for layer in self.layers for leaf in layer._by_path()]
-
-    def _arrays_of(self, path: grown.Path, shapes: grown.Shapes) -> list[np.ndarray]:
-        return list(self._by_path[path]._arrays.values())
-
-    @property
-    def _by_path(self) -> dict[grown.Path, Layer]:
-        return dict(self._leaves())
-
-    def _check_states(self) -> None:
-        cells = [leaf for _, leaf in self._leaves() if isinstance(leaf, Recurrent)]
-        kept = [leaf for leaf in cells if leaf.stateful]
-        if kept and len(kept) < len(cells):
-            other = next(leaf for leaf in cells if not leaf.stateful)
-            raise ConversionError(
-                f"layer '{other.name}' is not stateful, and '{kept[0].name}' is: give all "
-                "recurrent layers of a model the same stateful"
-            )
-
-    # -------------------------------------------------------------------------------- as a Model
-
-    def __getattr__(self, name: str) -> Any:
-        if name in MADE:
-            self._settle()
-            self._build()
-            made = from_graph(grown.inference_graph(self._root(), self._arrays_of))
-            self.__dict__.update({k: v for k, v in made.__dict__.items() if k in MADE})
-            return self.__dict__[name]
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
-    def _drop(self) -> None:
-        """Give up what was made of the weights."""
-        for name in MADE:
-            self.__dict__.pop(name, None)
-        self._forget()
-
-    def _restructured(self) -> None:
-        self._forget_training()
-        self._built = False
-        self._places = None
-        self._drop()
-
-    def _weights_changed(self) -> None:
-        self._drop()
-        self._outdate()
-
-    def _take(
-        self, x: ArrayLike | Mapping[str, ArrayLike]
-    ) -> tuple[list[np.ndarray], int, list[int]]:
-        self._meet(x)
-        return super()._take(x)
 
     def __reduce__(self) -> tuple[Any, ...]:
         self._settle()
@@ -286,102 +197,158 @@ class Sequential(Model):
         names = ", ".join(type(layer).__name__ for layer in self.layers)
         return f"<lstmc.models.Sequential '{self.name}': {names}>"
 
-    # ------------------------------------------------------------------------------------ weights
 
-    def get_weights(self) -> list[np.ndarray]:
-        """Copies of all weights, float32, layer by layer in Keras's order and layout."""
-        self._settle()
-        return [array for layer in self.layers for array in layer.get_weights()]
+class Model(Network):
+    """A functional model, as keras.Model(inputs, outputs): layers called with what others give.
 
-    def set_weights(self, weights: Sequence[Any]) -> None:
-        """Replace all weights, in the order of :meth:`get_weights`.
+        x = Input((steps, features))
+        h, *state = LSTM(32, return_state=True)(x)
+        model = Model(x, Dense(1)(h))
 
-        Raises ShapeError, and changes nothing, if number or shapes differ; ConversionError for NaN
-        and infinities, or if the model has no weights yet.
-        """
+    inputs and outputs are one, a list, or a dict by name. :meth:`predict` takes arrays as the
+    inputs were given (or a dict by the Inputs' names), and gives them as the outputs were.
+    """
+
+    def __init__(
+        self, inputs: Any, outputs: Any, trainable: bool = True, name: str = "functional"
+    ) -> None:
+        """Raises ConversionError for inputs that are not made by Input, outputs that don't depend
+        on them alone, and layers that don't fit together or that lstmc can't run."""
+        self.name = str(name)
+        self._ins, self._outs = inputs, outputs
+        for names in (inputs, outputs):
+            if isinstance(names, dict) and not all(isinstance(n, str) for n in names):
+                raise ConversionError(f"model '{self.name}': the keys of a dict must be names")
+        given, wanted = list(flat(inputs)), list(flat(outputs))
+        for s in given:
+            if not isinstance(s.layer, InputLayer):
+                raise ConversionError(f"model '{self.name}': {s!r} is an input; use Input")
+        if not given or not wanted:
+            raise ConversionError(f"model '{self.name}' has no {'outputs' if given else 'inputs'}")
+        self._nodes = ordered(wanted)
+        found = dict.fromkeys(n.layer for n in self._nodes)
+        missing = [
+            x for x in found if isinstance(x, InputLayer) and x not in {s.layer for s in given}
+        ]
+        if missing:
+            raise ConversionError(
+                f"model '{self.name}': its outputs depend on '{missing[0].name}', which is not "
+                "among its inputs"
+            )
+        unused = [s.layer for s in given if s.layer not in found]
+        self._layers = list(dict.fromkeys([*unused, *found]))
+        self._name_layers()
+        for layer in self._layers:
+            layer._models.add(self)
+        self._restructured()
         self._build()
-        self._settle()
-        places = [place for layer in self.layers for place in layer._places()]
-        arrays = matched(f"model '{self.name}'", [a for _, _, a in places], weights)
-        for (leaf, name, _), array in zip(places, arrays, strict=True):
-            leaf._arrays[name] = array
-        for layer in self.layers:
-            layer._changed()
+        if not trainable:
+            self.trainable = False
 
-    @property
-    def weights(self) -> list[np.ndarray]:
-        """As :meth:`get_weights`."""
-        return self.get_weights()
-
-    def count_params(self) -> int:
-        """Numbers in all weights."""
-        self._build()
-        return sum(layer.count_params() for layer in self.layers)
-
-    # ----------------------------------------------------------------------------------- training
-
-    def _plan(self) -> Plan:
-        """The graph to train, of the present weights. ConversionError, naming the layer, for one
-        whose weights can't be trained."""
-        from .training.specs import Dropout
-
-        self._build()
-        config, leaves = self._root(), self._leaves()
-        weights = {p: leaf._arrays for p, leaf in leaves}
-        still = {p for p, _ in leaves if not self._trains(p)}
-        hidden = {(p, n): a for p, leaf in leaves for n, a in leaf._absorbed().items()}
-        places = self._places = grown.Places(config, weights, hidden, still)
-        graph, drops = grown.training_graph(config, self._arrays_of)
-        frozen = {n for n in places.with_numbers if n not in places.owners}
-        for path, leaf in leaves:
-            mixed = any(path in places.owners.get(n, ()) for n in places.constant)
-            name = "" if path in still else places.untrainable(path)
-            if name or (mixed and path not in still):
+    def _name_layers(self) -> None:
+        """Layers without a name of their own get one that no other has."""
+        fresh = [x for x in self._layers if x._auto_named and not x._models]
+        taken = [x.name for x in self._layers if x not in fresh]
+        for layer in sorted(fresh, key=lambda x: x._number):
+            name, n = layer.name, 0
+            while layer.name in taken:
+                n += 1
+                layer.name = f"{name}_{n}"
+            taken.append(layer.name)
+        for name in taken:
+            if taken.count(name) > 1:
                 raise ConversionError(
-                    f"layer '{'/'.join(path)}' ({type(leaf).__name__}): its weight '{name}' is in "
-                    "several places at once and can't be trained; set trainable=False"
+                    f"model '{self.name}': two layers are named '{name}'; names must be unique"
                 )
-        dropouts = [Dropout(d.layer, d.kind, d.rate) for d in drops]
-        carry = any(isinstance(leaf, Recurrent) and leaf.stateful for _, leaf in leaves)
-        return Plan(graph, frozenset(frozen), dropouts, carry)
 
-    def _trains(self, path: grown.Path) -> bool:
-        """Whether a layer is trained: it and all that it is in."""
-        layer = self.get_layer(path[0])
-        return layer.trainable and all(leaf.trainable for p, leaf in layer._by_path() if p == path)
+    def predict(self, x: Any, lengths: ArrayLike | None = None, **options: Any) -> Any:
+        """As :meth:`lstmc.models.Sequential.predict`, in the form of inputs and outputs."""
+        made = super().predict(x, lengths, **options)
+        if isinstance(self._outs, Symbol) or not isinstance(made, dict):
+            return {next(iter(self._outs)): made} if isinstance(self._outs, dict) else made
+        return made if isinstance(self._outs, dict) else type(self._outs)(made.values())
 
-    def _adopt(self, graph: g.Graph) -> None:
-        """Take the weights of the trained graph of :meth:`_plan`."""
-        places, leaves = self._places, self._by_path
-        assert places is not None
-        fields = {
-            layer.name: {n: a for n, _, a in layer.tensors() if a is not None}
-            for layer in graph.layers
+    # -------------------------------------------------------------------------------- as a Network
+
+    def _all_layers(self) -> list[Layer]:
+        return self._layers
+
+    def _rows(self) -> int | None:
+        first = next(flat(self._ins)).layer
+        assert isinstance(first, InputLayer)
+        return first.shape[0]
+
+    def _take(self, x: Any) -> tuple[list[np.ndarray], int, list[int]]:
+        names = [s.layer.name for s in flat(self._ins)]
+        if isinstance(x, (list, tuple)) and len(x) == len(names) > 1:
+            x = dict(zip(names, x, strict=True))
+        return super()._take(x)
+
+    def _root(self) -> dict[str, Any]:
+        calls: dict[Node, int] = {}
+        mine: dict[Layer, list[Node]] = {layer: [] for layer in self._layers}
+        for node in sorted(self._nodes, key=lambda n: n.call):
+            calls[node] = len(mine[node.layer])
+            mine[node.layer].append(node)
+
+        def ref(s: Symbol) -> list[Any]:
+            return [s.layer.name, calls.get(s.node(), 0), s.tensor]
+
+        def plain(value: Any) -> Any:
+            if isinstance(value, Symbol):
+                config = {"shape": None, "dtype": "float32", "keras_history": ref(value)}
+                return {"class_name": "__keras_tensor__", "config": config}
+            return [plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+        def ends(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {k: ref(s) for k, s in value.items()}
+            return [ref(s) for s in flat(value)]
+
+        entries = []
+        for layer, nodes in mine.items():
+            inbound = [
+                {"args": plain(n.args), "kwargs": {k: plain(v) for k, v in n.kwargs.items()}}
+                for n in nodes
+            ]
+            bare = isinstance(layer, InputLayer)
+            entries.append(
+                {**layer._entry(), "name": layer.name, "inbound_nodes": [] if bare else inbound}
+            )
+        config = {
+            "name": self.name,
+            "layers": entries,
+            "input_layers": ends(self._ins),
+            "output_layers": ends(self._outs),
         }
-        for (path, name), array in places.collect(fields).items():
-            leaves[path]._arrays[name] = array
-        for layer in self.layers:
-            layer._changed()
+        return {"class_name": "Functional", "config": config}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self._settle()
+        return type(self), (self._ins, self._outs, True, self.name)
+
+    def __repr__(self) -> str:
+        names = ", ".join(type(layer).__name__ for layer in self._layers)
+        return f"<lstmc.models.Model '{self.name}': {names}>"
 
 
 def _restored(
-    cls: type[Sequential], name: str, shape: tuple[int | None, ...] | None, layers: list[Layer]
+    cls: type[Sequential], name: str, shape: Shape | None, layers: list[Layer]
 ) -> Sequential:
     """A model out of a pickle."""
     model = cls(name=name)
-    model._shape = shape
+    model._layers, model._shape = layers, shape
     for layer in layers:
-        model._layers.append(layer)
         layer._models.add(model)
     if shape is not None:
         model._build()
     return model
 
 
-def _fits(given: tuple[int | None, ...], known: tuple[int | None, ...]) -> bool:
+def _fits(given: Shape, known: Shape) -> bool:
     return len(given) == len(known) and all(
         a is None or b is None or a == b for a, b in zip(given, known, strict=True)
     )
 
 
-__all__ = ["Plan", "Sequential"]
+__all__ = ["Input", "InputLayer", "Model", "Sequential"]

@@ -37,10 +37,12 @@ def test_import_loads_little():
 def test_what_is_loaded_later_is_there_all_the_same():
     listed = fresh("import lstmc; print(*dir(lstmc))")
     modules = {"format", "graph", "model", "recurrent", "samples", "stream"}
+    modules |= {"initializers", "layers", "models", "random"}
     assert {*lstmc.__all__, *modules, "runtime", "errors"} <= set(listed)
     # each asked for first, in an interpreter of its own
-    for name in ("Model", "Stream", "callbacks", "convert", "functional", "graph", "load", "losses",
-                 "metrics", "optimizers"):  # fmt: skip
+    names = ("Model", "Stream", "convert", "functional", "graph", "load", "set_random_seed")
+    names += ("callbacks", "initializers", "layers", "losses", "metrics", "models", "optimizers")
+    for name in (*names, "random"):
         fresh(f"import lstmc; lstmc.{name}")
         fresh(f"from lstmc import {name}")
     star = fresh("from lstmc import *; print(*sorted(k for k in globals() if k[0] != '_'))")

@@ -3,15 +3,16 @@ outputs, and the graph that the converter makes of the Keras model."""
 
 from __future__ import annotations
 
-import pickle
+import inspect
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from keras_nets import keras
 
 import lstmc
-from lstmc import graph as g
-from lstmc import layers
+from lstmc import initializers, layers
 from lstmc.models import Sequential
 
 SEQ = (7, 3)
@@ -182,96 +183,13 @@ def fields(graph):
     return [((x.name, n), a) for x in graph.layers for n, _, a in x.tensors() if a is not None]
 
 
-def test_the_article_s_program_builds():
-    timesteps, features = 10, 2
-    model = Sequential()
-    model.add(layers.LSTM(50, activation="relu", input_shape=(timesteps, features)))
-    model.add(layers.Dense(1))
-    assert [w.shape for w in model.get_weights()] == [(2, 200), (50, 200), (200,), (50, 1), (1,)]
-    bias = model.layers[0].get_weights()[2]
-    assert (bias[50:100] == 1).all()
-    assert (np.delete(bias, np.s_[50:100]) == 0).all()
-    y = model.predict(np.zeros((3, 10, 2)))
-    assert y.shape == (3, 1)
-    assert isinstance(model, lstmc.Model)
-    assert "lstm" in model.summary()
-
-
-def test_seeds():
-    def weights(seed):
-        lstmc.set_random_seed(seed)
-        return Sequential([layers.LSTM(4, input_shape=(3, 2)), layers.Dense(2)]).get_weights()
-
-    for a, b in zip(weights(3), weights(3), strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert any((a != b).any() for a, b in zip(weights(3), weights(4), strict=True))
-    assert [lstmc.digest(w) for w in weights(3)] == SEEDED
-
-
-SEEDED = [2785219816, 592714445, 1209885684, 1244848904, 1696784233]
-
-
-def test_dropout_has_a_place():
-    """At the layer behind it; at one of its own where that has dropout itself, or there is none."""
-    model = Sequential(
-        [
-            layers.Input((7, 3)),
-            layers.Dropout(0.1),
-            layers.LSTM(4, return_sequences=True, recurrent_dropout=0.2, name="a"),
-            layers.SpatialDropout1D(0.3),
-            layers.LSTM(4, dropout=0.4, name="b"),
-            layers.Dropout(0.0),
-            layers.Dense(4, name="c"),
-            layers.Dropout(0.5, name="d"),
-            layers.Activation("relu", name="e"),
-            layers.Dropout(0.6, name="f"),
-        ]
-    )
-    plan = model._plan()
-    assert {(d.layer, d.kind, d.rate) for d in plan.dropouts} == {
-        ("a", "element", 0.1),
-        ("a", "recurrent", 0.2),
-        ("spatial_dropout1d", "steps", 0.3),
-        ("b", "steps", 0.4),
-        ("e", "element", 0.5),
-        ("f", "element", 0.6),
-    }
-    assert [x.name for x in plan.graph.layers] == ["a", "spatial_dropout1d", "b", "c", "e", "f"]
-    assert [type(x) for x in model.graph.layers] == [g.LSTM, g.LSTM, g.Dense]
-
-
-def test_frozen_layers():
-    model = Sequential(
-        [
-            layers.LSTM(4, input_shape=(7, 3), trainable=False),
-            layers.Dense(3),
-            layers.PReLU(),
-            layers.Dense(2, name="last"),
-        ]
-    )
-    frozen = model._plan().frozen
-    assert "lstm" in frozen
-    assert not {"dense", "last"} & frozen
-    assert len([n for n in frozen if n.startswith("p_re_lu")]) == 1  # the turned x, not the slopes
-    model.trainable = False
-    assert {"lstm", "dense", "last"} <= model._plan().frozen
-    model.get_layer("last").trainable = True
-    assert "last" not in model._plan().frozen
-
-
-def test_a_weight_in_several_places_is_not_trained():
-    model = Sequential([layers.Input((7, 3)), layers.PReLU(shared_axes=[1, 2])])
-    with pytest.raises(lstmc.ConversionError, match=r"'p_re_lu' \(PReLU\): its weight 'alpha'"):
-        model._plan()
-    model.layers[0].trainable = False
-    model._plan()
-
-
-def test_pickle():
-    model = Sequential([layers.GRU(4, input_shape=(7, 3)), layers.Dense(3)])
-    again = pickle.loads(pickle.dumps(model))
-    x = np.ones((2, 7, 3), np.float32)
-    np.testing.assert_array_equal(again.predict(x), model.predict(x))
-    assert [layer.name for layer in again.layers] == ["gru", "dense"]
-    again.add(layers.Dense(1))
-    assert again.predict(x).shape == (2, 1)
+def test_the_page_names_every_layer_and_option():
+    page = (Path(__file__).parent.parent / "docs/howto/keras-vocabulary.md").read_text()
+    words = set(re.findall(r"\w+", page))
+    assert set(layers.__all__) <= words
+    lower = {n for n in initializers.NAMES if "_" in n or n in ("zeros", "ones", "orthogonal")}
+    assert lower <= words
+    for name in layers.__all__:
+        options = inspect.signature(getattr(layers, name)).parameters
+        known = {"options", "weights", "data_format", "config", "inputs"}
+        assert set(options) - known <= words, name

@@ -7,11 +7,9 @@ layer here means what the same layer in a `.keras` file means.
 
 from __future__ import annotations
 
-import inspect
-import math
-import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakSet
 
 import numpy as np
@@ -19,33 +17,20 @@ import numpy as np
 from .. import initializers
 from ..converters.from_keras import LAYERS
 from ..converters.keras_config import snake_case
-from ..converters.keras_functions import KNOWN
 from ..converters.keras_tree import FLAGS
-from ..errors import ConversionError, OptionError, RangeError, ShapeError
+from ..errors import ConversionError, ShapeError
 from ..runtime import as_float32
+from .options import Options
+from .symbols import Node, Symbol, flat
 
 if TYPE_CHECKING:
-    from ..models import Sequential
+    from ..network import Network
 
 Shape = tuple[int, ...]
-
-# Options that Keras has in several places and that change nothing here: ways to compute the same.
-NO_EFFECT = ("unroll", "use_cudnn", "implementation", "autocast")
-# Keras 2's names of some, which known code may still use.
-INPUT_OPTIONS = ("input_shape", "batch_input_shape", "batch_shape", "input_dim", "input_length")
-
-ADVICE = {
-    "regularizer": "use the optimizer's weight_decay",
-    "constraint": "use the optimizer's clipping, or set_weights between calls of fit",
-    "seed": "lstmc.set_random_seed says where all random numbers begin",
-    "return_state": "a Sequential hands on one tensor; streams and Model.stream keep states",
-    "noise_shape": "use SpatialDropout1D for one mask over all steps",
-    "dtype": "lstmc computes in float32",
-    "lora_rank": "train the whole kernel, or freeze the layer",
-}
+_numbers = itertools.count()
 
 
-class Layer:
+class Layer(Options):
     """A layer of Keras's. Subclasses say in their signature which options they take.
 
     Every layer also takes ``name``, ``trainable`` (default True), ``dtype`` ("float32"), and as the
@@ -77,11 +62,34 @@ class Layer:
         self.name = name
         self._trainable = self._flag("trainable", options.pop("trainable", True))
         self._arrays: dict[str, np.ndarray] = {}
-        self._models: WeakSet[Sequential] = WeakSet()
+        self._models: WeakSet[Network] = WeakSet()
+        self._nodes: list[Node] = []
+        self._number = next(_numbers)  # in the order in which layers are made
         self._given = options.pop("weights", None)
         self._input_shape = self._shape_of(options)
         self._others(options)
         self._config = {k: self._checked(k, v) for k, v in config.items()}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the layer in a functional model (:class:`lstmc.models.Model`): what it takes are
+        outputs of other layers, or lists of them; it gives one, a recurrent layer with return_state
+        a list of output and states. A layer may be called several times.
+
+        Raises ConversionError for anything else, an array first of all.
+        """
+        if not args or not any(flat(args[0])):
+            what = type(args[0]).__name__ if args else "nothing"
+            raise ConversionError(
+                f"layer '{self.name}' ({type(self).__name__}): it is called with {what}; call it "
+                "with outputs of layers, beginning with an Input"
+            )
+        node = Node(self, len(self._nodes), list(args), dict(kwargs))
+        self._nodes.append(node)
+        outputs = [Symbol(self, node.call, i) for i in range(self._output_count())]
+        return outputs if len(outputs) > 1 else outputs[0]
+
+    def _output_count(self) -> int:
+        return 1
 
     # ----------------------------------------------------------------------------------- public
 
@@ -110,8 +118,8 @@ class Layer:
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Replace all weights, in the order of :meth:`get_weights`.
 
-        Raises ShapeError, and changes nothing, if number or shapes differ; ConversionError for NaN
-        and infinities.
+        Raises ShapeError, and changes nothing, if number or shapes differ; DtypeError for what are
+        no real numbers.
         """
         self._settle()
         places = list(self._places())
@@ -159,9 +167,6 @@ class Layer:
         left |= {"name": self.name, "trainable": self.trainable, "dtype": "float32"}
         return {"class_name": self._class_name(), "module": "keras.layers", "config": left}
 
-    def _class_name(self) -> str:
-        return type(self).__name__
-
     def _inner(self) -> list[Layer]:
         """The layers inside of this one, in Keras's order."""
         return []
@@ -188,15 +193,25 @@ class Layer:
         names = (w.partition("|")[0] for w in LAYERS[self._class_name()].weights)
         return [n for n in names if self._config.get(FLAGS.get(n, ""), True)]
 
-    def _initialize(self, shapes: Mapping[str, Shape]) -> None:
-        """Make its own weights, of these shapes in Keras's order, unless they are there."""
-        if self._arrays:
-            return
-        made = {n: self._initial(n, shape) for n, shape in shapes.items()}
-        if self._given is not None:
-            given = self._matched(list(made.values()), self._given)
-            made = dict(zip(made, given, strict=True))
-        self._arrays = made
+    def _weighty(self) -> bool:
+        """Whether it has weights, or layers in it have."""
+        return any(leaf._weight_names() for leaf in self._leaves())
+
+    def _initialize(self, label: str, shapes: Mapping[str, Shape]) -> None:
+        """Make its own weights, of these shapes in Keras's order, unless they are there: ShapeError
+        if those are of other shapes."""
+        if not self._arrays:
+            made = {n: self._initial(n, shape) for n, shape in shapes.items()}
+            if self._given is not None:
+                given = self._matched(list(made.values()), self._given)
+                made = dict(zip(made, given, strict=True))
+            self._arrays = made
+        for name, shape in shapes.items():
+            if self._arrays[name].shape != shape:
+                raise ShapeError(
+                    f"layer '{label}': its weight '{name}' has shape {self._arrays[name].shape}, "
+                    f"expected {shape}: it was made for another input"
+                )
 
     def _begin(self) -> None:
         """Once the layers inside of this one have weights."""
@@ -207,7 +222,12 @@ class Layer:
 
     def _initial(self, name: str, shape: Shape) -> np.ndarray:
         option = self.initial.get(name, f"{name}_initializer")
-        array = np.ascontiguousarray(self._config[option](shape), np.float32)
+        try:
+            array = np.ascontiguousarray(self._config[option](shape), np.float32)
+        except ShapeError as e:
+            raise ShapeError(
+                f"layer '{self.name}' ({type(self).__name__}): option {option}: {e}"
+            ) from None
         if array.shape != shape:
             raise ShapeError(
                 f"layer '{self.name}' ({type(self).__name__}): option {option} gives an array "
@@ -239,155 +259,6 @@ class Layer:
     def _matched(self, present: Sequence[np.ndarray], given: Any) -> list[np.ndarray]:
         return matched(f"layer '{self.name}' ({type(self).__name__})", present, given)
 
-    def _refuse(self, option: str, value: Any, what: str) -> NoReturn:
-        shown = value if isinstance(value, (str, int, float, type(None))) else type(value).__name__
-        raise ConversionError(
-            f"layer '{self.name}' ({type(self).__name__}): option {option}={shown!s:.60} {what}"
-        )
-
-    def _others(self, options: dict[str, Any]) -> None:
-        """Options that the signature doesn't have: Keras's others while they are off."""
-        dtype = options.pop("dtype", None)
-        if dtype not in (None, "float32"):
-            self._refuse("dtype", dtype, f"is not supported; {ADVICE['dtype']}")
-        for option in NO_EFFECT:
-            options.pop(option, None)
-        known = LAYERS[self._class_name()].options if self._class_name() in LAYERS else {}
-        for option, value in options.items():
-            if option in known or option == "activity_regularizer":
-                if value is None or value is False:
-                    continue
-                advice = next((a for k, a in ADVICE.items() if option.endswith(k)), None)
-                self._refuse(
-                    option, value, f"is not supported{'; ' if advice else ''}{advice or ''}"
-                )
-            own = [*inspect.signature(type(self).__init__).parameters][1:-1]
-            raise OptionError(
-                f"layer '{self.name}' ({type(self).__name__}): there is no option {option!s:.60}; "
-                f"it has {', '.join((*own, 'name', 'trainable', 'input_shape'))}"
-            )
-
-    def _shape_of(self, options: dict[str, Any]) -> tuple[int | None, ...] | None:
-        """The shape of the input, the batch first, where options give one."""
-        given = {k: options.pop(k) for k in INPUT_OPTIONS if options.get(k) is not None}
-        batch = options.pop("batch_size", None)
-        for name in INPUT_OPTIONS:
-            options.pop(name, None)
-        if not given:
-            if batch is not None:
-                self._refuse("batch_size", batch, "says nothing without an input_shape")
-            return None
-        for name in ("batch_input_shape", "batch_shape"):
-            if name in given:
-                return self._sizes(name, given[name])
-        sizes = given.get("input_shape")
-        if sizes is None:  # Keras 1: LSTM(8, input_dim=3, input_length=10)
-            sizes = (given.get("input_length"), given.get("input_dim"))
-            if sizes[1] is None:
-                self._refuse("input_length", sizes[0], "says nothing without input_dim")
-            if not self._takes_steps() and sizes[0] is None:
-                sizes = sizes[1:]
-        elif isinstance(sizes, (int, np.integer)):
-            sizes = (sizes,)
-        return self._sizes("input_shape", (batch, *self._sizes("input_shape", sizes)))
-
-    def _takes_steps(self) -> bool:
-        return False
-
-    def _sizes(self, option: str, value: Any) -> tuple[int | None, ...]:
-        """A shape: whole numbers from 1 on, None where it is open."""
-        if isinstance(value, (str, bytes)) or not isinstance(value, Sequence | np.ndarray):
-            self._refuse(option, value, "is not a shape")
-        return tuple(None if n is None else self._count(option, n) for n in value)
-
-    # ---- values of options
-
-    def _checked(self, option: str, value: Any) -> Any:
-        """An option's value as JSON has it; an initializer as the callable that it is."""
-        if option.endswith("_initializer"):
-            try:
-                return initializers.get(value)
-            except ConversionError as e:
-                raise ConversionError(
-                    f"layer '{self.name}' ({type(self).__name__}): option {option}: {e}"
-                ) from None
-        check = _CHECKS.get(option)
-        return check(self, option, value) if check else value
-
-    def _count(self, option: str, value: Any) -> int:
-        """A whole number from 1 on."""
-        try:
-            n = operator.index(value)
-        except TypeError:
-            n = 0
-        if isinstance(value, bool) or not 1 <= n <= 1 << 24:
-            self._refuse(option, value, "is not a size: use a whole number from 1 on")
-        return n
-
-    def _flag(self, option: str, value: Any) -> bool:
-        if not isinstance(value, (bool, np.bool_)):
-            self._refuse(option, value, "is neither True nor False")
-        return bool(value)
-
-    def _real(self, option: str, value: Any) -> float:
-        kinds = (int, float, np.integer, np.floating)
-        if not isinstance(value, kinds) or isinstance(value, bool) or not math.isfinite(value):
-            self._refuse(option, value, "is not a finite number")
-        return float(value)
-
-    def _optional_real(self, option: str, value: Any) -> float | None:
-        return None if value is None else self._real(option, value)
-
-    def _rate(self, option: str, value: Any) -> float:
-        rate = self._real(option, value)
-        if not 0 <= rate < 1:
-            raise RangeError(
-                f"layer '{self.name}' ({type(self).__name__}): option {option}={value} is not a "
-                "part: use 0 up to, not including, 1"
-            )
-        return rate
-
-    def _activation(self, option: str, value: Any) -> Any:
-        """A name, None, or a layer that is an activation, as its config is kept."""
-        if isinstance(value, Layer) and value._class_name() in ("ReLU", "LeakyReLU", "ELU"):
-            return value._entry()
-        if isinstance(value, Layer) and value._class_name() == "Softmax":
-            return value._entry()
-        if value is not None and value not in KNOWN:
-            shown = getattr(value, "__name__", value)
-            self._refuse(option, shown, f"is not known; use {', '.join(sorted(KNOWN))}")
-        return value
-
-    def _count_or_one(self, option: str, value: Any) -> int:
-        """A size; Keras takes a list of one as well."""
-        if isinstance(value, (list, tuple)) and len(value) == 1:
-            value = value[0]
-        return self._count(option, value)
-
-    def _count_or_none(self, option: str, value: Any) -> int | None:
-        return None if value is None else self._count_or_one(option, value)
-
-    def _layout(self, option: str, value: Any) -> None:
-        if value not in (None, "channels_last"):
-            self._refuse(option, value, "is not supported; use channels_last")
-
-    def _never(self, option: str, value: Any) -> bool:
-        if self._flag(option, value):
-            advice = ADVICE[option]
-            self._refuse(option, value, f"is not supported; {advice}")
-        return False
-
-    def _integers(self, option: str, value: Any) -> Any:
-        """One whole number, or a list of them, None among them."""
-        if value is None:
-            return None
-        if isinstance(value, (list, tuple, np.ndarray)):
-            return [self._integers(option, v) for v in value]
-        try:
-            return operator.index(value)
-        except TypeError:
-            self._refuse(option, value, "is not a whole number")
-
 
 def own(names: dict[str, Any]) -> dict[str, Any]:
     """The options of a signature, from the locals() at the top of its __init__."""
@@ -395,7 +266,7 @@ def own(names: dict[str, Any]) -> dict[str, Any]:
 
 
 def matched(what: str, present: Sequence[np.ndarray], given: Any) -> list[np.ndarray]:
-    """Arrays given for weights, as float32 of their shapes and finite, copied."""
+    """Arrays given for weights, as float32 of their shapes, copied."""
     if isinstance(given, np.ndarray) and given.dtype != object:
         given = [given] if len(present) == 1 and given.shape == present[0].shape else list(given)
     if not isinstance(given, Sequence) or isinstance(given, (str, bytes)):
@@ -407,8 +278,6 @@ def matched(what: str, present: Sequence[np.ndarray], given: Any) -> list[np.nda
         array = np.array(as_float32(f"weight {i}", new))
         if array.shape != old.shape:
             raise ShapeError(f"{what}: weight {i} has shape {array.shape}, expected {old.shape}")
-        if not np.isfinite(array).all():
-            raise ConversionError(f"{what}: weight {i} holds NaN or infinity")
         made.append(array)
     return made
 
@@ -420,22 +289,5 @@ def _plain(value: Any) -> Any:
         return value._entry() | {"config": value.get_config()}
     return value
 
-
-_CHECKS: dict[str, Callable[[Layer, str, Any], Any]] = {
-    **dict.fromkeys(("units", "input_dim", "output_dim", "n", "filters"), Layer._count),
-    **dict.fromkeys(("kernel_size", "strides", "pool_size"), Layer._count_or_one),
-    **dict.fromkeys(("dilation_rate", "groups", "depth_multiplier", "size"), Layer._count_or_one),
-    **dict.fromkeys(("activation", "recurrent_activation"), Layer._activation),
-    **dict.fromkeys(("use_bias", "return_sequences", "go_backwards", "stateful"), Layer._flag),
-    **dict.fromkeys(("unit_forget_bias", "reset_after", "mask_zero", "keepdims"), Layer._flag),
-    **dict.fromkeys(("center", "scale", "zero_output_for_mask"), Layer._flag),
-    **dict.fromkeys(("rate", "dropout", "recurrent_dropout"), Layer._rate),
-    **dict.fromkeys(("negative_slope", "threshold", "alpha", "epsilon"), Layer._real),
-    **dict.fromkeys(("mask_value", "momentum"), Layer._real),
-    "max_value": Layer._optional_real,
-    "return_state": Layer._never,
-    "data_format": Layer._layout,
-    **dict.fromkeys(("axis", "dims", "target_shape", "shared_axes"), Layer._integers),
-}
 
 __all__ = ["Layer", "Shape", "matched", "own"]

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..errors import ConversionError
 from .base import Layer, own
+from .symbols import Node, Symbol
 
 
 class InputLayer(Layer):
@@ -43,6 +44,15 @@ class InputLayer(Layer):
         self.dtype = str(dtype or "float32")
         assert self._input_shape is not None
         self.shape = self._input_shape
+        self._nodes = [Node(self, 0)]
+
+    @property
+    def output(self) -> Symbol:
+        """The model's input, to call layers with."""
+        return Symbol(self, 0, 0)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise ConversionError(f"layer '{self.name}' (InputLayer): it is not called, it is an input")
 
     def _weight_names(self) -> list[str]:
         return []
@@ -58,9 +68,10 @@ class InputLayer(Layer):
 
 def Input(
     shape: Any = None, batch_size: int | None = None, dtype: str | None = None, **options: Any
-) -> InputLayer:
-    """An :class:`InputLayer`, as the first entry of a Sequential."""
-    return InputLayer(shape, batch_size, dtype, **options)
+) -> Symbol:
+    """What an :class:`InputLayer` gives: the beginning of a functional model, or the first entry of
+    a Sequential."""
+    return InputLayer(shape, batch_size, dtype, **options).output
 
 
 class Dense(Layer):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from typing import Any, ClassVar
+from weakref import WeakSet
 
 import numpy as np
 
@@ -22,6 +23,7 @@ class Recurrent(Layer):
 
     initial: ClassVar[dict[str, str]] = {"recurrent_kernel": "recurrent_initializer"}
     for_training = ("unit_forget_bias",)
+    states: ClassVar[tuple[str, ...]] = ("h",)
 
     def _takes_steps(self) -> bool:
         return True
@@ -34,6 +36,18 @@ class Recurrent(Layer):
     def stateful(self) -> bool:
         return bool(self._config["stateful"])
 
+    @property
+    def returns_state(self) -> bool:
+        return bool(self._config["return_state"])
+
+    def _output_count(self) -> int:
+        return 1 + len(self.states) if self.returns_state else 1
+
+    def reset_states(self) -> None:
+        """States of the stateful models that the layer is in to zero."""
+        for model in self._models:
+            model.reset_states()
+
 
 class LSTM(Recurrent):
     """Long short-term memory (Hochreiter and Schmidhuber 1997), as keras.layers.LSTM.
@@ -41,6 +55,8 @@ class LSTM(Recurrent):
     Weights: kernel [features, 4 units], recurrent_kernel [units, 4 units], bias [4 units], gates
     i f c o. ``unit_forget_bias`` begins with a bias of 1 at the forget gate.
     """
+
+    states = ("h", "c")
 
     def __init__(
         self,
@@ -218,6 +234,9 @@ class Bidirectional(Wrapper):
         entry["config"] |= {"layer": forward, "backward_layer": backward}
         return entry
 
+    def _output_count(self) -> int:
+        return 1 + sum(side._output_count() - 1 for side in self.wrapped)
+
 
 class TimeDistributed(Wrapper):
     """A layer on each step of a sequence."""
@@ -240,7 +259,7 @@ def turned(layer: Recurrent) -> Recurrent:
     """A layer of the same options that goes the other way, without weights."""
     made = copy.copy(layer)
     made._config = {**layer._config, "go_backwards": not layer._config["go_backwards"]}
-    made._arrays, made._models = {}, type(layer._models)()
+    made._arrays, made._models, made._nodes = {}, WeakSet(), []
     return made
 
 
