@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from .stream import Stream
 
+
 class Network(Model):
     """A Model that is described by layers of lstmc.layers: see :mod:`lstmc.models`."""
 
