@@ -25,13 +25,18 @@ SOURCES := $(shell find c_src lstmc converters -type f \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo vad denoise arduino firmware vad-firmware test conformance lint lint-c format bench models wheel clean list
+.PHONY: help demo train vad denoise arduino firmware vad-firmware test conformance lint lint-c format bench models wheel clean list
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{printf "  %-12s %s\n", $$1, $$2}'
 
 demo: $(VENV)/built ## build lstmc into .venv and forecast Seattle's weather with it
 	@$(RUN) examples/weather/demo.py
+
+train: $(VENV)/built $(VENV)/taught-with ## train the forecaster from scratch, plot it, run it on a Cortex-M4F: build/train
+	@$(RUN) examples/weather/teach.py --out build/train
+	@$(MAKE) --no-print-directory -C examples/firmware $(ON_A_BOARD) BUILD=../../build/train/firmware \
+	    MODEL=../../build/train/forecaster.lstmc $(ARGS)
 
 vad: $(VENV)/built $(VENV)/heard-with ## find the speech in a wav file with silero-vad: build/vad.png
 	@mkdir -p build
@@ -120,6 +125,12 @@ $(VENV)/tested-with: tests/requirements.txt | $(VENV)/ready
 	@echo "installing the frameworks that the tests compare with ..."
 	@$(PIP) torch
 	@$(PIP) --requirement tests/requirements.txt
+	@touch $@
+
+# The weather, and what draws the picture.
+$(VENV)/taught-with: tests/requirements.txt | $(VENV)/ready
+	@$(PIP) --no-deps vega_datasets
+	@$(PIP) matplotlib || echo "make: no picture: matplotlib can't be installed"
 	@touch $@
 
 # silero-vad brings its models; what it requires itself (torch) isn't needed to run them here.

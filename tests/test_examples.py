@@ -1,4 +1,4 @@
-"""The examples that hear: run as a user runs them, on the models of the shared folder."""
+"""The examples that hear, and the one that learns: run as a user runs them, on the models of the shared folder."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
 MODELS = ROOT.parent / "shared" / "models"
 
-sys.path.insert(0, str(EXAMPLES / "audio"))
+sys.path[:0] = [str(EXAMPLES / name) for name in ("audio", "weather")]
 import audio  # noqa: E402
+import weather  # noqa: E402
+
+import lstmc  # noqa: E402
 
 pytest.importorskip("onnx")
 here = pytest.mark.skipif(not MODELS.is_dir(), reason="no shared models here")
@@ -93,3 +96,16 @@ def test_noise_is_as_loud_as_asked_for():
     octaves = [power[n : 2 * n].mean() for n in (1 << k for k in range(8, 15))]
     falls = 10 * np.log10(np.array(octaves[:-1]) / octaves[1:])
     np.testing.assert_allclose(falls, 3, atol=0.7)
+
+
+def test_the_forecaster_is_taught_from_scratch(tmp_path):
+    """As good as the Keras original (which decides teach.py's exit status), and files that agree."""
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("vega_datasets")
+    said = run(EXAMPLES / "weather" / "teach.py", "--out", tmp_path, "--quiet")
+    assert "the Keras original" in said
+    assert (tmp_path / "taught.png").read_bytes().startswith(b"\x89PNG")
+    x = weather.windows(weather.load().features)
+    y = lstmc.load(tmp_path / "forecaster.lstmc").predict(x)
+    again = lstmc.convert(tmp_path / "forecaster.onnx").predict(x)
+    assert lstmc.digest(y) == lstmc.digest(again)
