@@ -67,6 +67,21 @@ def test_no_transposes_between_convolutions():
     assert [type(x) for x in again.layers] == [g.Conv1D, g.Pool1D, g.Conv1D]  # Affine folded
 
 
+@pytest.mark.parametrize("each_position", [False, True])
+def test_scales_of_positions(each_position):
+    """BatchNormalization knows channels alone."""
+    net = Net(19)
+    y = net.simple(
+        g.Conv2D, net.input(8), weight=net.weight(3, 4), taps=1, position_taps=2, position_before=1
+    )
+    scale, shift = (net.weight(12) if each_position else np.tile(net.weight(3), 4) for _ in "ab")
+    y = net.simple(g.Affine, y, scale=scale, shift=shift)
+    y = net.simple(g.PoolPositions, y, taps=2, op="maximum", channels=3)
+    made = agree(net.graph(y))
+    assert ("BatchNormalization" in nodes(made)) != each_position
+    back(net.graph(y), made)
+
+
 @pytest.mark.parametrize(
     "axes",
     [

@@ -3,12 +3,15 @@ there; beside test_onnx_out.py."""
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 from helpers import DATA, FUNCTIONS, Net
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
+from lstmc.converters.state import bind
 from onnx_out import agree, back, begins_empty, calls, evaluator, nodes, runtime, same, shape
 
 import lstmc
@@ -207,6 +210,7 @@ def test_a_row_without_a_step():
 
 
 def test_states_go_in_and_out_as_they_did():
+    """A state of two steps, whose floats lie step by step inside and otherwise in the source."""
     state = g.Value("cache", (g.BATCH, 3, g.TIME), time=2, clock=None)
     layers = [
         g.Reverse(name="r", inputs=("cache",), outputs=("back",)),
@@ -220,14 +224,16 @@ def test_states_go_in_and_out_as_they_did():
         layers,
     )
     source = onnx_export.to_onnx(call)
-    bound = lstmc.convert(source, state="next:cache").graph
-    assert bound.bindings
+    bound = bind(copy.deepcopy(call), "next:cache")
     made = onnx_export.to_onnx(bound)
     for group in ("input", "output"):
         before, after = (getattr(m.graph, group) for m in (source, made))
         assert [(v.name, shape(v)) for v in after] == [(v.name, shape(v)) for v in before]
     calls(bound, made)
     calls(bound, made, evaluator)
+    rng = np.random.default_rng(2)
+    x = {v.name: rng.standard_normal(v.shape(2), np.float32) for v in call.inputs}
+    same(call, x, runtime(made)(x), runtime(source)(x))
 
 
 def test_a_stateful_file_is_one_call_of_its_source():
