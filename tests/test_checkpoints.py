@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -438,6 +440,45 @@ def test_a_writer_that_is_killed_at_any_moment_leaves_a_whole_file(tmp_path):
     assert kinds == sorted(kinds, reverse=True) and kinds[0] == "old" and kinds[-1] == "new"
     assert kinds.count("old") >= 4 and kinds.count("new") >= 2
     assert names == ["run"]
+
+
+WRITER = """
+import sys
+import numpy as np
+from lstmc.training import checkpoint
+
+rng = np.random.default_rng(0)
+old, new = ({"a": rng.random(3000), "b": rng.random(5)} for _ in range(2))
+checkpoint.write(sys.argv[1], {"old": old, "new": new}[sys.argv[2]])
+"""
+
+
+def test_a_writer_that_is_killed_in_any_system_call_leaves_a_whole_file(tmp_path):
+    """Before each of the calls that have to do with the file, its new one or their folder."""
+    if shutil.which("strace") is None:
+        pytest.skip("no strace")
+    path = tmp_path / "run"
+    write = [sys.executable, "-P", "-c", WRITER, str(path)]
+    kept = {}
+    for kind in ("new", "old"):
+        subprocess.run([*write, kind], check=True)
+        kept[path.read_bytes()] = kind
+    log = tmp_path.parent / f"{tmp_path.name}.log"
+    touching = [word for p in (path, tmp_path / "run.new", tmp_path) for word in ("-P", str(p))]
+    trace = ["strace", "-f", "-qq", "-o", str(log), *touching]
+    subprocess.run([*trace, *write, "new"], check=True)
+    calls = re.findall(r"^\d+ +(\w+)\(", log.read_text(), re.M)
+    assert {"write", "fsync", "rename"} <= set(calls)
+    found = []
+    for i, name in enumerate(calls):
+        path.write_bytes(next(data for data, kind in kept.items() if kind == "old"))
+        when = f"inject={name}:signal=KILL:when={calls[: i + 1].count(name)}"
+        run = subprocess.run([*trace, "-e", when, *write, "new"], capture_output=True, text=True)
+        assert run.returncode == -signal.SIGKILL, run.stderr
+        found.append(kept[path.read_bytes()])
+        checkpoint.read(path)
+    renamed = calls.index("rename")
+    assert found == ["old"] * renamed + [found[renamed]] + ["new"] * (len(calls) - renamed - 1)
 
 
 def test_a_disk_that_is_full_leaves_the_old_file(tmp_path, monkeypatch):

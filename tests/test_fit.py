@@ -274,6 +274,11 @@ def test_all_kinds_of_data_are_the_same_data():
     for kind, (history, found) in kinds.items():
         assert history == wanted, kind
         assert weights_equal(found, weights), kind
+    shuffled = {"batch_size": 8, "shuffle": True}
+    wanted, weights = run(x, y, **shuffled)
+    for a, b in ((OnDisk(x), OnDisk(y)), (x, OnDisk(y))):
+        history, found = run(a, b, **shuffled)
+        assert history == wanted and weights_equal(found, weights)
     assert numbered.ends == 3 and numbered.order == [*range(7)] * 3
 
 
@@ -458,7 +463,7 @@ def test_whatever_is_asked_of_a_trained_model_has_the_new_weights(tmp_path):
     net = keras.Sequential([keras.Input((None, 3)), L.LSTM(4, return_sequences=True), L.Dense(2)])
     model = lstmc.convert(net)
     y = np.stack([x[..., 0], x[..., 1]], -1)
-    old, opened = model.predict(x), model.stream(2)
+    old, opened, unused = model.predict(x), model.stream(2), model.stream(2)
     graph, golden, panel = model.graph, model.golden, model.panel
     untrained = lstmc.model.Model(model.to_bytes())
     opened.run(x[:2, :3])
@@ -479,6 +484,7 @@ def test_whatever_is_asked_of_a_trained_model_has_the_new_weights(tmp_path):
     model.check_golden()
     assert model.graph is not graph and "LSTM" in model.summary()
     # What was opened before has what it was opened with, also when it grows or is pickled.
+    assert np.array_equal(unused.run(x[:2]), old[:2])
     assert np.array_equal(opened.run(x[:2, 3:]), old[:2, 3:])
     opened.reset()
     assert np.array_equal(opened.run(np.tile(x[:2], (1, 30, 1)))[:, :6], old[:2])
