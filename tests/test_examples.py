@@ -1,4 +1,4 @@
-"""The examples that hear, and the one that learns: run as a user runs them, on the models of the shared folder."""
+"""The examples that hear, and the one that learns, run as a user runs them."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_noise_is_as_loud_as_asked_for():
 
 
 def test_the_forecaster_is_taught_from_scratch(tmp_path):
-    """As good as the Keras original (which decides teach.py's exit status), and files that agree."""
+    """As good as the Keras original (or teach.py exits with 1), and files that agree."""
     pytest.importorskip("matplotlib")
     pytest.importorskip("vega_datasets")
     said = run(EXAMPLES / "weather" / "teach.py", "--out", tmp_path, "--quiet")

@@ -361,8 +361,8 @@ def test_logits_far_from_zero():
 
 def test_gradients_are_flushed():
     """Below 2^-64 in magnitude they are 0, and so are differences and scales."""
-    y = np.array([[2.0**-64], [2.0**-63], [1], [1]], np.float32)
-    truth = np.array([[0], [0], [1], [1 - 2.0**-24]], np.float32)
+    y = np.array([[2.0**-64], [2.0**-63], [1], [1], [1024]], np.float32)
+    truth = np.array([[0], [0], [1], [1 - 2.0**-24], [0]], np.float32)
     for scale in (1.0, 2.0**-41, 2.0**-42, 2.0**-65):
         gradient = run(LOSSES["mse"], y, truth, scale=scale).gradient[:, 0]
         exact = 2 * scale * (y - truth)[:, 0].astype(np.float64) * (scale >= 2.0**-64)

@@ -312,7 +312,8 @@ def wild(steps: int, seed: int = 5, special: bool = False) -> list[list[np.ndarr
     for i in range(steps):
         step = []
         for shape in SHAPES:
-            exponent = rng.choice([rng.uniform(-150, 60), -50, -64, -55, -1], shape)
+            exponent = rng.choice([-50, -64, -55, -1], shape)
+            exponent = np.where(rng.random(shape) < 0.5, rng.uniform(-150, 60, shape), exponent)
             x = rng.normal(size=shape) * 2.0 ** (exponent + rng.integers(-2, 3, shape))
             x[rng.random(shape) < 0.1] = 0
             if special and i == steps // 2:
@@ -330,6 +331,8 @@ CONFIGURATIONS = [
     {"kind": RMSPROP, "rho": 0},
     {"learning_rate": 1e-21, "momentum": 1.0, "nesterov": 1},
     {"learning_rate": -0.1, "weight_decay": 10.0},
+    {"kind": ADAM, "beta_1": 0, "learning_rate": 1e15},
+    {"kind": RMSPROP, "learning_rate": 1e15},
 ]
 
 
@@ -360,6 +363,30 @@ def test_every_bit(index, special):
         assert one.digest() == expected
     if o["kind"] == ADAM:
         assert ours[0].trainer.optimizer == (6, plain.power_1, plain.power_2)
+
+
+@pytest.mark.parametrize(
+    "o",
+    [
+        {}, {"momentum": 0.5}, {"momentum": 0.5, "nesterov": 1}, {"kind": RMSPROP},
+        {"kind": RMSPROP, "momentum": 0.5, "centered": 1}, {"kind": ADAM, "beta_1": 0.5},
+    ],
+)  # fmt: skip
+def test_numbers_around_the_least(o):
+    """What falls below 2^-64 on its way is 0: weights that start there, steps as small."""
+    rate = 2.0**-22 if o.get("kind") == ADAM else 2.0**-12 if o.get("kind") else 1.0
+    o = {**DEFAULTS, "learning_rate": rate, "epsilon": 2.0**-24, **o}
+    ours = Steps()
+    for i, shape in enumerate(SHAPES):
+        ours.write(i, np.zeros(shape), 0)
+    plain = Plain(ours.weights())
+    rng = np.random.default_rng(11)
+    for _ in range(12):
+        step = [(rng.normal(size=s) * 2.0**-63).astype(np.float32) for s in SHAPES]
+        plain.step(step, o)
+        ours.step(step, tuple(o[name] for name in FIELDS))
+        assert ours.digest() == plain.digest()
+    assert any(w.any() for w in ours.weights())
 
 
 def test_no_bit_depends_on_the_order_of_parts():
@@ -467,6 +494,31 @@ def test_a_gradient_without_a_square_moves_little():
                 assert (abs(a - b) <= 1).all()
                 assert np.array_equal(a, b) == (size < 2.0**-64)
             assert not ours.read(0, 3 if kind == ADAM else 2).any()
+
+
+@pytest.mark.parametrize("kind", [RMSPROP, ADAM])
+def test_a_quotient_that_is_flushed(kind):
+    """Below 2^-64 it moves nothing, however large the rate is."""
+    given = options(kind=kind, beta_1=0, beta_2=0.5, rho=0.5, learning_rate=2.0**50)
+    for size, moves in ((2.0**-40, False), (2.0**-24, True)):
+        ours = Steps()
+        ours.step([np.full(s, 2.0**30, np.float32) for s in SHAPES], given)
+        for i, shape in enumerate(SHAPES):
+            ours.write(i, np.ones(shape), 0)
+        ours.step([np.full(s, size, np.float32) for s in SHAPES], given)
+        for w in ours.weights():
+            assert ((w != 1) == moves).all()
+
+
+@pytest.mark.parametrize("limit", ["clip_norm", "global_clip_norm"])
+def test_a_gradient_without_a_square_has_no_norm(limit):
+    for size, clipped in ((2.0**-51, False), (2.0**-49, True)):
+        ours, given = Steps(), options(learning_rate=1.0, **{limit: 2.0**-52})
+        for i, shape in enumerate(SHAPES):
+            ours.write(i, np.zeros(shape), 0)
+        ours.step([np.full(s, size, np.float32) for s in SHAPES], given)
+        for w in ours.weights():
+            assert ((w == -np.float32(size)) != clipped).all()
 
 
 def test_centered_is_no_nan():
