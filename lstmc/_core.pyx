@@ -59,6 +59,7 @@ cdef extern from "lstmc.h" nogil:
         uint32_t layer_count
         uint32_t clock_count
         uint32_t value_count
+        uint32_t tensor_count
         uint32_t bad_record
     ctypedef struct lstmc_session:
         pass
@@ -607,6 +608,7 @@ include "_step.pxi"
 include "_predict.pxi"
 include "_freeze.pxi"
 include "_train.pxi"
+include "_freeze_train.pxi"
 
 
 cdef int _bind_array(Model model, _Bound *bound, uint32_t index, object given, list held,

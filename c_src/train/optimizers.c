@@ -42,30 +42,30 @@ static int good_optimizer(const lstmc_trainer *t, const lstmc_optimizer *o) {
 /* ------------------------------------------------------------------------------------- norms -- */
 
 /* The sum of squares of a tensor's gradient, in an order that does not know panels: a chain for each unit
- * over k ascending, in each over gates; then a chain over units. What has no panels is taken as
- * 16 units, number i belonging to unit i % 16. */
-static float tensor_squares(const lstmc_trainer *t, uint32_t id) {
-    const uint32_t *r = t->model.tensors + (size_t)id * LSTMC_TENSOR_WORDS;
-    const lstmc_target target = t->session->target;
-    const float *g = t->gradients[id];
-    uint32_t units = 16, panel = 16;
-    size_t rows = (r[1] / sizeof(float) + 15) / 16;
-    if (r[2]) {
-        rows = lstmc_size_mul(r[3], r[4]);
-        units = r[5];
-        panel = r[6];
-    }
+ * over k ascending, in each over gates; then a chain over units. `rows` is gates times k. */
+static float gradient_squares(lstmc_target target, const float *g, size_t rows, uint32_t units,
+                              uint32_t panel) {
     float total = 0.0f;
     for (uint32_t p = 0; p < lstmc_panel_count(units, panel); p++) {
         float sums[16];
         const uint32_t width = lstmc_panel_width(units, panel, p);
         const uint32_t real = units - p * panel < width ? units - p * panel : width;
-        const lstmc_kernels *kernels = lstmc_kernels_find(target, width);
-        lstmc_train_kernels_find(kernels)->squares(g, rows, width, sums);
+        LSTMC_TRAIN_KERNEL(lstmc_train_kernels_find(lstmc_kernels_find(target, width)), squares, g,
+                           rows, width, sums);
         for (uint32_t l = 0; l < real; l++) total += sums[l];
         g += rows * width;
     }
     return total;
+}
+
+/* What has no panels is taken as 16 units, number i belonging to unit i % 16. */
+static float tensor_squares(const lstmc_trainer *t, uint32_t id) {
+    const uint32_t *r = t->model.tensors + (size_t)id * LSTMC_TENSOR_WORDS;
+    const lstmc_target target = t->session->target;
+    if (!r[2]) {
+        return gradient_squares(target, t->gradients[id], (r[1] / sizeof(float) + 15) / 16, 16, 16);
+    }
+    return gradient_squares(target, t->gradients[id], lstmc_size_mul(r[3], r[4]), r[5], r[6]);
 }
 
 /* What gradients of this norm are multiplied with: 1 where it is small enough. A norm that is NaN gives
@@ -135,8 +135,8 @@ static void update_tensors(const lstmc_trainer *t, const lstmc_optimizer *o, lst
 }
 
 /* Numbers for all weights. */
-static void update_constants(lstmc_trainer *t, const lstmc_optimizer *o, lstmc_update_args *a) {
-    lstmc_optimizer_state *state = &t->optimizer;
+static void update_constants(lstmc_optimizer_state *state, float *const *slots,
+                             const lstmc_optimizer *o, lstmc_update_args *a) {
     a->kind = o->kind;
     a->nesterov = o->nesterov;
     a->clips = o->clip_value > 0.0f;
@@ -155,21 +155,21 @@ static void update_constants(lstmc_trainer *t, const lstmc_optimizer *o, lstmc_u
     a->slot[0] = a->slot[1] = a->slot[2] = NULL;
     switch (o->kind) {
     case LSTMC_OPTIMIZER_RMSPROP:
-        a->slot[0] = t->slots[0];
-        if (o->momentum != 0.0f) a->slot[1] = t->slots[1];
-        if (o->centered) a->slot[2] = t->slots[a->slot[1] ? 2 : 1];
+        a->slot[0] = slots[0];
+        if (o->momentum != 0.0f) a->slot[1] = slots[1];
+        if (o->centered) a->slot[2] = slots[a->slot[1] ? 2 : 1];
         break;
     case LSTMC_OPTIMIZER_ADAM:
-        a->slot[0] = t->slots[0];
-        a->slot[1] = t->slots[1];
-        if (o->amsgrad) a->slot[2] = t->slots[2];
+        a->slot[0] = slots[0];
+        a->slot[1] = slots[1];
+        if (o->amsgrad) a->slot[2] = slots[2];
         state->beta_1_power = lstmc_flush(state->beta_1_power * a->keep_1);
         state->beta_2_power = lstmc_flush(state->beta_2_power * a->keep_2);
         a->rate = lstmc_flush(o->learning_rate * lstmc_sqrtf(1.0f - state->beta_2_power) /
                               (1.0f - state->beta_1_power));
         break;
     default:
-        if (o->momentum != 0.0f) a->slot[0] = t->slots[0];
+        if (o->momentum != 0.0f) a->slot[0] = slots[0];
         break;
     }
 }
@@ -178,7 +178,7 @@ int lstmc_train_update(lstmc_trainer *trainer, const lstmc_optimizer *optimizer)
     lstmc_update_args a;
     if (!trainer || !optimizer || !good_optimizer(trainer, optimizer)) return LSTMC_E_ARGUMENT;
     const uint32_t mode = lstmc_fp_enter();
-    update_constants(trainer, optimizer, &a);
+    update_constants(&trainer->optimizer, trainer->slots, optimizer, &a);
     if (optimizer->clip_norm > 0.0f || optimizer->global_clip_norm > 0.0f) {
         update_tensors(trainer, optimizer, &a);
     } else {

@@ -41,14 +41,18 @@ typedef struct lstmc_train_need {
 
 /* A layer in a trainer. */
 typedef struct lstmc_train_node {
-#ifndef LSTMC_FROZEN
+#ifdef LSTMC_FROZEN
+    void (*run)(lstmc_node *node, const lstmc_call *call); /* the layer's, for lstmc_train_run */
+    const void *prepared;
+#else
     const struct lstmc_train_ops *ops;
     const lstmc_train_kernels *kernels; /* of the target's vectors: arrays without panels */
     const lstmc_train_kernels *full;    /* for panels of full width, and for the half one */
     const lstmc_train_kernels *half;
+    void *prepared;
+    size_t saved_floats, packed_floats;
 #endif
     lstmc_node *node; /* forward's; its state is where a call starts from, and ends */
-    void *prepared;
     float *saved;
     float *packed;
     const lstmc_view *
@@ -79,6 +83,15 @@ typedef struct lstmc_train_ops {
     /* Make packed anew from the weights; NULL: there is none. */
     void (*refresh)(const lstmc_train_node *node);
 } lstmc_train_ops;
+
+/* The layer's own run, for a forward that needs no more or takes it a part of the way. */
+static inline void lstmc_train_run(const lstmc_train_node *node, const lstmc_call *call) {
+#ifdef LSTMC_FROZEN
+    node->run(node->node, call);
+#else
+    node->node->ops->run(node->node, call);
+#endif
+}
 
 /* The training of the layers that have one; NULL: no gradient passes. */
 const lstmc_train_ops *lstmc_train_find(uint32_t code);

@@ -12,6 +12,7 @@
 #include "optimizer_kernels.h"
 #include "steps_back.h"
 
+#ifndef LSTMC_FROZEN
 const lstmc_train_kernels CAT(LSTMC_KERNELS, _train) = {
     .width = V_WIDTH,
     .gemm = train_gemm,
@@ -47,3 +48,4 @@ const lstmc_train_kernels CAT(LSTMC_KERNELS, _train) = {
     .take_extreme = train_take_extreme,
     .softmax_steps_back = train_softmax_steps_back,
 };
+#endif

@@ -94,7 +94,7 @@ static void train_dense_forward(const lstmc_train_node *node, const lstmc_call *
     if (d->keep) {
         train_dense_keep(node, call);
     } else {
-        node->node->ops->run(node->node, call);
+        lstmc_train_run(node, call);
     }
 }
 

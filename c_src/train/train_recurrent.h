@@ -47,11 +47,33 @@ typedef struct lstmc_train_recurrent {
 /* The fast way of cells without options (train_fused.c), where a call allows it. Forward goes on from the
  * states at place 0; the loop of backward makes the gates' gradients, with dh and dc, [batch] rows stride
  * apart, in: gradients of the last states, out: of the first ones. */
+#ifdef LSTMC_FROZEN /* it would need copies of the weights: chips go the general way */
+static inline int lstmc_train_is_fused(const lstmc_train_node *node, const lstmc_call *call) {
+    (void)node;
+    (void)call;
+    return 0;
+}
+static inline void lstmc_train_fused_forward(const lstmc_train_node *node, const lstmc_call *call) {
+    (void)node;
+    (void)call;
+}
+static inline void lstmc_train_fused_loop(const lstmc_train_node *node, const lstmc_call *call,
+                                          const lstmc_view *dy, float *dh, float *dc,
+                                          size_t stride) {
+    (void)node;
+    (void)call;
+    (void)dy;
+    (void)dh;
+    (void)dc;
+    (void)stride;
+}
+#else
 int lstmc_train_is_fused(const lstmc_train_node *node, const lstmc_call *call);
 size_t lstmc_train_fused_scratch(const lstmc_train_recurrent *r);
 void lstmc_train_fused_forward(const lstmc_train_node *node, const lstmc_call *call);
 void lstmc_train_fused_loop(const lstmc_train_node *node, const lstmc_call *call,
                             const lstmc_view *dy, float *dh, float *dc, size_t stride);
+#endif
 
 /* A backward on its way. Views are in the order of processing: place i, not time. */
 typedef struct lstmc_back {

@@ -299,6 +299,8 @@ static void lay_out_layers(const lstmc_model *m, const lstmc_train_config *confi
         n->prepared = prepared;
         n->saved = saved;
         n->packed = packed;
+        n->saved_floats = need.saved;
+        n->packed_floats = need.packed;
         if (ops->prepare) ops->prepare(&l, prepared);
     }
     for (uint32_t i = 0; i < config->dropout_count; i++) {
@@ -310,7 +312,9 @@ static void lay_out_layers(const lstmc_model *m, const lstmc_train_config *confi
         t->masked[i].copy = copy;
     }
     float *at = take_floats(a, scratch);
-    if (t) t->scratch = at;
+    if (!t) return;
+    t->scratch = at;
+    t->scratch_floats = scratch;
 }
 
 /* Lay out everything; out is NULL to only count. */

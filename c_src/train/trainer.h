@@ -26,6 +26,7 @@ struct lstmc_trainer {
     float **extra;           /* like ports: a dx of its own, to be added to the value's; or NULL */
     lstmc_array *outputs;    /* the trainer's own */
     float *scratch;          /* for forward and backward of layers; the session has its own */
+    size_t scratch_floats;
     lstmc_masked *masked;
     uint32_t masked_count;
     uint32_t carry, input_gradients, slot_count;
