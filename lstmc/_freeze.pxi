@@ -23,31 +23,17 @@ cdef extern from "session.h" nogil:
         lstmc_rows rows
 
 
-cdef extern from "layers/recurrent.h" nogil:
-    ctypedef struct lstmc_cell:
-        uint32_t gates
-        uint32_t states
-        uint32_t buffers
-    ctypedef struct lstmc_recurrent:
-        const lstmc_cell *cell
-
-
-DEF RECURRENT = (1, 6, 7)  # codes of the layers whose record is lstmc_recurrent
-
-
 def freeze(Model model not None, uint32_t time):
     """A session of one row and `time` steps a call, as numbers.
 
-    `layers`: (code, record, state, floats of state, cell) each: `record` is the bytes of the
-    layer's prepared struct, `state` a place in the state's floats, `cell` (gates, states,
-    buffers) of a recurrent layer or None. `places`: of each value its place in the floats of `values`, or
+    `layers`: (code, record, state, floats of state) each: `record` is the bytes of the layer's
+    prepared struct, `state` a place in the state's floats. `places`: of each value its place in the floats of `values`, or
     in those of the state (as -1 - place), None for the caller's arrays. `blob`: (address, bytes),
     which pointers in records point into. Sizes in floats: `state`, `scratch`, `values`.
     """
     cdef lstmc_config config
     cdef lstmc_memory use
     cdef lstmc_node *node
-    cdef const lstmc_cell *cell
     cdef float *data
     cdef const float *end
     cdef uint32_t i
@@ -76,12 +62,8 @@ def freeze(Model model not None, uint32_t time):
         for i in range(model.model.layer_count):
             node = &inside.nodes[i]
             record = (<char *>node.prepared)[: node.ops.prepared_size]
-            kind = None
-            if node.ops.code in RECURRENT:
-                cell = (<lstmc_recurrent *>node.prepared).cell
-                kind = cell.gates, cell.states, cell.buffers
             place = node.state - inside.state
-            layers.append((node.ops.code, record, place, node.state_stride, kind))
+            layers.append((node.ops.code, record, place, node.state_stride))
         places = []
         end = inside.state + inside.state_floats
         for i in range(model.model.value_count):

@@ -5,8 +5,10 @@
 #include "derivatives.h"
 #include "gemm.h"
 #include "pointwise_back.h"
+#ifndef LSTMC_FROZEN /* firmware goes the general way (train_recurrent.h) */
 #include "fused_saving.h"
 #include "fused_back.h"
+#endif
 #include "cells_back.h"
 #include "loss_kernels.h"
 #include "optimizer_kernels.h"

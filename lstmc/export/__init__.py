@@ -7,5 +7,6 @@
 from __future__ import annotations
 
 from .build import Exported, export, memory
+from .training import Train
 
-__all__ = ["Exported", "export", "memory"]
+__all__ = ["Exported", "Train", "export", "memory"]

@@ -19,6 +19,7 @@ from .emit import files
 from .firmware import Firmware
 from .freeze import RESERVED, Frozen, Pointer, freeze
 from .sample import Sample, sample_of
+from .training import Train
 
 
 @dataclass
@@ -120,6 +121,7 @@ def export(
     state: str = "internal",
     golden: bool = True,
     time: int | None = None,
+    train: Train | None = None,
 ) -> Exported:
     """Write a model as C99 files that compile with nothing else.
 
@@ -131,8 +133,9 @@ def export(
             can be several.
         golden: whether there is a self-test; its sample takes flash.
         time: steps of a call, for models that need a whole sequence.
+        train: what is to be trained on the chip, and how; None: nothing.
 
-    Raises Error for a name that is none, ShapeError where ``time`` is missing or does not fit,
+    Raises what :func:`lstmc.export.training.find` does; Error for a name that is none, ShapeError where ``time`` is missing or does not fit,
     FormatError for weights that are not finite, TargetError for an unknown preset.
     """
     why = ""
@@ -144,10 +147,12 @@ def export(
         why = "C, its headers, build tools or an export's own files have this name"
     if why:
         raise Error(f"'{name}' can't be the name of a C module: {why}")
+    if train and name.lower() == "train":
+        raise Error("'train' can't be the name of a C module that trains: train_update is the core's")
     if state not in ("internal", "external"):
         raise Error(f"state '{state}' is neither internal nor external")
     chip = presets.find(target) if isinstance(target, str) else target
-    frozen = freeze(model, chip, time)
+    frozen = freeze(model, chip, time, train)
     sample = sample_of(model, frozen) if golden else None
     use = memory(model, frozen.preset, time, frozen, sample)
     report = report_lines(use)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from .. import __version__
@@ -9,11 +12,12 @@ from ..errors import FormatError
 from ..presets import Preset
 from . import sources
 from .firmware import Firmware
-from .freeze import Layer, Pointer
+from .freeze import Layer, Pointer, walk
 from .header import header
 from .manifests import manifests
 from .program import program
 from .text import array, constant
+from .training import Training
 from .unit import Unit
 
 #: SIMD targets that a preset's firmware may be compiled for, best first; the scalar one is always.
@@ -53,7 +57,7 @@ def core(w: Firmware) -> str:
             "LSTMC_ONLY_QUICK", "LSTMC_NO_LSTM", "LSTMC_NO_GRU", "LSTMC_HAVE_THREADS",
             "LSTMC_TRAINING",
             *([] if _is_cortex_with_fpu(f.preset) else ["LSTMC_HAVE_CORTEXM"]),
-        ], used,
+        ], used, f.training.functions if f.training else (),
     )  # fmt: skip
     fused = [x for x in f.layers if x.fields.get("fused")]
     widths = {w for x in fused for w in _widths(x)}
@@ -64,8 +68,13 @@ def core(w: Firmware) -> str:
         "lstmc_kernels", "typedef struct lstmc_kernels lstmc_kernels; /* of no use here */\n"
     )
     unit.replace("lstmc_view", f"typedef {w.name}_view lstmc_view;\n")
+    if f.training:
+        unit.replace(
+            "lstmc_train_kernels",
+            "typedef struct lstmc_train_kernels lstmc_train_kernels; /* of no use here */\n",
+        )
     unit.add("kernels/fpenv.h")
-    unit.add_kernels(KERNELS[f.preset.vector])
+    unit.add_kernels(KERNELS[f.preset.vector], f.training is not None)
     roots = {"lstmc_fp_enter", "lstmc_fp_leave", "lstmc_node", "lstmc_call"}
     for layer in f.layers:
         roots |= {layer.run, layer.record, *([layer.reset] if layer.reset else [])}
@@ -75,12 +84,53 @@ def core(w: Firmware) -> str:
         roots |= {"lstmc_digest", *(["lstmc_crc32_word"] if len(f.outputs) > 1 else [])}
     for layer in f.layers:
         unit.add(layer.file)
+    if f.training:
+        roots |= train_roots(f.training)
+        for file in train_files(f.training):
+            unit.add(file)
     return f"""/* What "{w.name}" uses of lstmc's core, all static: {w.name}.c includes it.
  *
  * SPDX-License-Identifier: MIT
  * Copyright (c) 2026 the lstmc authors
  */
 {unit.complete(roots)}"""
+
+
+def train_roots(t: Training) -> set[str]:
+    """What the calls that train refer to."""
+    roots = {
+        "lstmc_train_node", "lstmc_loss_args", "lstmc_update_args", "lstmc_optimizer",
+        "lstmc_optimizer_state", "train_loss", "train_update", "update_constants", "lstmc_zeros",
+        "lstmc_crc32_word",
+    }  # fmt: skip
+    if t.optimizer.clipnorm or t.optimizer.global_clipnorm:
+        roots |= {"gradient_squares", "norm_factor"}
+    if len(t.outputs) > 1 or t.outputs[0].weight != 1:
+        roots.add("lstmc_fmaf")
+    for layer in t.layers:
+        ops = layer.training
+        if ops is None or ops.runs:
+            roots |= {layer.run, layer.record, *_constants(layer.fields)}
+        if layer.reset:
+            roots |= {layer.reset, layer.record, *_constants(layer.fields)}
+        if ops is None:
+            continue
+        roots |= {ops.backward, *([ops.record] if ops.record else []), *_constants(layer.train_fields)}
+        roots |= {ops.forward} if ops.forward else set()
+        roots |= {ops.refresh} if ops.refresh and layer.packed is not None else set()
+        roots |= {"train_add"} if layer.added else set()
+    return roots
+
+
+def _constants(fields: Mapping[str, Any]) -> set[str]:
+    """The core's that a record points at."""
+    return {x.name for x in walk(fields) if isinstance(x, Pointer) and x.where == "cell"}
+
+
+def train_files(t: Training) -> list[str]:
+    layers = {layer.file for layer in t.layers}
+    own = {layer.training.file for layer in t.layers if layer.training}
+    return [*sorted(layers), "train/train.h", *sorted(own), "train/optimizers.c"]
 
 
 def _is_cortex_with_fpu(preset: Preset) -> bool:

@@ -6,10 +6,11 @@ read by the structs that its sources declare, so nothing here knows what a layer
 
 from __future__ import annotations
 
+import ctypes
 import re
 import struct
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from ..errors import Error, ShapeError
 from ..model import Model
 from ..presets import Preset
 from . import sources
+from .training import Train, Training, find
 
 MOST_STEPS = 1 << 24  # of a session (LSTMC_MAX_SIZE)
 QUICK = "lstmc_quick_run"  # one step of a recurrent layer without options
@@ -30,9 +32,10 @@ TYPES = {"uint32_t": ("I", 4), "float": ("f", 4), "size_t": (ADDRESS, POINTER), 
 
 @dataclass(frozen=True)
 class Pointer:
-    """A pointer of a record: into the weights (floats), into the pool (words), or nowhere."""
+    """A pointer of a record: into the weights (floats), into those that are trained or their
+    gradients, into the pool (words), at a constant of the core's text, or nowhere."""
 
-    where: str  # "weights", "words", "cell", "null"
+    where: str  # "weights", "trained", "gradients", "words", "cell", "null"
     at: int = 0  # the place in all weights, or in all words
     name: str = ""
 
@@ -96,18 +99,30 @@ class Frozen:
     words: list[int] = field(default_factory=list)
     functions: set[str] = field(default_factory=set)
     cells: set[str] = field(default_factory=set)  # "LSTM", "GRU": those of fused layers
+    training: Training | None = None
 
     @property
     def parities(self) -> list[int]:
         """The layers that have two buffers for their state, which take turns."""
         return [i for i, x in enumerate(self.layers) if x.record == "lstmc_recurrent"]
 
+    @property
+    def floats(self) -> int:
+        """State, values and scratch: a step and a sequence of training share what is not kept."""
+        work = self.between + self.scratch
+        return self.state + max(work, self.training.work if self.training else 0)
+
     def ram(self, pointer: int | None = None) -> int:
         """Bytes of the arena, where a pointer has so many."""
         pointer = pointer or self.preset.pointer_bytes
         tables = len(self.values) * 3 * pointer
-        floats = self.state + self.between + self.scratch + len(self.parities)
+        floats = self.floats + len(self.parities)
+        if self.training:
+            floats += self.training.kept
         return -(-(tables + 4 * floats) // pointer) * pointer
+
+    def ram_without_training(self, pointer: int) -> int:
+        return replace(self, training=None).ram(pointer)
 
 
 def identifier(name: str, taken: set[str], otherwise: str) -> str:
@@ -141,32 +156,36 @@ _OURS = re.compile(
 )
 
 
-def freeze(model: Model, preset: Preset, time: int | None = None) -> Frozen:
+def freeze(
+    model: Model, preset: Preset, time: int | None = None, train: Train | None = None
+) -> Frozen:
     """The session of a firmware for a preset: one row, and the steps of one call.
 
     ``time``: steps of a call, for models that need a whole sequence; others take one step.
-    Raises ShapeError where steps are missing or can't go.
+    ``train``: with a trainer for one row. Raises ShapeError where steps are missing or can't go,
+    and what :func:`lstmc.export.training.find` does.
     """
     graph = model.graph
     packed = Model(format.dumps(graph, None, preset.panel))
+    trainer = find(packed, train) if train else None
     steps = _steps_of_a_call(packed, time)
     try:
         found = _core.freeze(packed._core, steps)
     except Error as e:
         raise ShapeError(f"a call of {steps} steps can't be laid out: {e}") from e
     blob = packed.to_bytes()
-    weights = _Weights(blob)
+    weights = Weights(blob, trainer.trained if trainer else ())
     frozen = Frozen(
         packed, preset, steps, not packed._core.cuttable and not graph.bindings,
         [], [], [], [], [], found["state"], found["values"], found["scratch"], weights.floats,
     )  # fmt: skip
     _add_values(frozen, found["places"])
-    reader = _Records(found["blob"], weights, frozen)
-    for layer, (code, record, state, floats, cell) in zip(
+    reader = Records(found["blob"], weights, frozen)
+    for layer, (code, record, state, floats) in zip(
         graph.layers, found["layers"], strict=True
     ):
         ops = sources.layers()[code]
-        fields = reader.read(ops.record, record)
+        fields = reader.read(ops.record, record, ops.file)
         run, file, reset = ops.run, ops.file, ops.reset
         if ops.record == "lstmc_recurrent":
             quick = fields["fused"] and fields["quick"] and frozen.values[fields["x"]][2] == 1
@@ -174,9 +193,8 @@ def freeze(model: Model, preset: Preset, time: int | None = None) -> Frozen:
                 frozen.cells.add("LSTM" if fields["gates"] == 4 else "GRU")
             if quick:
                 run, file = QUICK, "layers/fused.c"
-            fields["cell"] = Pointer("null")
-            if not quick:
-                fields["cell"] = Pointer("cell", name=sources.cells(ops.file)[cell])
+            if quick:
+                fields["cell"] = Pointer("null")
             starts = fields["start_h"], fields["start_c"]
             reset = ops.reset if any(p.where != "null" for p in starts) else None
         frozen.layers.append(
@@ -192,6 +210,8 @@ def freeze(model: Model, preset: Preset, time: int | None = None) -> Frozen:
                 floats,
             )
         )
+    if trainer:
+        frozen.training = trainer.freeze(frozen, reader)
     return frozen
 
 
@@ -257,43 +277,62 @@ def _add_values(frozen: Frozen, places: list[int | None]) -> None:
         frozen.bindings.append((to, source, frozen.values[to][1] * frozen.values[to][2]))
 
 
-class _Weights:
-    """The tensors of a file in panels, one after another, and where each of them was."""
+class Weights:
+    """The tensors of a file in panels, one after another, and where each of them was.
 
-    def __init__(self, blob: bytes) -> None:
+    Those of ``trained`` (numbers of tensors) come first.
+    """
+
+    def __init__(self, blob: bytes, trained: Collection[int] = ()) -> None:
         words = np.frombuffer(blob, "<u4")
         ports = int(words[5] + words[6] + 2 * (words[15] & 0xFFFF))
         at = 16 + 8 * ports + 4 * int(words[7]) + 8 * int(words[8])
         self.pool = at + 8 * int(words[9])
+        self.trained = frozenset(trained)
+        self.records = words[at : self.pool].reshape(-1, 8)
+        self.places: dict[int, int] = {}  # of each tensor, in floats
         pieces, place = [], 0
-        self.starts: list[tuple[int, int, int]] = []  # bytes from, to, place
-        for record in words[at : self.pool].reshape(-1, 8):
-            offset, size, packed = int(record[0]), int(record[1]), bool(record[2])
+        for i in sorted(range(len(self.records)), key=lambda i: i not in self.trained):
+            offset, size, packed = (int(word) for word in self.records[i, :3])
             if packed:
-                self.starts.append((offset, offset + size, place))
+                self.places[i] = place
                 pieces.append(np.frombuffer(blob, "<f4", size // 4, offset))
                 place += size // 4
         self.words = words
         self.floats = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
 
-    def place(self, offset: int) -> int:
-        """Of the float at this offset in the file."""
-        for start, end, place in self.starts:
-            if start <= offset < end:
-                return place + (offset - start) // 4
+    @property
+    def trained_floats(self) -> int:
+        return sum(int(self.records[i, 1]) // 4 for i in self.trained)
+
+    def pointer(self, offset: int) -> Pointer:
+        """To the float at this offset in the file."""
+        for i, place in self.places.items():
+            start = int(self.records[i, 0])
+            if start <= offset < start + int(self.records[i, 1]):
+                where = "trained" if i in self.trained else "weights"
+                return Pointer(where, place + (offset - start) // 4)
         raise AssertionError(f"{offset} is in no tensor")
 
 
-class _Records:
-    """Prepared records, read by the structs of the core's sources."""
+class Records:
+    """Prepared records, read by the structs of the core's sources.
 
-    def __init__(self, blob: tuple[int, int], weights: _Weights, frozen: Frozen) -> None:
+    ``moved`` has, for records of a trainer, where else floats are: (address, floats, pointer to
+    the first).
+    """
+
+    def __init__(self, blob: tuple[int, int], weights: Weights, frozen: Frozen) -> None:
         self.start, self.size = blob
         self.weights = weights
         self.frozen = frozen
         self.kinds = sources.functions()
+        self.moved: list[tuple[int, int, Pointer]] = []
+        self.files: tuple[str, ...] = ()
 
-    def read(self, record: str, data: bytes) -> dict[str, Any]:
+    def read(self, record: str, data: bytes, *files: str) -> dict[str, Any]:
+        """The fields of a record of a layer whose operations are in these files."""
+        self.files = files
         fields, size = self._struct(record, data, 0)
         if size != len(data):
             raise AssertionError(f"{record}: {size} bytes by its declaration, {len(data)} in fact")
@@ -336,13 +375,7 @@ class _Records:
     def _value(self, member: sources.Field, data: bytes, at: int) -> Any:
         if member.pointer:
             (address,) = struct.unpack_from("=" + ADDRESS, data, at)
-            if not address:
-                return Pointer("null")
-            if member.type == "const uint32_t":
-                return address
-            if member.type == "const float":
-                return Pointer("weights", self.weights.place(address - self.start))
-            return Pointer("other")
+            return self._pointer(member.type, address)
         if member.type in TYPES:
             return struct.unpack_from("=" + TYPES[member.type][0], data, at)[0]
         made, _ = self._struct(member.type, data, at)
@@ -350,7 +383,24 @@ class _Records:
             self.frozen.functions.add(self.kinds[made["kind"]])
         return made
 
-    def _words(self, address: int, count: int) -> Pointer:
+    def _pointer(self, kind: str, address: int) -> Any:
+        if not address:
+            return Pointer("null")
+        if kind == "const uint32_t":
+            return address
+        if kind == "const lstmc_cell":  # static in the core: it says itself which one it is
+            cell = struct.unpack("=3I", ctypes.string_at(address, 12))
+            return Pointer("cell", name=sources.cells(self.files)[cell])
+        if kind in ("float", "const float"):
+            for start, floats, first in self.moved:
+                if start <= address < start + 4 * floats:
+                    return Pointer(first.where, first.at + (address - start) // 4)
+            return self.weights.pointer(address - self.start)
+        return Pointer("cell", name=sources.constant(kind, self.files))
+
+    def _words(self, address: Any, count: int) -> Pointer:
+        if isinstance(address, Pointer):
+            return address
         first = (address - self.start) // 4
         place = len(self.frozen.words)
         self.frozen.words += [int(w) for w in self.weights.words[first : first + count]]

@@ -6,6 +6,7 @@ from .. import __version__
 from .firmware import Firmware
 from .freeze import Frozen
 from .text import plain
+from .train_header import train_declarations, train_members
 
 
 def header(w: Firmware) -> str:
@@ -49,6 +50,8 @@ def header(w: Firmware) -> str:
         ]
     lines += _memory(w)
     lines += _declarations(w)
+    if f.training:
+        lines += train_declarations(w, f.training)
     lines += ["#ifdef __cplusplus", "}", "#endif", "", "#endif", ""]
     return "\n".join(lines)
 
@@ -93,12 +96,14 @@ def _memory(w: Firmware) -> list[str]:
         f"typedef struct {n}_memory {{",
         f"    {n}_view views[{len(f.values)}];",
     ]
-    floats = f.state + f.between + f.scratch
+    floats = f.floats
     lines.append(
         f"    float floats[{floats}]; /* state, values between layers, scratch */"
     ) if floats else None
     if f.parities:
         lines.append(f"    uint32_t parity[{len(f.parities)}];")
+    if f.training:
+        lines += train_members(f.training)
     return [*lines, f"}} {n}_memory;", ""]
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 from .. import graph as g
 from .firmware import Firmware
-from .freeze import Pointer, Port
+from .freeze import Port
 from .header import own, parameters
+from .records import initialiser, uses_trained
 from .sample import Sample
 from .text import array, constant, plain
+from .train_program import training
 
 
 def program(w: Firmware) -> str:
@@ -22,7 +24,9 @@ def program(w: Firmware) -> str:
     if f.words:
         parts.append(array("static const uint32_t words", [f"{w}u" for w in f.words]))
     for i, layer in enumerate(f.layers):
-        record = _initialiser(w, layer.fields, 1)
+        if uses_trained(layer.fields):
+            continue
+        record = initialiser(w, layer.fields, 1)
         parts.append(
             f"/* {layer.kind} '{plain(layer.name)}' */\n"
             f"static const {layer.record} layer{i} = {record};\n"
@@ -33,29 +37,9 @@ def program(w: Firmware) -> str:
     parts += [_reset(w), _step(w)]
     if w.sample:
         parts.append(_selftest(w, w.sample))
+    if f.training:
+        parts += training(w, f.training)
     return "\n".join(parts)
-
-
-def _initialiser(w: Firmware, fields: dict[str, Any], depth: int) -> str:
-    pad = "    " * depth
-    lines = [f"{pad}.{k} = {_value(w, v, depth)}," for k, v in fields.items()]
-    return "{\n" + "\n".join(lines) + "\n" + pad[4:] + "}"
-
-
-def _value(w: Firmware, value: Any, depth: int) -> str:
-    if isinstance(value, dict):
-        return _initialiser(w, value, depth + 1)
-    if isinstance(value, list):
-        return "{" + ", ".join(_value(w, v, depth) for v in value) + "}"
-    if isinstance(value, float):
-        return constant(value)
-    if isinstance(value, Pointer):
-        if value.where == "weights":
-            return f"{w.name}_weights + {value.at}"
-        if value.where == "words":
-            return f"words + {value.at}"
-        return f"&{value.name}" if value.where == "cell" else "NULL"
-    return f"{value}u"
 
 
 def _plan(w: Firmware) -> str:
@@ -73,7 +57,7 @@ def _plan(w: Firmware) -> str:
 
 def _bind(w: Firmware) -> str:
     f, n = w.frozen, w.name
-    floats = f.state + f.between + f.scratch
+    floats = f.floats
     inner = "memory->floats + places[i]" if floats else "NULL"
     scratch = f"memory->floats + {f.state + f.between}" if f.scratch else "NULL"
     state = "memory->floats + (at)" if floats else "NULL"
@@ -104,7 +88,15 @@ static void bind({n}_memory *memory, lstmc_call *call) {{
 
 def _node(w: Firmware, i: int) -> str:
     layer = w.frozen.layers[i]
-    return f"    NODE({i}, {layer.state}, {layer.state_floats});\n"
+    made = f"    NODE({i}, {layer.state}, {layer.state_floats});\n"
+    if uses_trained(layer.fields):
+        made = f"    const {layer.record} layer{i} = {initialiser(w, layer.fields, 2)};\n" + made
+    return made
+
+
+def _block(w: Firmware, i: int, text: str) -> str:
+    """Statements about layer i, whose record may be a variable."""
+    return f"    {{\n{text}    }}\n" if uses_trained(w.frozen.layers[i].fields) else text
 
 
 def _parity(w: Firmware, i: int) -> int | None:
@@ -125,7 +117,7 @@ def _restart(w: Firmware, layers_only: bool) -> str:
         text += f"    for (uint32_t i = 0; i < {len(f.parities)}; i++) memory->parity[i] = 0;\n"
     for i, layer in enumerate(f.layers):
         if layer.reset:
-            text += _node(w, i) + f"    {layer.reset}(&node, 1);\n"
+            text += _block(w, i, _node(w, i) + f"    {layer.reset}(&node, 1);\n")
     return text
 
 
@@ -137,12 +129,22 @@ def _reset(w: Firmware) -> str:
     at = "" if w.external else f"    {w.name}_memory *memory = &only;\n"
     node = "    lstmc_node node;\n" if _resets(w) else ""
     body = _restart(w, layers_only=False) or "    (void)memory;\n"
+    if w.frozen.training:
+        given = "memory, memory->weights" if w.external else "&only, only.weights"
+        return f"""/* From some weights on: those that are trained, or those in flash. */
+static void lstmc_restart({w.name}_memory *memory, const float *lstmc_weights) {{
+    (void)lstmc_weights;
+{node}{body}}}
+
+void {w.name}_reset({own(w)}) {{ lstmc_restart({given}); }}
+"""
     return f"void {w.name}_reset({own(w)}) {{\n{at}{node}{body}}}\n"
 
 
 def _step(w: Firmware) -> str:
     f, n = w.frozen, w.name
-    text = "" if w.external else f"    {n}_memory *memory = &only;\n"
+    text = "" if w.external or f.training else f"    {n}_memory *memory = &only;\n"
+    text += "    (void)lstmc_weights;\n" if f.training else ""
     text += "    lstmc_call call;\n    lstmc_node node;\n"
     text += "    const uint32_t mode = lstmc_fp_enter();\n    bind(memory, &call);\n"
     for p in f.inputs:
@@ -157,14 +159,15 @@ def _step(w: Firmware) -> str:
     if f.fresh or f.bindings:
         text += _restart(w, layers_only=True)
     for i, layer in enumerate(f.layers):
-        text += _node(w, i)
+        one = _node(w, i)
         place = _parity(w, i)
         if place is not None:
             # An index, also in memory that was never reset.
-            text += f"    node.parity = memory->parity[{place}] & 1u;\n"
-        text += f"    {layer.run}(&node, &call);\n"
+            one += f"    node.parity = memory->parity[{place}] & 1u;\n"
+        one += f"    {layer.run}(&node, &call);\n"
         if place is not None:
-            text += f"    memory->parity[{place}] = node.parity;\n"
+            one += f"    memory->parity[{place}] = node.parity;\n"
+        text += _block(w, i, one)
     for to, source, floats in f.bindings:
         text += (
             f"    memcpy(memory->views[{to}].data, memory->views[{source}].data, "
@@ -174,6 +177,16 @@ def _step(w: Firmware) -> str:
         if f.values[p.value][0] is not None:
             text += f"    copy_out(memory->views[{p.value}].data, {p.identifier}, {_shape(p)});\n"
     text += "    lstmc_fp_leave(mode);\n"
+    if f.training:
+        ports = parameters(replace(w, external=False))
+        given = "memory, memory->weights" if w.external else "&only, only.weights"
+        names = ", ".join([given, *(p.identifier for p in f.inputs + f.outputs)])
+        return (
+            f"{_copies(w)}/* The same with some weights. */\n"
+            f"static void lstmc_run_step({n}_memory *memory, const float *lstmc_weights, {ports}) "
+            f"{{\n{text}}}\n\n"
+            f"void {n}_step({parameters(w)}) {{ lstmc_run_step({names}); }}\n"
+        )
     return _copies(w) + f"void {n}_step({parameters(w)}) {{\n{text}}}\n"
 
 
@@ -206,19 +219,23 @@ def _selftest(w: Firmware, sample: Sample) -> str:
     for p, x in zip(f.inputs, sample.inputs, strict=True):
         text += array(f"static const float golden_{p.identifier}", [constant(v) for v in x.ravel()])
     given = "memory, " if w.external else ""
+    step, reset = f"{n}_step", f"{n}_reset({'memory' if w.external else ''})"
+    if f.training:  # with the weights in flash, whatever has been trained
+        given = f"{'memory' if w.external else '&only'}, {n}_weights, "
+        step, reset = "lstmc_run_step", f"lstmc_restart({given[:-2]})"
     ins = [f"golden_{p.identifier} + t * {p.floats}" for p in f.inputs]
     outs = [f"out_{p.identifier}" for p in f.outputs]
     body = "".join(f"    float out_{p.identifier}[{p.floats}];\n" for p in f.outputs)
     body += "".join(f"    uint32_t crc_{p.identifier} = 0;\n" for p in f.outputs)
-    body += f"    {n}_reset({'memory' if w.external else ''});\n"
+    body += f"    {reset};\n"
     body += f"    for (uint32_t t = 0; t < {sample.calls}; t++) {{\n"
-    body += f"        {n}_step({given}{', '.join([*ins, *outs])});\n"
+    body += f"        {step}({given}{', '.join([*ins, *outs])});\n"
     for p in f.outputs:
         seed = f"crc_{p.identifier}" if _sequence(p) else "0"
         body += (
             f"        crc_{p.identifier} = lstmc_digest({seed}, out_{p.identifier}, {p.floats});\n"
         )
-    body += f"    }}\n    {n}_reset({'memory' if w.external else ''});\n"
+    body += f"    }}\n    {reset};\n"
     if len(f.outputs) == 1:
         body += f"    return crc_{f.outputs[0].identifier};\n"
     else:

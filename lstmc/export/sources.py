@@ -114,19 +114,76 @@ def layers() -> dict[int, Operations]:
             continue
         for body in re.findall(r"const lstmc_layer_ops \w+ = \{(.*?)\};", read(file), re.S):
             facts = dict(re.findall(r"\.(\w+) = (?:sizeof\()?(\w+)", body))
-            code = facts["code"]
-            if not code.isdigit():
-                code = re.search(rf"#define {code} (\d+)u", read("internal.h"))[1]  # type: ignore[index]
-            found[int(code)] = Operations(
+            found[_code(facts["code"])] = Operations(
                 file, facts["prepared_size"], facts["run"], facts.get("reset")
             )
     return found
 
 
-def cells(file: str) -> dict[tuple[int, int, int], str]:
-    """The recurrent cells that a layer's file has: {(gates, states, buffers): name}."""
-    found = re.findall(r"const lstmc_cell (\w+) = \{(\d+), (\d+), (\d+),", read(file))
+@dataclasses.dataclass(frozen=True)
+class TrainOperations:
+    """What the table of a layer's training (lstmc_train_ops) names. ``forward`` None: the layer's
+    own run; ``runs``: its forward takes that too."""
+
+    file: str
+    record: str | None
+    forward: str | None
+    backward: str
+    refresh: str | None
+    runs: bool
+
+
+@cache
+def trainings() -> dict[int, TrainOperations]:
+    """The operations of each layer's training, by the layer's code."""
+    found = {}
+    for file in files():
+        if not file.startswith("train/") or not file.endswith(".c"):
+            continue
+        text = read(file)
+        for body in re.findall(r"const lstmc_train_ops \w+ = \{(.*?)\};", text, re.S):
+            facts = dict(re.findall(r"\.(\w+) = (?:sizeof\()?(\w+)", body))
+            if "backward" not in facts:
+                continue
+            forward = facts.get("forward")
+            runs = forward is None or "lstmc_train_run(" in text
+            found[_code(facts["code"])] = TrainOperations(
+                file, facts.get("prepared_size"), forward, facts["backward"], facts.get("refresh"),
+                runs,
+            )  # fmt: skip
+    return found
+
+
+def _code(word: str) -> int:
+    if word.isdigit():
+        return int(word)
+    return int(re.search(rf"#define {word} (\d+)u", read("internal.h"))[1])  # type: ignore[index]
+
+
+@cache
+def train_kernels() -> dict[str, str]:
+    """The function behind each member of a target's table for training (lstmc_train_kernels)."""
+    table = re.search(
+        r"const lstmc_train_kernels CAT.*?\{(.*?)\};", read("train/train_algorithms.h"), re.S
+    )
+    return dict(re.findall(r"\.(\w+) = (\w+)", table[1]))  # type: ignore[index]
+
+
+def cells(files: tuple[str, ...]) -> dict[tuple[int, int, int], str]:
+    """The recurrent cells that files have: {(gates, states, buffers): name}."""
+    text = "".join(map(read, files))
+    found = re.findall(r"const lstmc_cell (\w+) = \{(\d+), (\d+), (\d+),", text)
     return {(int(a), int(b), int(c)): name for name, a, b, c in found}
+
+
+def constant(kind: str, files: tuple[str, ...]) -> str:
+    """The only constant of that type that files define."""
+    plain = kind.replace("struct ", "").removeprefix("const ")
+    found = re.findall(rf"^(?:static )?const {plain} (\w+) = ", "".join(map(read, files)), re.M)
+    if len(found) != 1:
+        raise AssertionError(f"{len(found)} constants of type {plain} in {files}")
+    name: str = found[0]
+    return name
 
 
 @cache

@@ -21,6 +21,7 @@ _NOT_STATIC = ("static", "typedef", "enum", "struct", "union", "extern")
 _WHOLE = {
     "kernels/matmul.h": ("matmul",),
     "kernels/fused.h": ("lstm_row", "lstm_rows", "gru_fused_row", "gru_fused_rows"),
+    "train/gemm.h": ("train_gemm",),
 }
 _MADE_BY_MACROS = (*_WHOLE, "kernels/gate_tiles.h")
 
@@ -30,13 +31,19 @@ class Unit:
 
     ``defined``: macros whose conditions are decided here (a firmware always has LSTMC_FROZEN);
     ``undefined``: those that are not defined. ``functions``: the elementwise functions there are
-    (as SIGMOID); cases of others are left out.
+    (as SIGMOID); cases of others are left out, and of losses and optimizers those that are not
+    among ``kinds`` (as LSTMC_LOSS_MSE).
     """
 
     def __init__(
-        self, defined: Iterable[str], undefined: Iterable[str] = (), functions: Iterable[str] = ()
+        self,
+        defined: Iterable[str],
+        undefined: Iterable[str] = (),
+        functions: Iterable[str] = (),
+        kinds: Iterable[str] = (),
     ) -> None:
         self.functions = frozenset(functions)
+        self.cases = {f"LSTMC_FN_{name}" for name in functions} | set(kinds)
         self.decided = dict.fromkeys(undefined, False) | dict.fromkeys(defined, True)
         self.items: list[Item] = []
         self.included: set[str] = set()
@@ -62,7 +69,7 @@ class Unit:
                 for x in self.items[first:]
             ]
 
-    def add_kernels(self, targets: Iterable[str]) -> None:
+    def add_kernels(self, targets: Iterable[str], training: bool = False) -> None:
         """Append the kernels, over the vectors of the first of these targets that the compiler has.
 
         The last one is the scalar target, which every compiler has.
@@ -78,6 +85,8 @@ class Unit:
             before[target], after[target] = inside.split('#include "algorithms.h"\n')
         self._choose(before)
         self.add("kernels/algorithms.h")
+        if training:
+            self.add("train/train_algorithms.h")
         self._choose(after)
 
     def _choose(self, texts: Mapping[str, str]) -> None:
@@ -108,7 +117,9 @@ class Unit:
         if item.kind == "code":
             for other in item.names & self.instead.keys():
                 item = make_item(self.instead[other], "code", name)
-        if item.kind == "code" and ("LSTMC_KERNEL(" in item.text or "case LSTMC_FN_" in item.text):
+        if item.kind == "code" and re.search(
+            r"LSTMC_(TRAIN_)?KERNEL\(|case LSTMC_(FN|LOSS|OPTIMIZER)_", item.text
+        ):
             text = self._without_cases(_direct(item.text))
             item = make_item(_with_all_used(text), item.kind, name)
         if item.kind == "keep" and item.text.startswith("#include"):
@@ -173,8 +184,8 @@ class Unit:
         """A switch over functions without those that are not there."""
         kept, block, out = True, False, []
         for line in text.split("\n"):
-            if case := re.match(r"    case LSTMC_FN_(\w+):", line):
-                kept, block = case[1] in self.functions, line.endswith("{")
+            if case := re.match(r"    case (LSTMC_(?:FN|LOSS|OPTIMIZER)_\w+):", line):
+                kept, block = case[1] in self.cases, line.endswith("{")
             elif re.match(r"    (default:|\})", line) and not block:
                 kept = True
             if kept:
@@ -191,13 +202,23 @@ class Unit:
         """:meth:`used`, with all files that define what is used."""
         while True:
             text, seen = self.used(roots)
+            here = self.inline()
             missing = {
-                sources.definitions()[n] for n in seen if n in sources.definitions()
+                sources.definitions()[n] for n in seen - here if n in sources.definitions()
             } - self.included
             if not missing:
                 return text
             for name in sorted(missing):
                 self.add(name)
+
+    def inline(self) -> set[str]:
+        """The functions that are defined in headers."""
+        return {
+            name
+            for item in self.items
+            if item.kind == "code" and item.file.endswith(".h") and "{" in item.text
+            for name in item.names
+        }
 
     def used(self, roots: Iterable[str]) -> tuple[str, set[str]]:
         """The text of what the roots and all kept items refer to, and the names of that.
@@ -256,7 +277,16 @@ def _direct(text: str) -> str:
         return f"{sources.kernels()[match[1]]}("
 
     names = "|".join(sources.kernels())
-    return re.sub(rf"LSTMC_KERNEL\(.*?,\s+({names}),\s+", name, text, flags=re.S)
+    text = re.sub(rf"LSTMC_KERNEL\(.*?,\s+({names}),\s+", name, text, flags=re.S)
+    if "LSTMC_TRAIN_KERNEL(" not in text:
+        return text
+    names = "|".join(sources.train_kernels())
+    return re.sub(
+        rf"LSTMC_TRAIN_KERNEL\(.*?,\s+({names}),\s+",
+        lambda match: f"{sources.train_kernels()[match[1]]}(",
+        text,
+        flags=re.S,
+    )
 
 
 def _with_all_used(text: str) -> str:
