@@ -78,6 +78,7 @@ format: $(VENV)/linted-with ## lay out all Python and C files
 
 bench: $(VENV)/built $(VENV)/benched-with ## speed beside PyTorch, ONNX Runtime, OpenVINO and LiteRT
 	@$(RUN) bench/bench.py $(ARGS)
+	@$(RUN) bench/training.py
 
 models: $(VENV)/built $(VENV)/tested-with ## MODELS=DIR real models converted and timed: docs/MODELS.md
 	@$(RUN) bench/models.py --models "$(MODELS)" $(ARGS)
