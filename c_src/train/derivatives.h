@@ -136,9 +136,8 @@ V_APART v_f32 train_slope_other(const lstmc_fn *fn, v_f32 given) {
     case LSTMC_FN_GELU: d = v_gelu_slope(x); break;
     case LSTMC_FN_GELU_TANH: d = v_gelu_tanh_slope(x); break;
     case LSTMC_FN_SILU: {
-        const v_f32 a = v_finite(x), product = v_mul(alpha, a);
-        const v_f32 u = v_max(v_set1(-200.0f), v_min(v_set1(200.0f), product));
-        d = v_times_sigmoid_slope(u, v_fma(alpha, a, v_neg(product)), u);
+        const v_f32 u = v_max(v_set1(-200.0f), v_min(v_set1(200.0f), v_mul(alpha, v_finite(x))));
+        d = v_times_sigmoid_slope(u, zero, u);
         break;
     }
     case LSTMC_FN_MISH: d = v_mish_slope(x); break;
