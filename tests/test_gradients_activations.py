@@ -143,6 +143,18 @@ def test_at_kinks_as_torch(name):
     np.testing.assert_allclose(derivatives.slopes(fn, x), t.grad.numpy(), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "fn, x, d",
+    [
+        (g.Fn("hard_silu", 0.25, 0.5), (-2, 2, 0), (0, 1, 0.5)),
+        (g.Fn("hard_sigmoid", 0.25, 0.5), (-2, 2, 0), (0, 0, 0.25)),
+        (g.Fn("leaky_relu", 0.5, 1), (1, 1.5), (0.5, 1)),
+    ],
+)
+def test_at_kinks_that_are_exact(fn, x, d):
+    assert derivatives.slopes(fn, np.array(x, np.float32)).tolist() == list(d)
+
+
 def test_at_kinks_as_keras():
     keras = pytest.importorskip("keras")
     if keras.backend.backend() != "torch":

@@ -418,24 +418,92 @@ def test_the_order_of_what_is_spread():
     assert_same({"dx": got}, {"dx": flush(want)})
 
 
-def test_what_is_handed_on_is_flushed():
-    """No gradient of a value is below 2^-64 but 0; sums take the rest along."""
+#: Every layer alone: what it is, of which inputs: a has 4 features, b one, c and d are the same
+#: without time, i is an index.
+ALONE = {
+    **{f"combine {op}": (g.Combine, "abcda"[op == "divide" :], {"op": op}) for op in OPS},
+    **{f"reduce {op}": (g.Reduce, "a", {"op": op}) for op in ("sum", "mean", "maximum")},
+    "concat": (g.Concat, "aba", {}),
+    "select": (g.Select, "a", {"index": (0, 1, 1)}),
+    "softmax": (g.Softmax, "a", {"size": 2}),
+    "log softmax": (g.Softmax, "a", {"log": True}),
+    "affine": (g.Affine, "a", {"scale": numbers(1, 4), "shift": numbers(2, 4)}),
+    "affine of p": (g.Affine, "a", {"scale": numbers(3, 4), "activation": g.SILU}),
+    "norm": (g.LayerNorm, "a", {"scale": numbers(4, 4), "shift": numbers(5, 4), "epsilon": 1.0}),
+    "rms norm": (g.LayerNorm, "a", {"epsilon": 1.0, "rms": True}),
+    "of y": (g.Activation, "a", {"activation": g.SIGMOID}),
+    "of x": (g.Activation, "a", {"activation": g.SILU}),
+    "linear": (g.Activation, "a", {"activation": g.LINEAR}),
+    "dense": (g.Dense, "a", {"weight": numbers(6, 9, 4), "activation": g.TANH}),
+    "dense of p": (g.Dense, "a", {"weight": numbers(7, 3, 4), "activation": g.SILU}),
+    "table": (g.Embedding, "i", {"weight": numbers(8, 5, 3)}),
+}  # fmt: skip
+
+
+def alone(name: str) -> tuple[g.Graph, dict[str, np.ndarray]]:
+    """Outputs and inputs lie step after step, not row after row."""
+    kind, reads, fields = ALONE[name]
     net = Net(16)
-    a, b = net.input(4), net.input(1)
-    graph = net.graph(
-        net.simple(g.Combine, (a, b), op="add"), net.simple(g.Concat, (a, b)),
-        net.simple(g.Select, a, index=(0, 1, 1)), net.simple(g.Softmax, a),
-        net.simple(g.Affine, a, scale=net.weight(4)), net.simple(g.Reduce, a, op="mean"),
-        net.simple(g.Activation, a, activation=g.SILU), net.dense(a, 2),
-        net.simple(g.LayerNorm, a, epsilon=1.0),
-    )  # fmt: skip
-    inputs = random_inputs(graph, 16, 3, 2)
-    dy = random_dy(graph, inputs)
-    for v in graph.outputs:  # one at a time: sums of several would hide it
-        small = {n: d * np.float32(2.0**-66 if n == v.name else 0) for n, d in dy.items()}
-        made = run(graph, inputs, small).inputs
-        found = np.concatenate([d.ravel() for d in made.values()])
-        assert not ((found != 0) & (abs(found) < 2.0**-64)).any(), v.name
+    sizes = {"a": (4, True), "b": (1, True), "c": (4, False), "d": (1, False), "i": (2, True)}
+    names = {k: net.input(n, time=t, order="tbf") for k, (n, t) in sizes.items() if k in reads}
+    graph = net.graph(net.simple(kind, [names[k] for k in reads], **fields), order="tbf")
+    inputs = random_inputs(graph, 16, 7, 4)
+    if "divide" in name:
+        inputs = {n: abs(a) + np.float32(0.5) for n, a in inputs.items()}
+    return graph, inputs
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_what_is_handed_on_is_flushed(name):
+    """No gradient of a value is below 2^-64 in magnitude, but 0."""
+    graph, inputs = alone(name)
+    dy = {n: d * np.float32(2.0**-66) for n, d in random_dy(graph, inputs).items()}
+    got = run(graph, inputs, dy)
+    for dx in got.inputs.values():
+        assert not ((dx != 0) & (abs(dx) < 2.0**-64)).any()
+    check_bits(graph, inputs, dy, None, got)
+
+
+def test_flushed_on_the_way():
+    """What Combine hands from input to input, and sums that nearly cancel."""
+    net = Net(17)
+    x, y, z = (net.input(1) for _ in range(3))
+    graph = net.graph(net.simple(g.Combine, (x, y, z), op="multiply"))
+    one, dy = np.ones((1, 1, 1), np.float32), np.full((1, 1, 1), 2.0**-30, np.float32)
+    inputs = {x: one, y: one * np.float32(2.0**50), z: one * np.float32(2.0**-40)}
+    got = run(graph, inputs, {graph.outputs[0].name: dy}).inputs
+    assert [got[n].item() for n in (x, y, z)] == [0.0, 0.0, 2.0**20]
+
+    net = Net(18)
+    wide, one_each, lone = net.input(2), net.input(1), net.input(1, time=False)
+    each = net.simple(g.Combine, (wide, one_each), op="add")
+    all_steps = net.simple(g.Combine, (wide, lone), op="add")
+    graph = net.graph(each, all_steps)
+    inputs = random_inputs(graph, 18, 1, 2)
+    near = np.array([[[2.0**-60 * (1 + 2.0**-23), -(2.0**-60)]] * 2], np.float32)
+    got = run(graph, inputs, {each: near, all_steps: near}).inputs
+    assert not got[one_each].any() and not got[lone].any()
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_steps_beyond_a_length(name):
+    """Whatever their values and gradients are, they add nothing, and send zeros."""
+    graph, inputs = alone(name)
+    dy = random_dy(graph, inputs, LENGTHS)
+    want = check(graph, inputs, LENGTHS)
+    for b, n in enumerate(LENGTHS):
+        for v in graph.inputs:
+            if v.spec.time and name != "table":  # NaN would be no index
+                inputs[v.name][n:, b] = np.nan
+        for v in graph.outputs:
+            dy[v.name][b, n:] = np.nan
+    got = run(graph, inputs, dy, LENGTHS, used=True)
+    assert_same(got.inputs, want.inputs)
+    for key, a in want.weights.items():
+        assert_same({"w": got.weights[key]}, {"w": a}, str(key))
+    for v in graph.inputs:
+        for b, n in enumerate(LENGTHS):
+            assert not (v.spec.time and got.inputs[v.name][b, n:].any())
 
 
 # ---------------------------------------------------------------------------------------- random
