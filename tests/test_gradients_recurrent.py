@@ -103,6 +103,75 @@ def test_every_function_as_a_gate(kind, clip):
         assert_same(again.all(), got.all(), f"{cell.__name__} {role}")
 
 
+@pytest.mark.parametrize("peephole", ["none", "diagonal", "full"])
+@pytest.mark.parametrize("sees_old", [False, True])
+@pytest.mark.parametrize("coupled", [False, True])
+@pytest.mark.parametrize("projected", [False, True])
+def test_options_of_an_lstm_together(peephole, sees_old, coupled, projected):
+    """Each with each; 17 steps, so that gates made again come in two parts."""
+    rng = np.random.default_rng(3)
+    hidden, features, batch, time = 19, 3, 3, 17
+    out = 10 if projected else hidden
+    options = {"coupled": coupled, "output_sees_old": sees_old, "reverse": coupled}
+    if peephole == "diagonal":
+        options["peephole"] = weights(rng, 3 * hidden)
+    if peephole == "full":
+        options["weight_ch"] = weights(rng, 4 * hidden, hidden)
+    if projected:
+        options["weight_hr"] = weights(rng, out, hidden)
+    layer = g.LSTM(
+        name="layer", inputs=("x", None, "h0", "c0"), outputs=("y", "h", "c"),
+        weight_ih=weights(rng, 4 * hidden, features), weight_hh=weights(rng, 4 * hidden, out),
+        bias=weights(rng, 4 * hidden), **options,
+    )  # fmt: skip
+    states = [(g.BATCH, out), (g.BATCH, hidden)]
+    inputs = [g.Value("x", (g.BATCH, g.TIME, features))]
+    inputs += [g.Value(n, axes) for n, axes in zip(("h0", "c0"), states, strict=True)]
+    values = [g.Value("y", (g.BATCH, g.TIME, out))]
+    values += [g.Value(n, axes) for n, axes in zip(("h", "c"), states, strict=True)]
+    graph = g.Graph(inputs, values, [layer])
+    arrays = {"x": rng.standard_normal((batch, time, features)).astype(np.float32)}
+    for v in inputs[1:]:
+        arrays[v.name] = rng.standard_normal((batch, v.axes[1])).astype(np.float32)
+    dy = gradients.random_dy(graph, arrays)
+    got = gradients.run(graph, arrays, dy)
+    gradients.check_autograd(graph, arrays, dy, got, recurrent_torch.graph(graph), floor=FLOOR)
+    gradients.check_bits(graph, arrays, dy, None, got)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_gates_made_again_in_several_parts(kind, reverse):
+    """More steps than are made again at once, some of which don't count; with dropout, too."""
+    rng = np.random.default_rng(5)
+    hidden, features, batch, time = 12, 3, 4, 35
+    n = KINDS[kind].gates
+    for options in ({}, {"reset_after": False}) if kind == "GRU" else ({},):
+        layer = KINDS[kind](
+            name="layer", inputs=("x", "mask"), outputs=("y", *KINDS[kind].states), hold=True,
+            weight_ih=weights(rng, n * hidden, features), reverse=reverse,
+            weight_hh=weights(rng, n * hidden, hidden), bias=weights(rng, n * hidden), **options,
+        )  # fmt: skip
+        inputs = [g.Value("x", (g.BATCH, g.TIME, features)), g.Value("mask", (g.BATCH, g.TIME))]
+        values = [g.Value("y", (g.BATCH, g.TIME, hidden))]
+        values += [g.Value(s, (g.BATCH, hidden)) for s in layer.states]
+        graph = g.Graph(inputs, values, [layer])
+        arrays = {
+            "x": rng.standard_normal((batch, time, features)).astype(np.float32),
+            "mask": (rng.random((batch, time)) < 0.7).astype(np.float32),
+        }
+        arrays["mask"][1, :20] = 0
+        lengths = np.array([35, 30, 16, 0])
+        dy = gradients.random_dy(graph, arrays, lengths)
+        for how in ({}, {"dropouts": ((0, 2, 0.5),), "dropout": (1, 2)}):
+            got = gradients.run(graph, arrays, dy, lengths, **how)
+            again = gradients.run(graph, arrays, dy, lengths, recompute=True, **how)
+            assert_same(again.all(), got.all(), f"{options} {how}")
+        got = gradients.run(graph, arrays, dy, lengths)
+        transcription = recurrent_torch.graph(graph, lengths)
+        gradients.check_autograd(graph, arrays, dy, got, transcription, floor=FLOOR)
+
+
 # ----------------------------------------------------------------------------- torch's own modules
 
 

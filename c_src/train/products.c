@@ -141,9 +141,9 @@ void lstmc_weight_gradient(const lstmc_train_node *node, const lstmc_call *call,
 
 void lstmc_bias_gradient(const lstmc_train_node *node, const lstmc_call *call,
                          const lstmc_weight_args *args) {
-    static const float one = 1.0f;
+    float one = 1.0f;
     lstmc_weight_args w = *args;
-    w.x.data = (float *)(uintptr_t)&one;
+    w.x.data = &one;
     w.x.batch_stride = w.x.time_stride = 0;
     w.k = 1;
     lstmc_weight_gradient(node, call, &w);

@@ -89,7 +89,7 @@ static uint32_t back_first(const lstmc_back *k, uint32_t b) {
 static void back_enter(const lstmc_back *k, uint32_t b) {
     const lstmc_recurrent *m = &k->t->m;
     float *states[2] = {k->dh + (size_t)b * m->out, k->dc + (size_t)b * m->units};
-    for (uint32_t i = 0; i < m->cell->states; i++) {
+    for (uint32_t i = 0; i < 2 && i < m->cell->states; i++) {
         const lstmc_view *dy = k->node->dy + 1 + i;
         const uint32_t n = i ? m->units : m->out;
         if (dy->data) {
@@ -107,7 +107,7 @@ static void back_leave(const lstmc_back *k, uint32_t b) {
     const lstmc_recurrent *m = &k->t->m;
     const float *states[2] = {k->dh + (size_t)b * m->out, k->dc + (size_t)b * m->units};
     const uint32_t fixed[2] = {k->t->fixed_h, k->t->fixed_c};
-    for (uint32_t i = 0; i < m->cell->states && 2 + i < k->t->input_count; i++) {
+    for (uint32_t i = 0; i < 2 && i < m->cell->states && 2 + i < k->t->input_count; i++) {
         const lstmc_view *dx = k->node->dx + 2 + i;
         const uint32_t n = i ? m->units : m->out;
         if (!dx->data) continue;
