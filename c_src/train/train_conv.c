@@ -222,7 +222,7 @@ static void train_conv_forward(const lstmc_train_node *node, const lstmc_call *c
         memcpy(kept + b * past, node->node->state + b * state, past * sizeof *kept);
     }
     if (!d->keep) {
-        node->node->ops->run(node->node, call);
+        lstmc_train_run(node, call);
         return;
     }
     float *x = call->scratch + lstmc_filters_zeros(&d->filters);

@@ -55,7 +55,7 @@ static void train_pool_forward(const lstmc_train_node *node, const lstmc_call *c
                node->node->state + b * node->node->state_stride,
                train_pool_state(d) * sizeof(float));
     }
-    node->node->ops->run(node->node, call);
+    lstmc_train_run(node, call);
 }
 
 /* Places one after another, over which a window goes, and what came of it. */
