@@ -137,6 +137,9 @@ class Engine:
         self._floats_a_step = sum(s.features for s in self._specs.values()) + sum(
             5 * layer.hidden_size for layer in graph.layers if isinstance(layer, g.Recurrent)
         )
+        self._weight_floats = max(
+            sum(a.size for _, _, a in layer.tensors() if a is not None) for layer in graph.layers
+        )
         self._trainer: _core.Trainer | None = None
         self._places: list[_Place] = []
         self._tensors = self._find_tensors()
@@ -507,6 +510,8 @@ class Engine:
 
     def _rows(self, time: int) -> int:
         """Rows at once."""
+        if self._weight_floats > NEAR_FLOATS:  # weights that each turn reads from far
+            return MOST_ROWS
         near = NEAR_FLOATS // max(time * self._floats_a_step, 1)
         return max(FEWEST_ROWS, min(MOST_ROWS, near))
 
