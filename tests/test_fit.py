@@ -615,7 +615,7 @@ def test_weights_that_are_no_numbers_are_found_though_the_loss_was_one():
 
     def overflow(rate):
         kept(rate)
-        if next(count) == 20:
+        if next(count) == 40:
             weights = engine.read()
             weights["first"]["weight"][0, 0] = np.nan
             engine.write(weights)
@@ -627,13 +627,50 @@ def test_weights_that_are_no_numbers_are_found_though_the_loss_was_one():
     with pytest.raises(lstmc.DivergenceError):
         model.fit(x, y, batch_size=1, shuffle=False, verbose=0)
     found = engine.read()
-    assert np.array_equal(found["first"]["weight"], copies[16]["first"]["weight"])
-    assert engine.iterations == model.optimizer.iterations == 16
+    assert np.array_equal(found["first"]["weight"], copies[32]["first"]["weight"])
+    assert engine.iterations == model.optimizer.iterations == 32
     # In the last step of an epoch, too.
-    count = iter([20])
+    count = iter([40])
     with pytest.raises(lstmc.DivergenceError, match="weights are NaN or infinite after epoch 1"):
         model.fit(x, y, batch_size=50, verbose=0)
     assert np.isfinite(engine.read()["first"]["weight"]).all()
+
+
+def test_truncated_backpropagation():
+    """Windows of 4 of 6 steps: each is a step, with the state of the one before."""
+    x, _ = sequence_data(8)
+    y = np.stack([x[..., 0], x[..., 1]], -1)
+    net = keras.Sequential([keras.Input((None, 3)), L.LSTM(4, return_sequences=True), L.Dense(2)])
+    model = lstmc.convert(net)
+    model.compile(optimizers.SGD(0.05), "mse", truncate=4, seed=1)
+    start = model.get_weights()
+    graph = model.graph
+    losses_seen = model.fit(x, y, epochs=3, batch_size=4, shuffle=False, verbose=0).history["loss"]
+    engine = Engine(
+        graph, [losses.get("mse")], None, optimizers.SGD(0.05).spec(), carry=True, truncate=None
+    )
+    wanted = []
+    for _ in range(3):
+        found = []
+        for rows in (slice(0, 4), slice(4, 8)):
+            engine.reset_states()
+            parts = []
+            for steps in (slice(0, 4), slice(4, 6)):
+                result = engine.train([x[rows, steps]], [y[rows, steps]])
+                parts.append(result.loss * (steps.stop - steps.start))
+            found.append(sum(parts) / 6)
+        wanted.append(np.mean(found))
+    assert losses_seen == pytest.approx(wanted, rel=1e-6)
+    assert model.optimizer.iterations == 12
+    trained = engine.read()
+    for layer in model.graph.layers:
+        for name, array in trained[layer.name].items():
+            assert np.array_equal(getattr(layer, name), array)
+    y[0, 5] = np.nan  # the second window: the first has been a step already
+    model.set_weights(start)
+    with pytest.raises(lstmc.DivergenceError):
+        model.fit(x, y, batch_size=4, verbose=0)
+    assert all(np.isfinite(w).all() for w in model.get_weights())
 
 
 def test_on_nan_continue():

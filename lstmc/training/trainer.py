@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ..trainable import Plan
 
 ON_NAN = ("stop", "continue")
-KEEP_EVERY = 16  # steps between two copies of weights to go back to
+KEEP_EVERY = 32  # steps between two copies of weights to go back to
 
 
 @dataclass
