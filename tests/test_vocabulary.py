@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from keras_nets import keras
+from lstmc.converters import keras_grown
 
 import lstmc
 from lstmc import initializers, layers
@@ -193,3 +194,20 @@ def test_the_page_names_every_layer_and_option():
         options = inspect.signature(getattr(layers, name)).parameters
         known = {"options", "weights", "data_format", "config", "inputs"}
         assert set(options) - known <= words, name
+
+
+@pytest.mark.parametrize("net", ["embedding", "bidirectional sum", "gru", "conv"])
+def test_weights_of_more_numbers_than_one_digit_counts(net, monkeypatch):
+    """As in models of more than 8 million numbers."""
+    monkeypatch.setattr(keras_grown, "BASE", 5)
+    mine, _, weights = pair(net)
+    graph = mine._plan().graph
+    for _, array in fields(graph):
+        array *= np.float32(2)
+    mine._adopt(graph)
+    for leaf in (leaf for layer in mine.layers for leaf in layer._leaves()):
+        for name, array in leaf._arrays.items():
+            old, hidden = weights.pop(0), leaf._absorbed().get(name)
+            if hidden is not None:
+                old = np.stack([old[0] + np.where(hidden[1], old[1], 0), old[1] * ~hidden[1]])
+            np.testing.assert_array_equal(array, 2 * old)
