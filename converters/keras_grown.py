@@ -25,7 +25,7 @@ from lstmc.errors import ConversionError
 
 from . import simplify as rules
 from .from_keras import LAYERS
-from .keras_build import Builder, Tensor, activation
+from .keras_build import SEQUENCE, Builder, Tensor, activation
 from .keras_config import Parser
 from .keras_file import Source
 from .keras_ops import OPERATIONS
@@ -48,6 +48,14 @@ class _Builder(Builder):
         super().__init__(Source(None, ".".join(map(str, VERSION)), None), VERSION)
         self._ask = give
         self.cells: dict[str, Leaf] = {}
+        self.outputs: list[Tensor] = []
+
+    def run(self, model: Model, args: list[Tensor], prefix: tuple[str, ...]) -> list[Tensor]:
+        """``outputs``: those of the whole model, with their masks."""
+        made = super().run(model, args, prefix)
+        if not prefix:
+            self.outputs = made
+        return made
 
     def weights(self, leaf: Layer, **shapes: tuple[int, ...]) -> dict[str, np.ndarray | None]:
         """As they are given: training may have made them NaN."""
@@ -97,6 +105,28 @@ def inference_graph(config: dict[str, Any], give: Give) -> g.Graph:
     graph.provenance = {"source": "lstmc", "converter": CONVERTER}
     graph.infer()
     return graph
+
+
+def output_masks(config: dict[str, Any], give: Give) -> tuple[g.Graph | None, tuple[int, ...]]:
+    """A graph whose outputs are the masks that outputs of the model carry, [batch, time], 1 where a
+    step counts; and the numbers of these outputs. Keras leaves masked steps out of the loss."""
+    builder = _Builder(give)
+    with _spoken():
+        graph: g.Graph = builder.build(tree(config))
+    masks = {i: t.mask for i, t in enumerate(builder.outputs) if t.mask and t.form == SEQUENCE}
+    if not masks:
+        return None, ()
+    outputs: list[g.Value] = []
+    copies: list[g.Layer] = []
+    for i, mask in masks.items():  # several outputs may have one mask
+        copy = activation(g.LINEAR)
+        copy.name, copy.inputs, copy.outputs = f"mask {i}", (mask.name,), (f"mask {i}",)
+        copies.append(copy)
+        outputs.append(g.Value(copy.name, (g.BATCH, g.TIME), time=builder.steps(mask)))
+    made = g.Graph(graph.inputs, outputs, [*graph.layers, *copies])
+    rules.prune(made)
+    made.infer()
+    return made, tuple(masks)
 
 
 # --------------------------------------------------------------------------------------- training
@@ -279,4 +309,4 @@ class _Numbers:
 
 BASE = 1 << 23
 
-__all__ = ["Drop", "Places", "inference_graph", "training_graph", "tree"]
+__all__ = ["Drop", "Places", "inference_graph", "output_masks", "training_graph", "tree"]

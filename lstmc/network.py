@@ -33,7 +33,6 @@ class Network(Model):
     _built: bool
     _carry: bool  # its recurrent layers are stateful
     _places: grown.Places | None = None
-    _made: Model | None = None  # never changes: what streams go on with
     _going: Stream | None = None  # what predict of a stateful model goes on with
 
     # ------------------------------------------------------------------------- for the subclasses
@@ -152,7 +151,6 @@ class Network(Model):
         self._build()
         made = from_graph(grown.inference_graph(self._root(), self._arrays_of))
         self.__dict__.update({k: v for k, v in made.__dict__.items() if k in MADE})
-        self._made = made
         return self.__dict__[name]
 
     def _arrays_of(self, path: grown.Path, shapes: grown.Shapes) -> list[np.ndarray]:
@@ -162,7 +160,7 @@ class Network(Model):
         """Give up what was made of the weights."""
         for name in MADE:
             self.__dict__.pop(name, None)
-        self._made = self._going = None
+        self._going = None
         self._forget()
 
     def _restructured(self) -> None:
@@ -232,12 +230,6 @@ class Network(Model):
             for i in range(0, len(array), rows)
         ]
         return np.concatenate(parts)  # type: ignore[arg-type]
-
-    def stream(self, batch: int = 1) -> Stream:
-        """As :meth:`lstmc.Model.stream`; a stream keeps the weights that it was made with."""
-        _ = self._graph  # makes what is to be made
-        assert self._made is not None
-        return self._made.stream(batch)
 
     def reset_states(self) -> None:
         """States of a stateful model to zero: those of predict, and those of training."""
@@ -316,7 +308,9 @@ class Network(Model):
                 )
         graph, drops = grown.training_graph(config, self._arrays_of)
         dropouts = [Dropout(d.layer, d.kind, d.rate) for d in drops]
-        return Plan(graph, frozenset(places.untouched), dropouts, self._carry)
+        masks, masked = grown.output_masks(config, self._arrays_of)
+        frozen = frozenset(places.untouched)
+        return Plan(graph, frozen, dropouts, self._carry, masks, masked)
 
     def _trains(self, path: grown.Path) -> bool:
         """Whether a layer is trained: it, and what it is in."""

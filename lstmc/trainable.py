@@ -26,12 +26,15 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Plan:
     """What training needs of a model: the graph to train, names of its layers that stay as they
-    are, dropout, and whether states carry over from call to call."""
+    are, dropout, and whether states carry over from call to call. ``masks`` is a graph of the same
+    inputs, and gives for each output in ``masked`` which of its steps count, [batch, time]."""
 
     graph: g.Graph
     frozen: frozenset[str]
     dropouts: list[Dropout]
     carry: bool
+    masks: g.Graph | None = None
+    masked: tuple[int, ...] = ()
 
 
 class Trainable:

@@ -585,6 +585,17 @@ def test_layers_change_after_training():
     assert (model.layers[1].get_weights()[1] != 0).all()
 
 
+def test_what_is_trained_is_kept_when_layers_change():
+    for change in (lambda m: m.pop(), lambda m: m.add(layers.Dense(1))):
+        model, x, y = article()
+        start = model.layers[0].get_weights()
+        model.fit(x, y, epochs=1, verbose=0)
+        wanted = lstmc.model.from_graph(model._trainer.build().graph()).graph.layers[0].weight_hh
+        change(model)
+        assert (model.layers[0].get_weights()[0] != start[0]).any()
+        np.testing.assert_array_equal(model.graph.layers[0].weight_hh, wanted)
+
+
 def test_the_shape_comes_with_the_data_of_fit():
     model = Sequential([layers.GRU(4), layers.Dense(1)])
     model.compile("sgd", "mse")
@@ -604,6 +615,40 @@ def test_stateful_training():
     assert (model.get_weights()[0] != start[0]).any()
     y = model.predict(x)
     assert (y[:2] != y[2:]).all()  # the second batch goes on where the first ended
+
+
+def test_masked_steps_are_not_in_the_loss():
+    """As in Keras: padding of an Embedding or of Masking."""
+
+    def build(k, model):
+        return model(
+            [
+                k.Input((6, 2)),
+                k.Masking(),
+                k.LSTM(4, return_sequences=True),
+                k.Dropout(0.0),
+                k.Dense(2),
+            ]
+        )
+
+    mine, theirs = build(layers, Sequential), build(keras.layers, keras.Sequential)
+    theirs.set_weights(mine.get_weights())
+    theirs.compile(keras.optimizers.SGD(0.5), "mse")
+    mine.compile(lstmc.optimizers.SGD(0.5), "mse")
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(8, 6, 2)).astype("f"), rng.normal(size=(8, 6, 2)).astype("f")
+    x[:3, 4:] = 0
+    x[5, 1:] = 0
+    want = theirs.evaluate(x, y, verbose=0)
+    assert abs(mine.evaluate(x, y, verbose=0) - want) < 1e-6
+    assert abs(np.mean((mine.predict(x) - y) ** 2) - want) > 1e-3
+    theirs.train_on_batch(x, y)
+    mine.train_on_batch(x, y)
+    for a, b in zip(mine.get_weights(), theirs.get_weights(), strict=True):
+        assert np.abs(a - b).max() < 1e-6
+    short = mine.evaluate(x, y, lengths=[6, 6, 6, 2, 6, 6, 6, 6], verbose=0)
+    x[3, 2:] = 0
+    assert abs(short - theirs.evaluate(x, y, verbose=0)) < 1e-6
 
 
 def test_weight_names():

@@ -43,11 +43,19 @@ class Batch:
 class Layout:
     """How a model's data look: its inputs, outputs and their losses; makes batches of arrays.
 
-    ``shapes`` is a model of the same graph, whose checks are used.
+    ``shapes`` is a model of the same graph, whose checks are used; ``masks`` one that gives, for
+    the outputs in ``masked``, which steps count.
     """
 
-    def __init__(self, shapes: Model, losses: Sequence[specs.Loss | None]) -> None:
+    def __init__(
+        self,
+        shapes: Model,
+        losses: Sequence[specs.Loss | None],
+        masks: Model | None = None,
+        masked: tuple[int, ...] = (),
+    ) -> None:
         self.shapes = shapes
+        self._masks, self._masked = masks, masked
         self.losses = list(losses)
         graph = shapes.graph
         self.inputs, self.outputs = graph.inputs, graph.outputs
@@ -227,8 +235,19 @@ class Layout:
         return replace(batch, weights=weights)
 
     def masks(self, batch: Batch) -> list[np.ndarray | None]:
-        """bool [batch, steps] of each output with time steps that count and others that don't, for
-        a batch with lengths; else None."""
+        """bool [batch, steps] of each output with time steps that count and others that don't, as
+        lengths say and masks of the model; else None."""
+        found = self._by_lengths(batch)
+        if self._masks is not None:
+            given = {v.name: a for v, a in zip(self.inputs, batch.inputs, strict=True)}
+            made = self._masks.predict(given)
+            masks = list(made.values()) if isinstance(made, dict) else [made]
+            for i, mask in zip(self._masked, masks, strict=True):
+                known = found[i]
+                found[i] = mask > 0 if known is None else known & (mask > 0)
+        return found
+
+    def _by_lengths(self, batch: Batch) -> list[np.ndarray | None]:
         found: list[np.ndarray | None] = [None] * len(self.outputs)
         if batch.lengths is None or not self.clocks:
             return found

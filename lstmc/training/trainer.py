@@ -124,7 +124,8 @@ class Trainer:
             1.0 if w is None else specs.number("a loss weight", w)
             for w in _by_output(self.loss_weights, names, "loss_weights", spread=False)
         ]
-        self.layout = Layout(from_graph(graph), losses)
+        masks = None if plan.masks is None else from_graph(plan.masks)
+        self.layout = Layout(from_graph(graph), losses, masks, plan.masked)
         found = [*self._metrics(self.metrics, False), *self._metrics(self.weighted_metrics, True)]
         self.tally = Tally(self.layout, _named(self.layout, found))
         again = [(n, i, copy.deepcopy(m), w) for n, i, m, w in self.tally.metrics]
