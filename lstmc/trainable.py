@@ -337,7 +337,8 @@ class Trainable:
         """Take all of a checkpoint. The next :meth:`fit`, called as the one that was stopped, goes
         on to the very same bits; with ``initial_epoch`` it begins there instead.
 
-        The model must be built and compiled as that of the checkpoint was.
+        The model must be built and compiled as that of the checkpoint was. States that carry over
+        from batch to batch (stateful layers) are not in it, and begin anew.
 
         Raises:
             FormatError: the file is damaged, or not a checkpoint of such a model and optimizer.

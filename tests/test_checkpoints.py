@@ -250,6 +250,29 @@ def test_frozen_layers_and_layers_of_a_sequential(tmp_path):
     assert rest.history.history == whole.history.history
 
 
+def test_carried_states_begin_anew(tmp_path):
+    layers = lstmc.layers
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((20, 5, 3)), rng.standard_normal((20, 1))
+
+    def trained(epochs, resume=None):
+        lstmc.set_random_seed(1)
+        net = Sequential([layers.LSTM(4, stateful=True, input_shape=(5, 3)), layers.Dense(1)])
+        net.compile("adam", "mse")
+        if resume:
+            net.load_checkpoint(resume)
+        net.fit(
+            x, y, batch_size=4, epochs=epochs, shuffle=False, verbose=0,
+            callbacks=[lambda epoch, logs: net.reset_states()],
+        )  # fmt: skip
+        return net
+
+    trained(2).save_checkpoint(tmp_path / "run")
+    whole, rest = trained(4), trained(4, tmp_path / "run")
+    assert weights_equal(rest.get_weights(), whole.get_weights())
+    assert rest.history.history == whole.history.history
+
+
 # ---------------------------------------------------------------------------------------- the file
 
 

@@ -20,7 +20,9 @@ def regression(seed: int = 0, hidden: int = 5) -> tuple[lstmc.Model, np.ndarray,
             name="first", inputs=("x",), outputs=("a",), weight=drawn(hidden, 4),
             bias=drawn(hidden), activation=g.TANH,
         ),
-        g.Dense(name="second", inputs=("a",), outputs=("y",), weight=drawn(2, hidden), bias=drawn(2)),
+        g.Dense(
+            name="second", inputs=("a",), outputs=("y",), weight=drawn(2, hidden), bias=drawn(2)
+        ),
     ]  # fmt: skip
     graph = g.Graph([g.Value("x", (g.BATCH, 4))], [g.Value("y", (g.BATCH, 2))], layers)
     x = rng.standard_normal((50, 4)).astype(np.float32)
