@@ -172,6 +172,35 @@ def test_gates_made_again_in_several_parts(kind, reverse):
         gradients.check_autograd(graph, arrays, dy, got, transcription, floor=FLOOR)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_order_of_sums(reverse, masked):
+    """Rows ascending, in each the steps in the reverse of the order in which they were taken."""
+    rng = np.random.default_rng(4)
+    hidden, batch, time = 5, 3, 40
+    layer = g.RNN(
+        name="layer", inputs=("x", "mask") if masked else ("x",), outputs=("y", None),
+        weight_ih=np.zeros((hidden, 1)), weight_hh=np.zeros((hidden, hidden)),
+        bias=np.zeros(hidden), activation=g.LINEAR, reverse=reverse,
+    )  # fmt: skip
+    inputs = [g.Value("x", (g.BATCH, g.TIME, 1)), g.Value("mask", (g.BATCH, g.TIME))]
+    values = [g.Value("y", (g.BATCH, g.TIME, hidden))]
+    graph = g.Graph(inputs[: 1 + masked], values, [layer])
+    arrays = {"x": np.ones((batch, time, 1), np.float32)}
+    if masked:
+        arrays["mask"] = (rng.random((batch, time)) < 0.7).astype(np.float32)
+    dy = gradients.random_dy(graph, arrays)
+    counts = arrays.get("mask", np.ones((batch, time)))
+    total = np.zeros(hidden, np.float32)
+    for b in range(batch):
+        for t in range(time) if reverse else reversed(range(time)):
+            if counts[b, t]:
+                total = total + dy["y"][b, t]
+    got = gradients.run(graph, arrays, dy)
+    np.testing.assert_array_equal(got.weights["layer", "bias"], total)
+    np.testing.assert_array_equal(got.weights["layer", "weight_ih"][:, 0], total)
+
+
 # ----------------------------------------------------------------------------- torch's own modules
 
 
