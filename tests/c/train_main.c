@@ -27,11 +27,17 @@ static void say(const char *text) { fputs(text, stdout); }
 #ifndef UPDATES
 #define UPDATES 50
 #endif
-#define MOST 512 /* floats of a sequence, words of what is saved */
+/* Words of what is saved: a bare board has little memory, and small panels. */
+#ifdef BARE
+#define MOST_SAVED 256
+#else
+#define MOST_SAVED 1024
+#endif
+#define MOST 32             /* floats of a sequence */
 #define RATE 0x1.47ae14p-7f /* 0.01 */
 
 static float x[MOST], truth[MOST], y[MOST];
-static uint32_t saved[MOST];
+static uint32_t saved[MOST_SAVED];
 
 static uint32_t drawn;
 static uint32_t draw(void) { return (drawn = drawn * 1664525u + 1013904223u) >> 8; }
@@ -59,14 +65,15 @@ static void say_number(uint32_t number) {
 
 #define TRAIN(name, NAME, INPUT, OUTPUT, STEPS, CLASSES)                                           \
     static int train_##name(void) {                                                                \
-        typedef char fits[NAME##_SAVED_WORDS <= MOST && INPUT * NAME##_TRAIN_TIME <= MOST ? 1 : -1]; \
+        typedef char                                                                               \
+            fits[NAME##_SAVED_WORDS <= MOST_SAVED && INPUT * NAME##_TRAIN_TIME <= MOST ? 1 : -1];  \
         (void)sizeof(fits);                                                                        \
         drawn = 1;                                                                                 \
         name##_reset_weights();                                                                    \
         for (uint32_t i = 0; i < UPDATES; i++) {                                                   \
             say(#name);                                                                            \
             for (uint32_t b = 0; b < NAME##_TRAIN_BATCH; b++) {                                    \
-                fill(x, INPUT * NAME##_TRAIN_TIME, 0);                                             \
+                fill(x, INPUT *NAME##_TRAIN_TIME, 0);                                              \
                 fill(truth, (CLASSES ? 1 : OUTPUT) * STEPS, CLASSES);                              \
                 say_number(bits_of(name##_train(x, truth)));                                       \
             }                                                                                      \
