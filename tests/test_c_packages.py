@@ -80,6 +80,7 @@ def test_what_is_installed(installed):
     package = "lib/cmake/lstmc/lstmcConfig"
     assert files == {
         "include/lstmc.h",
+        "include/lstmc_train.h",
         "lib/liblstmc.a",
         "lib/pkgconfig/lstmc.pc",
         f"{package}.cmake",
