@@ -240,17 +240,39 @@ static void train_conv_forward(const lstmc_train_node *node, const lstmc_call *c
     }
 }
 
-#define TRAIN_CONV(name, number)                                                                   \
-    const lstmc_train_ops name = {                                                                 \
-        .code = number,                                                                            \
-        .prepared_size = sizeof(lstmc_train_conv),                                                 \
-        .prepare = train_conv_prepare,                                                             \
-        .plan = train_conv_plan,                                                                   \
-        .forward = train_conv_forward,                                                             \
-        .backward = lstmc_train_conv_backward,                                                     \
-        .refresh = train_conv_refresh,                                                             \
-    }
-TRAIN_CONV(lstmc_train_conv1d, 22);
-TRAIN_CONV(lstmc_train_depthwise_conv1d, 23);
-TRAIN_CONV(lstmc_train_conv2d, 28);
-TRAIN_CONV(lstmc_train_depthwise_conv2d, 29);
+const lstmc_train_ops lstmc_train_conv1d = {
+    .code = 22,
+    .prepared_size = sizeof(lstmc_train_conv),
+    .prepare = train_conv_prepare,
+    .plan = train_conv_plan,
+    .forward = train_conv_forward,
+    .backward = lstmc_train_conv_backward,
+    .refresh = train_conv_refresh,
+};
+const lstmc_train_ops lstmc_train_depthwise_conv1d = {
+    .code = 23,
+    .prepared_size = sizeof(lstmc_train_conv),
+    .prepare = train_conv_prepare,
+    .plan = train_conv_plan,
+    .forward = train_conv_forward,
+    .backward = lstmc_train_conv_backward,
+    .refresh = train_conv_refresh,
+};
+const lstmc_train_ops lstmc_train_conv2d = {
+    .code = 28,
+    .prepared_size = sizeof(lstmc_train_conv),
+    .prepare = train_conv_prepare,
+    .plan = train_conv_plan,
+    .forward = train_conv_forward,
+    .backward = lstmc_train_conv_backward,
+    .refresh = train_conv_refresh,
+};
+const lstmc_train_ops lstmc_train_depthwise_conv2d = {
+    .code = 29,
+    .prepared_size = sizeof(lstmc_train_conv),
+    .prepare = train_conv_prepare,
+    .plan = train_conv_plan,
+    .forward = train_conv_forward,
+    .backward = lstmc_train_conv_backward,
+    .refresh = train_conv_refresh,
+};

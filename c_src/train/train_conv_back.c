@@ -20,17 +20,15 @@ static lstmc_conv_row train_conv_shared_row(const train_conv_shared *s, uint32_t
 
 /* Units from panel p on that are in panels of one width. */
 typedef struct train_conv_panels {
-    const lstmc_train_kernels *kernels;
     uint32_t first, units, width, end;
+    uint32_t whole; /* 1: they are of full width */
 } train_conv_panels;
 
-static train_conv_panels train_conv_panels_from(const lstmc_train_node *node, uint32_t p,
-                                                uint32_t end) {
-    const lstmc_filters *f = &((const lstmc_train_conv *)node->prepared)->filters;
+static train_conv_panels train_conv_panels_from(const lstmc_filters *f, uint32_t p, uint32_t end) {
     train_conv_panels g;
     g.first = p * f->panel;
     g.width = lstmc_panel_width(f->units, f->panel, p);
-    g.kernels = g.width == f->panel ? node->full : node->half;
+    g.whole = g.width == f->panel;
     for (g.end = p + 1; g.end < end; g.end++) {
         if (lstmc_panel_width(f->units, f->panel, g.end) != g.width) break;
     }
@@ -40,9 +38,10 @@ static train_conv_panels train_conv_panels_from(const lstmc_train_node *node, ui
 }
 
 /* dw's rows from `row` on, `rows` of them: places from tap (j, q) on, of these outputs. NULL: the bias. */
-static void train_conv_weights(const lstmc_train_conv *d, const lstmc_conv_row *r,
+static void train_conv_weights(const lstmc_train_node *node, const lstmc_conv_row *r,
                                const train_conv_panels *g, const uint32_t *tap, uint32_t rows,
                                lstmc_run_of outer, lstmc_run_of inner) {
+    const lstmc_train_conv *d = (const lstmc_train_conv *)node->prepared;
     static const float one = 1.0f;
     if (!outer.count || !inner.count) return;
     const uint32_t t = outer.from + outer.count - 1, p = inner.from + inner.count - 1;
@@ -71,7 +70,7 @@ static void train_conv_weights(const lstmc_train_conv *d, const lstmc_conv_row *
                                        .blocks = outer.count,
                                        .units = g->units,
                                        .panel = g->width};
-        LSTMC_TRAIN_KERNEL(g->kernels, diagonal, &a);
+        LSTMC_TRAIN_KERNEL(g->whole ? node->full : node->half, diagonal, &a);
         return;
     }
     const lstmc_gemm_args a = {.a = x,
@@ -92,12 +91,13 @@ static void train_conv_weights(const lstmc_train_conv *d, const lstmc_conv_row *
                                .units = g->units,
                                .panel = g->width,
                                .padded = 1};
-    LSTMC_TRAIN_KERNEL(g->kernels, gemm, &a);
+    LSTMC_TRAIN_KERNEL(g->whole ? node->full : node->half, gemm, &a);
 }
 
 /* Outputs [from, to) of the inner axis, each tap by itself. */
-static void train_conv_taps(const lstmc_train_conv *d, const lstmc_conv_row *r,
+static void train_conv_taps(const lstmc_train_node *node, const lstmc_conv_row *r,
                             const train_conv_panels *g, uint32_t from, uint32_t to) {
+    const lstmc_train_conv *d = (const lstmc_train_conv *)node->prepared;
     for (uint32_t q = 0; q < r->inner.taps; q++) {
         lstmc_run_of inner = lstmc_axis_outputs(&r->inner, q);
         const uint32_t end = inner.from + inner.count < to ? inner.from + inner.count : to;
@@ -105,18 +105,20 @@ static void train_conv_taps(const lstmc_train_conv *d, const lstmc_conv_row *r,
         inner.count = end > inner.from ? end - inner.from : 0;
         for (uint32_t j = 0; j < r->outer.taps; j++) {
             const uint32_t tap[2] = {j, q};
-            train_conv_weights(d, r, g, tap, d->channels, lstmc_axis_outputs(&r->outer, j), inner);
+            train_conv_weights(node, r, g, tap, d->channels, lstmc_axis_outputs(&r->outer, j),
+                               inner);
         }
     }
 }
 
 /* The gradients of some panels of one row. Where windows are runs of numbers those of the inner outputs
  * that have no padding are one product for all taps. */
-static void train_conv_row_weights(const lstmc_train_conv *d, const lstmc_conv_row *r,
+static void train_conv_row_weights(const lstmc_train_node *node, const lstmc_conv_row *r,
                                    const train_conv_panels *g) {
+    const lstmc_train_conv *d = (const lstmc_train_conv *)node->prepared;
     const lstmc_axis *in = &r->inner;
     const lstmc_run_of all_outer = {0, r->outer.made}, all_inner = {0, in->made};
-    if (d->dbias) train_conv_weights(d, r, g, NULL, 1, all_outer, all_inner);
+    if (d->dbias) train_conv_weights(node, r, g, NULL, 1, all_outer, all_inner);
     if (!d->dweight || !in->made) return;
     uint32_t from = 0, to = 0;
     if (!d->filters.depthwise && in->taps > 1 && r->outer.taps == 1 && in->dilation == 1 &&
@@ -128,12 +130,12 @@ static void train_conv_row_weights(const lstmc_train_conv *d, const lstmc_conv_r
         /* One order for all: with several outer outputs, edges would come before their turn. */
         if (from >= to || (r->outer.made > 1 && (from || to < in->made))) from = to = 0;
     }
-    train_conv_taps(d, r, g, to, in->made);
+    train_conv_taps(node, r, g, to, in->made);
     if (from < to) {
         const uint32_t tap[2] = {0, 0};
         const lstmc_run_of inside = {from, to - from};
-        train_conv_weights(d, r, g, tap, d->filters.k, lstmc_axis_outputs(&r->outer, 0), inside);
-        train_conv_taps(d, r, g, 0, from);
+        train_conv_weights(node, r, g, tap, d->filters.k, lstmc_axis_outputs(&r->outer, 0), inside);
+        train_conv_taps(node, r, g, 0, from);
     }
 }
 
@@ -145,8 +147,8 @@ static void train_conv_weight_part(void *argument, uint32_t part) {
         const lstmc_conv_row r = train_conv_shared_row(s, b);
         train_conv_panels g;
         for (uint32_t p = lstmc_part_start(s->panels, s->parts, part); p < end; p = g.end) {
-            g = train_conv_panels_from(s->node, p, end);
-            train_conv_row_weights(d, &r, &g);
+            g = train_conv_panels_from(&d->filters, p, end);
+            train_conv_row_weights(s->node, &r, &g);
         }
     }
 }

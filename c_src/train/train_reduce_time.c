@@ -37,14 +37,13 @@ static int train_reducing_counts(const train_reducing *d, const lstmc_call *call
 static void train_reducing_share(const lstmc_train_node *node, const lstmc_call *call, uint32_t b,
                                  uint32_t n, float *share) {
     const train_reducing *d = (const train_reducing *)node->prepared;
-    const lstmc_kernels *kernels = node->node->full;
     const float *dy = lstmc_at(node->dy, b, 0), *y = lstmc_at(call->views + d->y, b, 0);
     if (d->op == LSTMC_REDUCE_SUM) {
-        LSTMC_KERNEL(kernels, map, &lstmc_linear, 1, dy, share, d->features);
+        LSTMC_KERNEL(node->node->full, map, &lstmc_linear, 1, dy, share, d->features);
     } else if (d->op == LSTMC_REDUCE_MEAN) {
         const float *count = node->node->state + b * node->node->state_stride + d->features;
         const float upper = count[1] * LSTMC_COUNT_UNIT; /* as forward has it */
-        LSTMC_KERNEL(kernels, divide, dy, upper + count[0], share, d->features);
+        LSTMC_KERNEL(node->node->full, divide, dy, upper + count[0], share, d->features);
     } else {
         float *ties = share + d->features;
         lstmc_zeros(ties, d->features);
@@ -53,7 +52,8 @@ static void train_reducing_share(const lstmc_train_node *node, const lstmc_call 
             LSTMC_TRAIN_KERNEL(node->kernels, count_extreme, d->op,
                                lstmc_at(call->views + d->x, b, t), y, ties, d->features);
         }
-        LSTMC_KERNEL(kernels, combine, LSTMC_COMBINE_DIVIDE, dy, ties, 0, share, d->features);
+        LSTMC_KERNEL(node->node->full, combine, LSTMC_COMBINE_DIVIDE, dy, ties, 0, share,
+                     d->features);
     }
 }
 
