@@ -10,7 +10,7 @@ from helpers import TIME, Net, assert_same, exact_fma, flush, take
 from hypothesis import strategies as st
 from test_gradients_positions import draw_of_any
 from test_gradients_sequence import add_layer
-from test_layers_positions import put
+from test_layers_positions import NO_TIME, put
 from test_layers_sequence import Case, Steps, runs, window
 
 from lstmc import _core, format
@@ -24,7 +24,7 @@ def cases(draw):
     """One layer, of the model's input or of another layer's output, with tiny numbers in it."""
     kind = draw(st.sampled_from(WINDOWS))
     net = Steps(draw(st.integers(0, LARGEST_SEED)))
-    channels, positions = draw(st.integers(1, 6)), draw(st.integers(1, 6))
+    channels, positions = draw(st.integers(1, 6)), draw(st.integers(1, 9))
     flat = kind in (g.Conv1D, g.DepthwiseConv1D, g.Pool1D)
     x = net.input(channels * (1 if flat else positions))
     if draw(st.booleans()):
@@ -33,7 +33,8 @@ def cases(draw):
         names = {g.Conv1D: "conv", g.DepthwiseConv1D: "depthwise", g.Pool1D: "pool"}
         y = add_layer(net, draw, names[kind], x)
     else:
-        y, _ = put(net, draw_of_any(draw), kind, x, channels, window(draw_of_any(draw)))
+        over_time = NO_TIME if draw(st.booleans()) else window(draw_of_any(draw))
+        y, _ = put(net, draw_of_any(draw), kind, x, channels, over_time)
     layer = net.layers[-1]
     if not isinstance(layer, g.Pool1D | g.PoolPositions):
         layer.activation = draw(st.sampled_from((g.LINEAR, g.TANH)))
@@ -43,7 +44,10 @@ def cases(draw):
 
 
 def with_tiny(rng, a):
-    """Some numbers are scaled to around the threshold of flush, some are far below it."""
+    """Some numbers are scaled to around the threshold of flush, some far below it; sometimes all
+    are around it, so that sums are on their way, too."""
+    if rng.random() < 0.3:
+        a = a * np.float32(2.0**-63)
     some = rng.random(a.shape)
     a = np.where(some < 0.3, a * np.float32(2.0**-64), a)
     return np.where(some < 0.1, a * np.float32(1e-20), a).astype(np.float32)
@@ -145,7 +149,7 @@ def by_rule(graph, x, dy, y, lengths):
     return {"x0": dx} | {f"{layer}.{name}": a for (layer, name), a in weights.items()}
 
 
-@settings(150)
+@settings(400)
 @hypothesis.given(case=cases())
 def test_one_order(case):
     hypothesis.assume(runs(case))
@@ -157,6 +161,21 @@ def test_one_order(case):
     want = by_rule(case.graph, inputs["x0"], dy, got.outputs[name], case.lengths)
     made = got.all()
     assert_same({n: made[n] for n in want}, want)
+
+
+def test_what_overlaps_is_added_windows_descending():
+    """With so many windows over each place that another order would show."""
+    net = Net(1)
+    x = net.input(20)
+    one = net.simple(g.Pool1D, x, op="mean", taps=7, before=3, after=3)
+    two = net.simple(g.PoolPositions, x, op="sum", taps=5, channels=2)
+    for y in (one, two):
+        graph = g.Graph(net.inputs, net.graph(y).outputs, [m for m in net.layers if y in m.outputs])
+        inputs = {x: net.rng.standard_normal((2, 15, 20)).astype(np.float32)}
+        dy = random_dy(graph, inputs)[y]
+        got = run(graph, inputs, {y: dy})
+        want = by_rule(graph, inputs[x], dy, got.outputs[y], [15, 15])
+        assert_same(got.inputs, want)
 
 
 # ------------------------------------------------------------------------------------------ torch
