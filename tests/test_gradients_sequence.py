@@ -233,3 +233,17 @@ def test_a_mask_of_steps_has_no_derivative():
     got = run(graph, inputs, random_dy(graph, inputs))
     assert not got.inputs[x].any() and not got.inputs[n].any()
     np.testing.assert_array_equal(got.outputs[y][..., 0], [[1, 1, 0, 0], [1, 1, 1, 1]])
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS)))
+@settings(8)
+@hypothesis.given(data=st.data())
+def test_what_comes_back_beyond_a_length_shows_nowhere(kind, data):
+    """A gradient of the outputs that is more than zero there."""
+    case = data.draw(cases((kind,)))
+    hypothesis.assume(runs(case) and case.lengths is not None)
+    inputs = {n: np.abs(a) for n, a in case.inputs().items()}
+    dy = random_dy(case.graph, inputs, case.lengths, case.seed)
+    other = random_dy(case.graph, inputs, None, case.seed)  # the same, and more beyond
+    want = run(case.graph, inputs, dy, case.lengths)
+    assert_same(run(case.graph, inputs, other, case.lengths).all(), want.all())
