@@ -178,6 +178,19 @@ def test_what_overlaps_is_added_windows_descending():
         assert_same(got.inputs, want)
 
 
+def test_windows_at_the_edges_take_their_turn():
+    """Step by step, also where those inside are one product."""
+    net = Net(1)
+    x = net.input(20)
+    y = net.simple(g.Conv2D, x, taps=1, weight=net.weight(5, 6), position_taps=3,
+                   position_before=1, position_after=1)  # fmt: skip
+    graph, inputs = net.graph(y), {x: net.rng.standard_normal((2, 15, 20)).astype(np.float32)}
+    dy = random_dy(graph, inputs)[y]
+    made = run(graph, inputs, {y: dy}).all()
+    want = by_rule(graph, inputs[x], dy, made[f"output {y}"], [15, 15])
+    assert_same({n: made[n] for n in want}, want)
+
+
 # ------------------------------------------------------------------------------------------ torch
 
 
