@@ -257,7 +257,9 @@ def test_carried_states_begin_anew(tmp_path):
 
     def trained(epochs, resume=None):
         lstmc.set_random_seed(1)
-        net = Sequential([layers.LSTM(4, stateful=True, input_shape=(5, 3)), layers.Dense(1)])
+        net = Sequential(
+            [layers.LSTM(4, stateful=True, batch_input_shape=(4, 5, 3)), layers.Dense(1)]
+        )
         net.compile("adam", "mse")
         if resume:
             net.load_checkpoint(resume)
