@@ -533,6 +533,19 @@ def test_weights_that_are_set_are_trained():
     assert weights_equal(model.get_weights(), start)
 
 
+def test_setting_weights_leaves_the_optimizer_as_it_is():
+    found = []
+    for set_them in (False, True):
+        model, x, y = compiled(optimizer="adam")
+        model.fit(x, y, epochs=2, verbose=0)
+        if set_them:
+            model.set_weights(model.get_weights())
+        model.fit(x, y, epochs=1, verbose=0)
+        assert model.optimizer.iterations == 6
+        found.append(model.get_weights())
+    assert weights_equal(*found)
+
+
 def test_frozen_layers():
     def changed(model, x, y):
         before = model.get_weights()
