@@ -1,7 +1,7 @@
 /* The recurrent cells in training, with all their options: what forward keeps, and one step of backward.
  * Included by train_algorithms.h.
  *
- * The formulas are in docs/TRAINING.md. What ends in a product is added to or taken from by fma, where
+ * The formulas are in docs/RECURRENT.md. What ends in a product is added to or taken from by fma, where
  * there is nothing to contract. */
 
 /* The unit at the start of a vector, as far as there are real ones; those from there on. */

@@ -1,5 +1,5 @@
 /* Backward of the fused cells: one step of some rows. Included by train_algorithms.h. The formulas, and
- * their order, are those of the general cells (cells_back.h, docs/TRAINING.md). */
+ * their order, are those of the general cells (cells_back.h, docs/RECURRENT.md). */
 
 V_INLINE v_f32 back_gate(uint32_t plain, const lstmc_fn *fn, v_f32 y) {
     return plain ? v_fnma(y, y, y) : quick_slope(fn, y);

@@ -5,7 +5,7 @@
  *     dc += dm o output'(c') + p_o do    dg = dc i candidate'(g)
  *     then dc = dc f + p_i di + p_f df and dh = R^T (di df dg do).
  *
- * The cell's kernel says in what order; docs/TRAINING.md says it all. */
+ * docs/RECURRENT.md has it all, and in what order. */
 #include "train_layers.h"
 #include "train_recurrent.h"
 
