@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -121,14 +122,15 @@ def test_numbers_of_steps_are_named_by_clock_or_fixed():
     net = Net(5)
     net.inputs += [
         g.Value("x", (g.BATCH, g.TIME, 3), clock="words"),
+        g.Value("w", (g.BATCH, g.TIME, 3), clock="batch"),
         g.Value("y", (g.BATCH, g.TIME, 3), time=6, clock="frames"),
         g.Value("z", (g.BATCH, g.TIME, 3), time=4, clock=None),
     ]
     net.specs.update({v.name: v.spec for v in net.inputs})
-    made = [net.simple(g.Pool1D, n, taps=2, stride=2, op="mean") for n in "xyz"]
+    made = [net.simple(g.Pool1D, n, taps=2, stride=2, op="mean") for n in "xwyz"]
     model = onnx_export.to_onnx(net.graph(*made))
-    assert [shape(v)[1] for v in model.graph.input] == ["words", 6, 4]
-    assert [shape(v)[1] for v in model.graph.output] == ["(words)/2", 3, 2]
+    assert [shape(v)[1] for v in model.graph.input] == ["words", "steps of batch", 6, 4]
+    assert [shape(v)[1] for v in model.graph.output] == ["(words)/2", "steps of (batch)/2", 3, 2]
     agree(net.graph(*made), times=(6,))
 
 
@@ -355,8 +357,19 @@ def test_refusals(monkeypatch):
     monkeypatch.setattr(onnx_export, "LARGEST", 100)
     with pytest.raises(lstmc.ConversionError, match="bytes, an ONNX file 100 at most"):
         onnx_export.to_onnx(graph)
-    monkeypatch.setitem(__import__("sys").modules, "onnx", None)
-    with pytest.raises(lstmc.ConversionError, match="pip install onnx"):
+    net = Net(1)
+    net.inputs.append(g.Value("", (g.BATCH, 3)))
+    net.specs[""] = net.inputs[0].spec
+    with pytest.raises(lstmc.ConversionError, match="has no name, which ONNX needs"):
+        onnx_export.to_onnx(net.graph(net.dense("", 2)))
+    wrong = lstm_graph(3, 5)
+    with monkeypatch.context() as patch:
+        patch.setitem(LAYERS, g.LSTM, lambda w, layer: w.made(layer.outputs[0], "nowhere", "btf"))
+        wrong.outputs = wrong.outputs[:1]
+        with pytest.raises(lstmc.ConversionError, match="onnx refuses what was written"):
+            onnx_export.to_onnx(wrong)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(lstmc.ConversionError, match="pip install lstmc"):
         onnx_export.to_onnx(graph)
 
 

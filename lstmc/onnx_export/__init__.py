@@ -32,11 +32,14 @@ def to_onnx(graph: g.Graph) -> Any:
     try:
         import onnx
     except ImportError as e:
-        raise ConversionError("writing ONNX needs the package onnx: pip install onnx") from e
+        raise ConversionError("writing ONNX needs the package onnx: pip install lstmc[onnx]") from e
     from .. import __version__
 
     specs = graph.infer()
     takes, gives = ports(graph, specs)
+    for port in (*takes, *gives):
+        if not port.name:  # which means "absent" there
+            raise ConversionError("an input or output has no name, which ONNX needs")
     w = Writer(specs, {p.name for p in (*takes, *gives)}, graph.one_row)
     masks = {x.outputs[0]: x.inputs[0] for x in graph.layers if isinstance(x, g.StepMask)}
     w.lengths = {str(mask): str(n) for mask, n in masks.items()}
@@ -72,7 +75,10 @@ def to_onnx(graph: g.Graph) -> Any:
     size = model.ByteSize()
     if size > LARGEST:
         raise ConversionError(f"the model takes {size:,} bytes, an ONNX file {LARGEST:,} at most")
-    onnx.checker.check_model(model, full_check=True)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as e:
+        raise ConversionError(f"onnx refuses what was written: {' '.join(str(e).split())}") from e
     return model
 
 

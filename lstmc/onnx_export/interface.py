@@ -46,7 +46,8 @@ def ports(graph: g.Graph, specs: Mapping[str, g.Spec]) -> tuple[list[Port], list
             return Port(v, inner)
         if time.clock is None or time.clock in fixed:
             return Port(v, inner, time.count({c: n for c, n in fixed.items() if n}))
-        return Port(v, inner, str(time))
+        # A clock called as the axis of rows is would be taken for that.
+        return Port(v, inner, str(time) if time.clock != g.BATCH else f"steps of {time}")
 
     into, out = ([port(v, specs[v.name]) for v in values] for values in (takes, gives))
     for b in graph.bindings:
