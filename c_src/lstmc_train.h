@@ -184,6 +184,10 @@ int lstmc_train_update(lstmc_trainer *trainer, const lstmc_optimizer *optimizer)
 void lstmc_train_clear(lstmc_trainer *trainer);
 void lstmc_train_reset(lstmc_trainer *trainer);
 
+/* The session that calls run in, for lstmc_state_count, _describe, _read and _write between calls: the
+ * states that config.carry takes from one to the next. Nothing else may be done to it. */
+lstmc_session *lstmc_trainer_session(lstmc_trainer *trainer);
+
 /* The random numbers of dropout are a function of seed, step, layer, first_row + row and place alone.
  * step 0 xffffffff: no dropout (evaluation). After init: no dropout. */
 void lstmc_train_dropout(lstmc_trainer *trainer, uint32_t seed, uint32_t step, uint32_t first_row);

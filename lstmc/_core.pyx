@@ -567,14 +567,7 @@ cdef class Session:
 
     def states(self):
         """(layer, state, features) of each state."""
-        cdef lstmc_state_info info
-        cdef list out = []
-        for i in range(lstmc_state_count(self.session)):
-            lstmc_state_describe(self.session, i, &info)
-            layer = info.layer.decode("utf-8", "surrogateescape")
-            name = info.name.decode("utf-8", "surrogateescape")  # both from the file, any bytes
-            out.append((layer, name, info.features))
-        return out
+        return _states(self.session)
 
     def state_read(self, uint32_t index, array, uint32_t batch):
         """Copy a state into a float32 [batch, features] array."""
@@ -601,6 +594,18 @@ cdef class Session:
         if status:
             _fail(status)
         return 0
+
+
+cdef list _states(const lstmc_session *session):
+    """(layer, state, features) of each state of a session."""
+    cdef lstmc_state_info info
+    cdef list out = []
+    for i in range(lstmc_state_count(session)):
+        lstmc_state_describe(session, i, &info)
+        layer = info.layer.decode("utf-8", "surrogateescape")
+        name = info.name.decode("utf-8", "surrogateescape")  # both from the file, any bytes
+        out.append((layer, name, info.features))
+    return out
 
 
 include "_fast.pxi"

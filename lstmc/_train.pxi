@@ -84,6 +84,7 @@ cdef extern from "lstmc_train.h" nogil:
                              lstmc_train_tensor *tensor)
     void lstmc_train_refresh(lstmc_trainer *trainer)
     lstmc_optimizer_state *lstmc_trainer_optimizer(lstmc_trainer *trainer)
+    lstmc_session *lstmc_trainer_session(lstmc_trainer *trainer)
 
 
 ctypedef float *_Floats
@@ -435,6 +436,27 @@ cdef class Trainer:
         else:
             _memcpy(p.view.buf, at, <size_t>p.view.len)
         return 0
+
+    def states(self):
+        """(layer, state, features) of each state that carry takes on."""
+        return _states(lstmc_trainer_session(self.trainer))
+
+    def state(self, uint32_t index, array, bint write):
+        """Copy a state of all rows out to, or in from, a float32 [batch, features] array."""
+        cdef lstmc_session *session = lstmc_trainer_session(self.trainer)
+        cdef lstmc_state_info info
+        cdef _Pointer p = _Pointer(array, not write)
+        cdef int status = lstmc_state_describe(session, index, &info)
+        if status:
+            _fail(status)
+        if p.view.len != 4 * <Py_ssize_t>info.features * <Py_ssize_t>self.batch:
+            raise _errors.ShapeError("the state has another size")
+        if write:
+            status = lstmc_state_write(session, index, <const float *>p.view.buf, self.batch)
+        else:
+            status = lstmc_state_read(session, index, <float *>p.view.buf, self.batch)
+        if status:
+            _fail(status)
 
     @property
     def optimizer(self):

@@ -146,7 +146,8 @@ def pkg_config(folder):
 
 
 def declared():
-    header = (ROOT / "c_src/lstmc.h").read_text()
+    headers = ("lstmc.h", "lstmc_train.h")
+    header = "".join((ROOT / "c_src" / name).read_text() for name in headers)
     return set(re.findall(r"\b(lstmc_\w+)\(", re.sub(r"/\*.*?\*/", "", header, flags=re.S)))
 
 

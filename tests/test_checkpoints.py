@@ -250,7 +250,41 @@ def test_frozen_layers_and_layers_of_a_sequential(tmp_path):
     assert rest.history.history == whole.history.history
 
 
-def test_carried_states_begin_anew(tmp_path):
+def test_carried_states_go_on(tmp_path):
+    """From epoch to epoch too, where nobody resets them; and in the middle of one."""
+    layers = lstmc.layers
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((20, 5, 3)), rng.standard_normal((20, 1))
+
+    class Stop(lstmc.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 2:
+                self.model.save_checkpoint(tmp_path / "run")
+                raise KeyboardInterrupt
+
+    def made():
+        lstmc.set_random_seed(1)
+        net = Sequential(
+            [layers.LSTM(4, stateful=True, batch_input_shape=(4, 5, 3)), layers.Dense(1)]
+        )
+        net.compile("adam", "mse")
+        return net
+
+    def fit(net, callbacks=()):
+        net.fit(x, y, batch_size=4, epochs=2, shuffle=False, verbose=0, callbacks=list(callbacks))
+        return net
+
+    whole = fit(made())
+    with pytest.raises(KeyboardInterrupt):
+        fit(made(), [Stop()])
+    rest = made()
+    rest.load_checkpoint(tmp_path / "run")
+    fit(rest)
+    assert weights_equal(rest.get_weights(), whole.get_weights())
+    assert rest.history.history == whole.history.history
+
+
+def test_carried_states_that_are_reset(tmp_path):
     layers = lstmc.layers
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((20, 5, 3)), rng.standard_normal((20, 1))

@@ -93,7 +93,9 @@ def step_losses(case: Case, y: np.ndarray, truth: np.ndarray) -> np.float32:
     identity = net.simple(g.Affine, x, scale=np.ones(features, np.float32))
     engine = Engine(net.graph(identity), [case.loss], None, case.train.optimizer)
     values = []
-    for one, want in zip(y.reshape(-1, features), truth.reshape(y.size // features, -1), strict=True):
+    for one, want in zip(
+        y.reshape(-1, features), truth.reshape(y.size // features, -1), strict=True
+    ):
         target = want if case.classes else want[None]
         values.append(engine.evaluate([one[None]], [target]).loss)
     return float_mean(values)
@@ -124,7 +126,9 @@ def expected(name: str, case: Case, preset: str, updates: int = UPDATES) -> list
             else:
                 losses.append(step_losses(case, result.outputs[0], truth))
         engine.update(RATE)
-        lines.append(" ".join([name, *bits(np.array(losses)), f"{_crc(engine, training, number):08x}"]))
+        lines.append(
+            " ".join([name, *bits(np.array(losses)), f"{_crc(engine, training, number):08x}"])
+        )
     stream = from_graph(engine.graph())
     digest = _golden(case.model, frozen)
     outputs = []
@@ -180,7 +184,9 @@ def export_nets(directory: Path, preset: str, cases: dict[str, Case]) -> list[Pa
 # ----------------------------------------------------------------------------------------- nets
 
 
-def _case(net: Net, output: str, loss: Loss, optimizer: Optimizer, time: int | None, **more: object):
+def _case(
+    net: Net, output: str, loss: Loss, optimizer: Optimizer, time: int | None, **more: object
+):
     return Case(from_graph(net.graph(output)), Train(loss, optimizer, time, **more))
 
 

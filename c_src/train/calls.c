@@ -147,6 +147,8 @@ int lstmc_train_backward(lstmc_trainer *trainer) {
 
 const lstmc_model *lstmc_trainer_model(const lstmc_trainer *trainer) { return &trainer->model; }
 
+lstmc_session *lstmc_trainer_session(lstmc_trainer *trainer) { return trainer->session; }
+
 static int train_port(const lstmc_trainer *t, uint32_t index, lstmc_train_port *port) {
     const lstmc_session *s = t->session;
     const uint32_t id = s->ports[index].value;

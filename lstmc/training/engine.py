@@ -159,6 +159,7 @@ class Engine:
     def _make(self, rows: int, time: int) -> None:
         """A trainer for so many rows and steps, with what the one before has come to."""
         before, kept = self._trainer, self._everything() if self._trainer else {}
+        states = self._states() if before else []
         self._trainer = trainer = _core.Trainer(
             self._core, rows, time, target_code(), thread_count(), self._frozen,
             _core.optimizer_slots(self._words(0.0)), False, self._carry, self._recompute, False,
@@ -172,6 +173,8 @@ class Engine:
         for (index, what), array in kept.items():
             trainer.write(index, what, array)
         trainer.optimizer = before.optimizer
+        if self._carry and before.batch == rows:
+            self._set_states(states)
 
     def _everything(self) -> dict[tuple[int, int], np.ndarray]:
         """What a trainer keeps, by tensor and :data:`WHAT`, in panels."""
@@ -270,7 +273,24 @@ class Engine:
         for p in self._places:
             for what in range(2, 2 + _core.optimizer_slots(self._words(0.0))):
                 found[f"{p.layer}/{p.field}/{what - 2}"] = self._get(p, what)
+        if self._stateful:
+            found |= {f"state/{i}": array for i, array in enumerate(self._states())}
         return found
+
+    def _states(self) -> list[np.ndarray]:
+        """Those that calls carry on, [batch, features] each."""
+        trainer = self._trainer
+        assert trainer is not None
+        found = []
+        for i, (_, _, features) in enumerate(trainer.states()):
+            found.append(np.empty((trainer.batch, features), np.float32))
+            trainer.state(i, found[-1], False)
+        return found
+
+    def _set_states(self, states: Sequence[np.ndarray]) -> None:
+        assert self._trainer is not None
+        for i, array in enumerate(states):
+            self._trainer.state(i, np.ascontiguousarray(array, np.float32), True)
 
     def restore(self, slots: Mapping[str, np.ndarray]) -> None:
         """What :meth:`slots` gave. ShapeError, UnknownNameError: it is of another net or
@@ -279,11 +299,17 @@ class Engine:
         expected = self.slots()
         if missing := sorted(expected.keys() ^ slots.keys()):
             raise UnknownNameError(f"slots of another net or optimizer: {', '.join(missing[:3])}")
+        states = [slots[name] for name in expected if name.startswith("state/")]
+        batch = len(states[0]) if states and np.ndim(states[0]) == 2 else self._trainer.batch
         for name, array in slots.items():
-            if np.shape(array) != expected[name].shape:
-                raise ShapeError(
-                    f"'{name}' has shape {np.shape(array)}, expected {expected[name].shape}"
-                )
+            shape = expected[name].shape
+            if name.startswith("state/"):  # of as many rows as the run had
+                shape = (batch, *shape[1:])
+            if np.shape(array) != shape or not batch:
+                raise ShapeError(f"'{name}' has shape {np.shape(array)}, expected {shape}")
+        if batch != self._trainer.batch:
+            self._make(batch, self._trainer.time)
+        self._set_states(states)
         for p in self._places:
             for what in range(2, 2 + _core.optimizer_slots(self._words(0.0))):
                 self._set(p, what, slots[f"{p.layer}/{p.field}/{what - 2}"])
