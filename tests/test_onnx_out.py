@@ -354,9 +354,10 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch)
 
 def test_refusals(monkeypatch):
     graph = lstm_graph(3, 5)
-    monkeypatch.setattr(onnx_export, "LARGEST", 100)
-    with pytest.raises(lstmc.ConversionError, match="bytes, an ONNX file 100 at most"):
-        onnx_export.to_onnx(graph)
+    with monkeypatch.context() as patch:
+        patch.setattr(onnx_export, "LARGEST", 100)
+        with pytest.raises(lstmc.ConversionError, match="bytes, an ONNX file 100 at most"):
+            onnx_export.to_onnx(graph)
     net = Net(1)
     net.inputs.append(g.Value("", (g.BATCH, 3)))
     net.specs[""] = net.inputs[0].spec

@@ -61,6 +61,15 @@ def test_functions_of_cells(function):
         assert ("Scan" in nodes(made)) != (kind.__name__ in nodes(made))
 
 
+def test_squareplus_far_below_zero():
+    """Where x and the root of its square cancel."""
+    net = Net(22)
+    graph = net.graph(net.simple(g.Activation, net.input(4), activation=g.Fn("squareplus", 4)))
+    x = -np.geomspace(1, 1e18, 60, dtype=np.float32).reshape(1, 15, 4)
+    (y,) = runtime(onnx_export.to_onnx(graph))({"x0": x}).values()
+    np.testing.assert_allclose(y, from_graph(graph).predict(x), rtol=1e-5)
+
+
 def test_softplus_of_large_numbers():
     """ONNX Runtime's recurrent operators make NaN of them."""
     net = Net(18)

@@ -87,8 +87,11 @@ def hard_shrink(w: Writer, x: str, f: Fn) -> str:
 
 
 def squareplus(w: Writer, x: str, f: Fn) -> str:
+    """Below 0 as a / 4 over what |x| gives, where the sum would cancel."""
     root = w.node("Sqrt", w.node("Add", w.node("Mul", x, x), w.number(f.alpha)))
-    return w.node("Mul", w.node("Add", x, root), w.number(0.5))
+    above = w.node("Mul", w.node("Add", w.node("Abs", x), root), w.number(0.5))
+    below = w.node("Div", w.number(f.alpha / 4), above)
+    return w.node("Where", w.node("Less", x, w.number(0.0)), below, above)
 
 
 def sparse_plus(w: Writer, x: str, f: Fn) -> str:
