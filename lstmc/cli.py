@@ -187,7 +187,38 @@ def _parser() -> argparse.ArgumentParser:
         help="off: no self-test, which saves the flash of its sample",
     )
     p.add_argument(
-        "--time", metavar="N", type=int, help="steps of a call, if the model needs whole sequences"
+        "--time",
+        metavar="N",
+        type=int,
+        help="steps of a call, if the model needs whole sequences; with --train, of a sequence",
+    )
+    p.add_argument(
+        "--train",
+        action="store_true",
+        help="with what the chip needs to train the model further: docs/howto/train-on-chip.md",
+    )
+    p.add_argument(
+        "--loss",
+        metavar="LOSS",
+        help="of all outputs: mse (the default), mae, huber, binary_crossentropy, "
+        "categorical_crossentropy or sparse_categorical_crossentropy; with settings, as "
+        "huber,delta=0.5 or binary_crossentropy,from_logits=1",
+    )
+    p.add_argument(
+        "--optimizer",
+        metavar="OPTIMIZER",
+        help="adam (the default), sgd or rmsprop; with settings, as sgd,momentum=0.9 or "
+        "adam,clipnorm=1",
+    )
+    p.add_argument("--learning-rate", metavar="RATE", type=float, help="default: 0.001")
+    p.add_argument(
+        "--freeze", metavar="LAYERS", help="names of layers whose weights stay, with commas between"
+    )
+    p.add_argument(
+        "--recompute", action="store_true", help="less memory for training, which takes longer"
+    )
+    p.add_argument(
+        "--batch", metavar="N", type=int, help="sequences of an update; default: 1"
     )
     source_options(
         p,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import re
 import stat
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from .terminal import CheckError, UsageError, printable
 from .verify import check, check_golden, finding, in_hex, listed, wrong_digests
 
 if TYPE_CHECKING:
+    from .export import Train
     from .inspect import Trace
     from .model import Model
 
@@ -181,6 +183,7 @@ def export(args: argparse.Namespace) -> None:
     where = [s for s in args.state if s in ("internal", "external")]
     args.state = [s for s in args.state if s not in where]
     name = args.name or re.sub(r"\W", "_", args.model.stem, flags=re.A).lstrip("_0123456789")
+    train = _training(args)
     made = export_model(
         _model(args),
         args.output,
@@ -188,7 +191,8 @@ def export(args: argparse.Namespace) -> None:
         args.preset or "host",
         state=where[-1] if where else "internal",
         golden=args.golden == "on",
-        time=args.time,
+        time=None if train else args.time,
+        train=train,
     )
     facts = {
         "directory": str(made.directory),
@@ -200,6 +204,46 @@ def export(args: argparse.Namespace) -> None:
     }
     lines = [f"{args.output}: {', '.join(made.files)}, for {made.target}", *made.report]
     _report(args, facts, "\n".join(lines))
+
+
+def _training(args: argparse.Namespace) -> Train | None:
+    """What export is to train, of its options."""
+    from .export import Train
+    from .training.specs import Loss, Optimizer
+
+    given = {
+        "--loss": args.loss, "--optimizer": args.optimizer, "--learning-rate": args.learning_rate,
+        "--freeze": args.freeze, "--recompute": args.recompute or None, "--batch": args.batch,
+    }  # fmt: skip
+    if not args.train:
+        for option, value in given.items():
+            if value is not None:
+                raise UsageError(f"{option} says something about training: it wants --train")
+        return None
+    loss = _with_settings("--loss", Loss, args.loss or "mse")
+    rate = {} if args.learning_rate is None else {"learning_rate": args.learning_rate}
+    optimizer = _with_settings("--optimizer", Optimizer, args.optimizer or "adam", **rate)
+    frozen = tuple(n for n in (args.freeze or "").split(",") if n)
+    batch = 1 if args.batch is None else args.batch
+    return Train(loss, optimizer, args.time, frozen, args.recompute, batch)
+
+
+def _with_settings(option: str, kind: Callable[..., Any], text: str, **more: float) -> Any:
+    """A dataclass from its kind and settings, as huber,delta=0.5."""
+    name, *settings = text.split(",")
+    known = {f.name for f in dataclasses.fields(kind)} - {"kind"}  # type: ignore[arg-type]
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or key not in known:
+            raise UsageError(
+                f"{option} {name} has no setting '{setting}'; there are, as NAME=NUMBER, "
+                f"{', '.join(sorted(known))}"
+            )
+        try:
+            more[key] = float(value)
+        except ValueError:
+            raise UsageError(f"{option}: {key} is a number, not '{value}'") from None
+    return kind(name, **more)
 
 
 def _traced(

@@ -71,10 +71,10 @@ static float tensor_squares(const lstmc_trainer *t, uint32_t id) {
 /* What gradients of this norm are multiplied with: 1 where it is small enough. A norm that is NaN gives
  * NaN; an infinite one 0, which makes NaN of what is infinite, or with global NaN everywhere. */
 static float norm_factor(float squares, float most, int global) {
-    const float norm = lstmc_sqrtf(squares);
-    if (norm <= most) return 1.0f;
+    const float size = lstmc_sqrtf(squares);
+    if (size <= most) return 1.0f;
     if (most < 0x1p-60f) most = 0.0f; /* or the quotient might be subnormal */
-    return global && norm > FLT_MAX ? norm - norm : most / norm;
+    return global && size > FLT_MAX ? size - size : most / size;
 }
 
 /* -------------------------------------------------------------------------------------- steps -- */

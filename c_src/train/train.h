@@ -66,6 +66,18 @@ typedef struct lstmc_train_node {
 #define LSTMC_TRAIN_KERNEL(table, NAME, ...) ((table)->NAME(__VA_ARGS__))
 #endif
 
+/* The kernels for panels of full width, or for the half one. */
+static inline const lstmc_train_kernels *lstmc_train_kernels_for(const lstmc_train_node *node,
+                                                                 uint32_t half) {
+#ifdef LSTMC_FROZEN
+    (void)node;
+    (void)half;
+    return NULL;
+#else
+    return half ? node->half : node->full;
+#endif
+}
+
 typedef struct lstmc_train_ops {
     uint32_t code;
     uint32_t prepared_size; /* bytes */

@@ -108,17 +108,6 @@ typedef struct lstmc_train_cell {
     void (*gradients)(const lstmc_back *k, const lstmc_weight_args *w);
 } lstmc_train_cell;
 
-static inline const lstmc_train_kernels *lstmc_train_kernels_for(const lstmc_train_node *node,
-                                                                 uint32_t half) {
-#ifdef LSTMC_FROZEN
-    (void)node;
-    (void)half;
-    return NULL;
-#else
-    return half ? node->half : node->full;
-#endif
-}
-
 /* Row b, place i of gates, all_dh or all_m. */
 static inline float *lstmc_back_at(const lstmc_back *k, const lstmc_view *v, uint32_t b,
                                    uint32_t i) {

@@ -48,6 +48,9 @@ def memory(
     in flash, ram_bytes is the arena, of which state_bytes and values_bytes are the state and what
     layers hand to one another. These are exact, if a compiler leaves no table out.
 
+    training_bytes, with a trainer, is what of ram_bytes that takes; code and stack of such a firmware
+    are not estimated.
+
     code_bytes, at -Os, library_bytes (the compiler's own functions: floats without an FPU) and
     stack_bytes, of NAME_step, are estimates (:mod:`.costs`), None for presets whose compiler was
     not measured.
@@ -64,7 +67,8 @@ def memory(
         counted = layer.inputs if isinstance(layer, g.Recurrent) else layer.outputs
         steps = f.values[ids[counted[0]]][2] if counted[0] is not None else 1
         adds += row["multiply_adds"] * steps
-    cost = estimate(f, sample is not None)
+    cost = None if f.training else estimate(f, sample is not None)
+    training = {"training_bytes": f.ram() - f.ram_without_training()} if f.training else {}
     return {
         "weights_bytes": 4 * len(f.weights),
         "code_bytes": cost and cost.code,
@@ -77,6 +81,7 @@ def memory(
         "scratch_bytes": 4 * f.scratch,
         "stack_bytes": cost and cost.stack,
         "multiply_adds": adds,
+        **training,
     }
 
 
@@ -135,8 +140,8 @@ def export(
         time: steps of a call, for models that need a whole sequence.
         train: what is to be trained on the chip, and how; None: nothing.
 
-    Raises what :func:`lstmc.export.training.find` does; Error for a name that is none, ShapeError where ``time`` is missing or does not fit,
-    FormatError for weights that are not finite, TargetError for an unknown preset.
+    Raises what :func:`lstmc.export.training.find` does; Error for a name that is none, ShapeError
+    where ``time`` is missing or does not fit, FormatError for weights that are not finite, TargetError for an unknown preset.
     """
     why = ""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,30}", name):
@@ -169,8 +174,11 @@ def export(
 def report_lines(use: dict[str, Any]) -> list[str]:
     """The memory report for people."""
     parts = f"state {use['state_bytes']:,}, values {use['values_bytes']:,}"
-    other = use["ram_bytes"] - sum(use[f"{k}_bytes"] for k in ("state", "values", "scratch"))
+    training = use.get("training_bytes", 0)
+    kinds = ("state", "values", "scratch")
+    other = use["ram_bytes"] - training - sum(use[f"{k}_bytes"] for k in kinds)
     parts += f", scratch {use['scratch_bytes']:,}, other {other:,}"
+    parts += f"; training {training:,} more" if training else ""
     rows = [
         ("flash, weights", f"{use['weights_bytes']:,}", "bytes"),
         ("flash, code", _number(use["code_bytes"]), "bytes at -Os, about"),

@@ -121,7 +121,7 @@ class Frozen:
             floats += self.training.kept
         return -(-(tables + 4 * floats) // pointer) * pointer
 
-    def ram_without_training(self, pointer: int) -> int:
+    def ram_without_training(self, pointer: int | None = None) -> int:
         return replace(self, training=None).ram(pointer)
 
 
@@ -168,6 +168,8 @@ def freeze(
     graph = model.graph
     packed = Model(format.dumps(graph, None, preset.panel))
     trainer = find(packed, train) if train else None
+    if train and time is None and not packed._core.cuttable:
+        time = train.time  # a call takes what a sequence for training is
     steps = _steps_of_a_call(packed, time)
     try:
         found = _core.freeze(packed._core, steps)

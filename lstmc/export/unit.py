@@ -183,9 +183,18 @@ class Unit:
     def _without_cases(self, text: str) -> str:
         """A switch over functions without those that are not there."""
         kept, block, out = True, False, []
-        for line in text.split("\n"):
-            if case := re.match(r"    case (LSTMC_(?:FN|LOSS|OPTIMIZER)_\w+):", line):
-                kept, block = case[1] in self.cases, line.endswith("{")
+        lines = text.split("\n")
+        label = re.compile(r"    case (LSTMC_(?:FN|LOSS|OPTIMIZER)_\w+):")
+        for i, line in enumerate(lines):
+            if case := label.match(line):
+                # One of several labels of the same statements stays as long as any of them does.
+                joined = i > 0 and label.fullmatch(lines[i - 1])
+                group, j = [case[1]], i
+                while label.fullmatch(lines[j]) and (after := label.match(lines[j + 1])):
+                    group.append(after[1])
+                    j += 1
+                kept = bool(self.cases & set(group)) or bool(joined and kept)
+                block = line.endswith("{")
             elif re.match(r"    (default:|\})", line) and not block:
                 kept = True
             if kept:
