@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from helpers import Net
 
-from lstmc import format, presets
+from lstmc import presets
 from lstmc import graph as g
-from lstmc.export import Exported, Train, export
+from lstmc.export import Exported, Train, export, pack_weights
 from lstmc.export.freeze import freeze
-from lstmc.export.train_program import saved_id
-from lstmc.export.firmware import Firmware
 from lstmc.model import Model, from_graph
 from lstmc.training.engine import Engine
 from lstmc.training.specs import Loss, Optimizer
@@ -93,9 +90,7 @@ def step_losses(case: Case, y: np.ndarray, truth: np.ndarray) -> np.float32:
     identity = net.simple(g.Affine, x, scale=np.ones(features, np.float32))
     engine = Engine(net.graph(identity), [case.loss], None, case.train.optimizer)
     values = []
-    for one, want in zip(
-        y.reshape(-1, features), truth.reshape(y.size // features, -1), strict=True
-    ):
+    for one, want in zip(y.reshape(-1, features), truth.reshape(y.size // features, -1), strict=True):
         target = want if case.classes else want[None]
         values.append(engine.evaluate([one[None]], [target]).loss)
     return float_mean(values)
@@ -109,7 +104,6 @@ def expected(name: str, case: Case, preset: str, updates: int = UPDATES) -> list
                     case.train)  # fmt: skip
     training = frozen.training
     assert training is not None
-    number = saved_id(Firmware(frozen, name, False, None, [], ""), training)
     steps = 1 if graph.outputs[0].spec.time is None else training.time
     features = graph.outputs[0].spec.features
     lines = []
@@ -126,9 +120,7 @@ def expected(name: str, case: Case, preset: str, updates: int = UPDATES) -> list
             else:
                 losses.append(step_losses(case, result.outputs[0], truth))
         engine.update(RATE)
-        lines.append(
-            " ".join([name, *bits(np.array(losses)), f"{_crc(engine, training, number):08x}"])
-        )
+        lines.append(" ".join([name, *bits(np.array(losses)), f"{_crc(case, preset, engine):08x}"]))
     stream = from_graph(engine.graph())
     digest = _golden(case.model, frozen)
     outputs = []
@@ -153,13 +145,9 @@ def _shape(value: g.Value, steps: int) -> tuple[int, ...]:
     return (1, features) if value.spec.time is None else (1, steps, features)
 
 
-def _crc(engine: Engine, training: object, number: int) -> int:
-    weights = engine.read()
-    parts = [np.array([number], "<u4").tobytes()]
-    for t in training.tensors:
-        array = weights[t.layer][t.field]
-        parts.append(format.pack(array, t.gates, t.panel).astype("<f4").tobytes())
-    return zlib.crc32(b"".join(parts))
+def _crc(case: Case, preset: str, engine: Engine) -> int:
+    words = pack_weights(case.model, preset, case.train, engine.read())
+    return int(words[-1])
 
 
 def export_nets(directory: Path, preset: str, cases: dict[str, Case]) -> list[Path]:
@@ -184,9 +172,7 @@ def export_nets(directory: Path, preset: str, cases: dict[str, Case]) -> list[Pa
 # ----------------------------------------------------------------------------------------- nets
 
 
-def _case(
-    net: Net, output: str, loss: Loss, optimizer: Optimizer, time: int | None, **more: object
-):
+def _case(net: Net, output: str, loss: Loss, optimizer: Optimizer, time: int | None, **more: object):
     return Case(from_graph(net.graph(output)), Train(loss, optimizer, time, **more))
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from .build import Exported, export, memory
+from .saved import pack_weights, unpack_weights
 from .training import Train
 
-__all__ = ["Exported", "Train", "export", "memory"]
+__all__ = ["Exported", "Train", "export", "memory", "pack_weights", "unpack_weights"]

@@ -326,16 +326,16 @@ void {n}_forget_gradients({_parameters(w)}) {{
 """
 
 
-def saved_id(w: Firmware, t: Training) -> int:
+def saved_id(t: Training, weights: np.ndarray) -> int:
     """What tells the weights of one export from those of another: where and what they were."""
     text = repr([(x.layer, x.field, x.place, x.gates, x.k, x.units, x.panel) for x in t.tensors])
-    start = w.frozen.weights[: t.weights].astype("<f4").tobytes()
+    start = weights[: t.weights].astype("<f4").tobytes()
     return zlib.crc32(start, zlib.crc32(text.encode()))
 
 
 def _weights(w: Firmware, t: Training) -> str:
     n, count = w.name, t.weights
-    slots = f"    memset(memory->slots, 0, sizeof memory->slots);\n" if t.slots else ""
+    slots = "    memset(memory->slots, 0, sizeof memory->slots);\n" if t.slots else ""
     given = "memory" if w.external else "&only"
     return f"""/* Weights from somewhere; gradients and the optimizer's memory anew. */
 static void lstmc_begin_with({n}_memory *memory, const void *weights) {{
@@ -347,7 +347,7 @@ static void lstmc_begin_with({n}_memory *memory, const void *weights) {{
 
 void {n}_reset_weights({_parameters(w)}) {{ lstmc_begin_with({given}, {n}_weights); }}
 
-#define SAVED_ID 0x{saved_id(w, t):08x}u
+#define SAVED_ID 0x{saved_id(t, w.frozen.weights):08x}u
 
 static uint32_t lstmc_saved_crc(const uint32_t *saved) {{
     uint32_t crc = 0xffffffffu;
