@@ -167,15 +167,19 @@ void lstmc_plain_weights(const float *w, uint32_t gates, uint32_t units, uint32_
 
 /* Without a plain copy: one number after another. */
 static void input_direct(const lstmc_input_args *n, const float *dy, float *dx) {
-    const uint32_t of = n->of ? n->of : n->gates;
+    const size_t of = n->of ? n->of : n->gates, k = n->k;
     for (uint32_t i = 0; i < n->k; i++) {
         float sum = n->add ? dx[i] : 0.0f;
         for (uint32_t g = 0; g < n->gates; g++) {
-            for (uint32_t u = 0; u < n->units; u++) {
-                const uint32_t p = u / n->panel, width = lstmc_panel_width(n->units, n->panel, p);
-                const float w = n->w[(size_t)p * n->panel * of * n->k +
-                                     ((size_t)i * of + n->at + g) * width + u % n->panel];
-                sum = lstmc_fmaf(w, dy[(size_t)g * n->dy_gate + u], sum);
+            const float *d = dy + (size_t)g * n->dy_gate;
+            for (uint32_t p = 0, left = n->units; left; p++) {
+                const uint32_t width = lstmc_panel_width(n->units, n->panel, p);
+                const uint32_t units = left < width ? left : width;
+                const float *w =
+                    n->w + (size_t)p * n->panel * of * k + (i * of + n->at + g) * width;
+                for (uint32_t u = 0; u < units; u++) sum = lstmc_fmaf(w[u], d[u], sum);
+                d += units;
+                left -= units;
             }
         }
         dx[i] = n->raw ? sum : lstmc_flush(sum);
