@@ -165,25 +165,41 @@ void lstmc_plain_weights(const float *w, uint32_t gates, uint32_t units, uint32_
     }
 }
 
-/* Without a plain copy: one number after another. */
-static void input_direct(const lstmc_input_args *n, const float *dy, float *dx) {
-    const size_t of = n->of ? n->of : n->gates, k = n->k;
-    for (uint32_t i = 0; i < n->k; i++) {
-        float sum = n->add ? dx[i] : 0.0f;
-        for (uint32_t g = 0; g < n->gates; g++) {
-            const float *d = dy + (size_t)g * n->dy_gate;
-            for (uint32_t p = 0, left = n->units; left; p++) {
-                const uint32_t width = lstmc_panel_width(n->units, n->panel, p);
-                const uint32_t units = left < width ? left : width;
-                const float *w =
-                    n->w + (size_t)p * n->panel * of * k + (i * of + n->at + g) * width;
-                for (uint32_t u = 0; u < units; u++) sum = lstmc_fmaf(w[u], d[u], sum);
-                d += units;
-                left -= units;
-            }
-        }
-        dx[i] = n->raw ? sum : lstmc_flush(sum);
+/* Without a plain copy: four numbers of dx side by side, from number i on. Where there are fewer, the last
+ * one is computed again. */
+static void input_four(const lstmc_input_args *n, const float *dy, float *dx, uint32_t i) {
+    const size_t of = n->of ? n->of : n->gates, first = i * of + n->at;
+    const uint32_t last = n->k - i < 4 ? n->k - i - 1 : 3;
+    const uint32_t at1 = last < 1 ? last : 1, at2 = last < 2 ? last : 2;
+    float sum0 = 0.0f, sum1 = 0.0f, sum2 = 0.0f, sum3 = 0.0f;
+    if (n->add) {
+        sum0 = dx[0];
+        sum1 = dx[at1];
+        sum2 = dx[at2];
+        sum3 = dx[last];
     }
+    for (uint32_t g = 0; g < n->gates; g++) {
+        const float *d = dy + (size_t)g * n->dy_gate, *panel = n->w;
+        for (uint32_t p = 0, left = n->units; left; p++) {
+            const uint32_t width = lstmc_panel_width(n->units, n->panel, p);
+            const uint32_t units = left < width ? left : width;
+            const float *w0 = panel + (first + g) * width, *w1 = w0 + at1 * of * width;
+            const float *w2 = w0 + at2 * of * width, *w3 = w0 + last * of * width;
+            for (uint32_t u = 0; u < units; u++) {
+                sum0 = lstmc_fmaf(w0[u], d[u], sum0);
+                sum1 = lstmc_fmaf(w1[u], d[u], sum1);
+                sum2 = lstmc_fmaf(w2[u], d[u], sum2);
+                sum3 = lstmc_fmaf(w3[u], d[u], sum3);
+            }
+            panel += (size_t)width * of * n->k;
+            d += units;
+            left -= units;
+        }
+    }
+    dx[last] = n->raw ? sum3 : lstmc_flush(sum3);
+    dx[at2] = n->raw ? sum2 : lstmc_flush(sum2);
+    dx[at1] = n->raw ? sum1 : lstmc_flush(sum1);
+    dx[0] = n->raw ? sum0 : lstmc_flush(sum0);
 }
 
 void lstmc_input_rows(const lstmc_train_node *node, const lstmc_input_args *args, const float *dy,
@@ -191,7 +207,9 @@ void lstmc_input_rows(const lstmc_train_node *node, const lstmc_input_args *args
     const lstmc_input_args *n = args;
     if (!n->plain) {
         for (uint32_t r = 0; r < rows; r++) {
-            input_direct(n, dy + (ptrdiff_t)r * dy_stride, dx + r * dx_stride);
+            for (uint32_t i = 0; i < n->k; i += 4) {
+                input_four(n, dy + (ptrdiff_t)r * dy_stride, dx + r * dx_stride + i, i);
+            }
         }
         return;
     }
