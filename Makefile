@@ -25,7 +25,7 @@ SOURCES := $(shell find c_src lstmc converters -type f \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo train vad denoise arduino firmware vad-firmware test conformance lint lint-c format bench models wheel clean list
+.PHONY: help demo train vad denoise arduino firmware train-firmware vad-firmware test conformance lint lint-c format bench models wheel clean list
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -53,6 +53,10 @@ arduino: $(VENV)/built ## an Arduino library with a sketch that forecasts: build
 
 firmware: $(VENV)/built ## the weather forecaster as firmware of a Cortex-M4F, run in QEMU: build/firmware
 	@$(MAKE) --no-print-directory -C examples/firmware $(ON_A_BOARD) BUILD=../../build/firmware $(ARGS)
+
+train-firmware: $(VENV)/built ## a forecaster that learns on a Cortex-M4F in QEMU: build/train-firmware
+	@$(MAKE) --no-print-directory -C examples/firmware-train $(ON_A_BOARD) \
+	    BUILD=../../build/train-firmware $(ARGS)
 
 vad-firmware: $(VENV)/built $(VENV)/heard-with ## silero-vad as firmware of a Cortex-M7, over the same wav file
 	@$(MAKE) --no-print-directory -C examples/vad/firmware $(ON_A_BOARD) \
