@@ -110,7 +110,7 @@ static void fused_rows(const train_fused *f, uint32_t half, const lstmc_saving_a
 }
 
 /* A step of several rows: panel by panel. */
-static void fused_step(const train_fused *f, uint32_t i, uint32_t b0, uint32_t rows) {
+static void fused_advance(const train_fused *f, uint32_t i, uint32_t b0, uint32_t rows) {
     const lstmc_recurrent *m = &f->r->m;
     float *part = f->frame.part + (size_t)b0 * 4 * m->panel;
     for (uint32_t half = 0; half < 2; half++) {
@@ -163,7 +163,7 @@ static void fused_forward_part(void *argument, uint32_t part) {
     const uint32_t batch = lstmc_batch(f->call);
     const uint32_t b0 = lstmc_part_start(batch, f->parts, part);
     const uint32_t b1 = lstmc_part_start(batch, f->parts, part + 1);
-    for (uint32_t i = 0; i < f->steps; i++) fused_step(f, i, b0, b1 - b0);
+    for (uint32_t i = 0; i < f->steps; i++) fused_advance(f, i, b0, b1 - b0);
 }
 
 /* A state that a call starts from: a value, or where the call before has left it. */

@@ -20,8 +20,8 @@ static void gru_back_kernel(const lstmc_train_kernels *kernels, const lstmc_cell
 }
 
 /* The products take the masked h, but z h is of h itself. */
-static void gru_masked_step(const lstmc_frame *r, const lstmc_view *before, uint32_t t, uint32_t b0,
-                            uint32_t b1) {
+static void gru_masked_advance(const lstmc_frame *r, const lstmc_view *before, uint32_t t,
+                               uint32_t b0, uint32_t b1) {
     float *h = r->h[r->parity];
     lstmc_gru_parts(r, t, b0, b1, LSTMC_CELL_FIRST);
     for (uint32_t b = b0; b < b1; b++) {
@@ -120,7 +120,7 @@ static const lstmc_train_cell trained_gru = {
     .kept = 4,
     .fns = {0, 0, 1, LSTMC_NONE},
     .keep = gru_keep_kernel,
-    .masked_step = gru_masked_step,
+    .masked_step = gru_masked_advance,
     .again = gru_again,
     .back = train_gru_place,
     .gradients = train_gru_gradients,
