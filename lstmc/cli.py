@@ -217,9 +217,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--recompute", action="store_true", help="less memory for training, which takes longer"
     )
-    p.add_argument(
-        "--batch", metavar="N", type=int, help="sequences of an update; default: 1"
-    )
+    p.add_argument("--batch", metavar="N", type=int, help="sequences of an update; default: 1")
     source_options(
         p,
         "external: the caller of the C has the memory of each instance, so that there can be "

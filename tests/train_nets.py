@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from helpers import Net
 
-from lstmc import presets
 from lstmc import graph as g
+from lstmc import presets
 from lstmc.export import Exported, Train, export, pack_weights
 from lstmc.export.freeze import freeze
 from lstmc.model import Model, from_graph
@@ -90,7 +90,9 @@ def step_losses(case: Case, y: np.ndarray, truth: np.ndarray) -> np.float32:
     identity = net.simple(g.Affine, x, scale=np.ones(features, np.float32))
     engine = Engine(net.graph(identity), [case.loss], None, case.train.optimizer)
     values = []
-    for one, want in zip(y.reshape(-1, features), truth.reshape(y.size // features, -1), strict=True):
+    for one, want in zip(
+        y.reshape(-1, features), truth.reshape(y.size // features, -1), strict=True
+    ):
         target = want if case.classes else want[None]
         values.append(engine.evaluate([one[None]], [target]).loss)
     return float_mean(values)
@@ -172,7 +174,9 @@ def export_nets(directory: Path, preset: str, cases: dict[str, Case]) -> list[Pa
 # ----------------------------------------------------------------------------------------- nets
 
 
-def _case(net: Net, output: str, loss: Loss, optimizer: Optimizer, time: int | None, **more: object):
+def _case(
+    net: Net, output: str, loss: Loss, optimizer: Optimizer, time: int | None, **more: object
+):
     return Case(from_graph(net.graph(output)), Train(loss, optimizer, time, **more))
 
 

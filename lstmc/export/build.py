@@ -153,7 +153,9 @@ def export(
     if why:
         raise Error(f"'{name}' can't be the name of a C module: {why}")
     if train and name.lower() == "train":
-        raise Error("'train' can't be the name of a C module that trains: train_update is the core's")
+        raise Error(
+            "'train' can't be the name of a C module that trains: train_update is the core's"
+        )
     if state not in ("internal", "external"):
         raise Error(f"state '{state}' is neither internal nor external")
     chip = presets.find(target) if isinstance(target, str) else target

@@ -115,7 +115,11 @@ def train_roots(t: Training) -> set[str]:
             roots |= {layer.reset, layer.record, *_constants(layer.fields)}
         if ops is None:
             continue
-        roots |= {ops.backward, *([ops.record] if ops.record else []), *_constants(layer.train_fields)}
+        roots |= {
+            ops.backward,
+            *([ops.record] if ops.record else []),
+            *_constants(layer.train_fields),
+        }
         roots |= {ops.forward} if ops.forward else set()
         roots |= {ops.refresh} if ops.refresh and layer.packed is not None else set()
         roots |= {"train_add"} if layer.added else set()

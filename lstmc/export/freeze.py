@@ -183,9 +183,7 @@ def freeze(
     )  # fmt: skip
     _add_values(frozen, found["places"])
     reader = Records(found["blob"], weights, frozen)
-    for layer, (code, record, state, floats) in zip(
-        graph.layers, found["layers"], strict=True
-    ):
+    for layer, (code, record, state, floats) in zip(graph.layers, found["layers"], strict=True):
         ops = sources.layers()[code]
         fields = reader.read(ops.record, record, ops.file)
         run, file, reset = ops.run, ops.file, ops.reset

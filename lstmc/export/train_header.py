@@ -103,7 +103,7 @@ def train_declarations(w: Firmware, t: Training) -> list[str]:
         f"float {n}_train({', '.join(train_parameters(w, t))});",
         "",
         f"/* A step of {_optimizer(t)} with the gradients so far, which become zeros.",
-        f" * Returns 0; -1, and nothing has been done, for a rate that is no number of at most 2^60. */",
+        " * Returns 0; -1, and nothing has been done, for a rate that is no number of at most 2^60. */",
         f"int {n}_update({_own(w, 'float learning_rate')});",
         "",
         "/* Gradients to zero, without an update. */",

@@ -88,7 +88,9 @@ static void lstmc_layer{i}_train({n}_memory *memory, const lstmc_call *call, int
         text += "    node.prepared = &record;\n"
     else:
         text += "    node.prepared = NULL;\n"
-    text += f"    node.state = {_at(w, layer.state)};\n    node.state_stride = {layer.state_floats};\n"
+    text += (
+        f"    node.state = {_at(w, layer.state)};\n    node.state_stride = {layer.state_floats};\n"
+    )
     text += "    node.parity = 0;\n    (void)lstmc_weights;\n"
     if layer.reset:
         text += f"    if (!back) {layer.reset}(&node, 1);\n"
@@ -120,17 +122,17 @@ def _trained(w: Firmware, t: Training, layer: TrainLayer) -> str:
 """
     if ops.refresh and layer.packed is not None:
         text += f"        {ops.refresh}(&n);\n"
-    text += f"        {ops.forward}(&n, call);\n" if ops.forward else (
-        f"        {layer.run}(&node, call);\n"
+    text += (
+        f"        {ops.forward}(&n, call);\n"
+        if ops.forward
+        else (f"        {layer.run}(&node, call);\n")
     )
     text += "        return;\n    }\n"
     for v in layer.zeroed:
         text += f"    lstmc_zeros({_at(w, v.place)}, {v.features * v.steps});\n"
     text += f"    {ops.backward}(&n, call);\n"
     for j, v in layer.added:
-        text += (
-            f"    train_add(dx[{j}].data, {_at(w, v.place)}, {v.features * v.steps}, 1);\n"
-        )
+        text += f"    train_add(dx[{j}].data, {_at(w, v.place)}, {v.features * v.steps}, 1);\n"
     return text
 
 
@@ -248,9 +250,9 @@ def _update(w: Firmware, t: Training) -> str:
         "clip_norm": o.clipnorm or 0.0, "global_clip_norm": o.global_clipnorm or 0.0,
     }  # fmt: skip
     flags = {"nesterov": o.nesterov, "centered": o.centered, "amsgrad": o.amsgrad}
-    made = "".join(
-        f"        .{k} = {constant(_f32(v))},\n" for k, v in fields.items()
-    ) + "".join(f"        .{k} = {int(v)},\n" for k, v in flags.items())
+    made = "".join(f"        .{k} = {constant(_f32(v))},\n" for k, v in fields.items()) + "".join(
+        f"        .{k} = {int(v)},\n" for k, v in flags.items()
+    )
     table = ""
     if o.clipnorm or o.global_clipnorm:
         rows = "".join(

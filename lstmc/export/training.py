@@ -14,9 +14,10 @@ from ..training.specs import OPTIMIZERS, Loss, Optimizer
 from . import sources
 
 if TYPE_CHECKING:
-    from .freeze import Frozen, Pointer, Records
+    from .freeze import Frozen, Records
 
-MOST_STEPS = 1 << 24  # of a session (LSTMC_MAX_SIZE)
+MOST_STEPS = 1 << 20  # of a sequence
+MOST_FLOATS = 1 << 30  # of a call: places are numbers of 32 bits
 
 
 @dataclass(frozen=True)
@@ -331,6 +332,8 @@ class _Planner:
                     self._block(view.features * view.steps, self.end - i, self.end - i,
                                 ("extra", i, j))  # fmt: skip
         t.work = self._place(places)
+        if t.work > MOST_FLOATS:
+            raise ShapeError(f"a sequence of {t.time} steps takes more memory than a chip can have")
         t.scratch = places.get("scratch", 0)
         self._set(places)
 
