@@ -1,4 +1,4 @@
-"""examples/firmware-train by its make target, and docs/howto/train-on-chip.md: its commands and its C
+"""examples/firmware-train by its make target, and docs/howto/train-on-chip.md: its commands and C
 run as they stand there, compared with the page's own Python."""
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Nets that are trained by exported code and by the laptop's Engine, to the same bits.
 
-:func:`export_nets` writes them with the nets.h of tests/c/train_main.c, :func:`expected` is what that
-program must print.
+:func:`export_nets` writes them with the nets.h of tests/c/train_main.c, :func:`expected` is what
+that program must print.
 """
 
 from __future__ import annotations

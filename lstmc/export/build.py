@@ -48,8 +48,8 @@ def memory(
     in flash, ram_bytes is the arena, of which state_bytes and values_bytes are the state and what
     layers hand to one another. These are exact, if a compiler leaves no table out.
 
-    training_bytes, with a trainer, is what of ram_bytes that takes; code and stack of such a firmware
-    are not estimated.
+    training_bytes, with a trainer, is what of ram_bytes that takes; code and stack of such a
+    firmware are not estimated.
 
     code_bytes, at -Os, library_bytes (the compiler's own functions: floats without an FPU) and
     stack_bytes, of NAME_step, are estimates (:mod:`.costs`), None for presets whose compiler was
@@ -141,7 +141,8 @@ def export(
         train: what is to be trained on the chip, and how; None: nothing.
 
     Raises what :func:`lstmc.export.training.find` does; Error for a name that is none, ShapeError
-    where ``time`` is missing or does not fit, FormatError for weights that are not finite, TargetError for an unknown preset.
+    where ``time`` is missing or does not fit, FormatError for weights that are not finite,
+    TargetError for an unknown preset.
     """
     why = ""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,30}", name):

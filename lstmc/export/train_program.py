@@ -42,14 +42,15 @@ def _bind(w: Firmware, t: Training) -> str:
     strides = [f"{v.features if v.has_time else 0}u" for v in t.values]
     return "\n".join(
         [
-            "/* ------------------------------------------------------------------ training -- */\n",
+            "/* ----------------------------------------------------------------- training -- */\n",
             array("static const uint32_t lstmc_places", places),
             array("static const uint32_t lstmc_strides", strides),
             array("static const uint32_t lstmc_value_steps", [f"{v.steps}u" for v in t.values]),
             f"""/* Where the values of a sequence are. */
 static void lstmc_bind_train({n}_memory *memory, lstmc_call *call) {{
     for (uint32_t i = 0; i < {len(t.values)}; i++) {{
-        memory->views[i].data = lstmc_places[i] == CALLERS ? NULL : memory->floats + lstmc_places[i];
+        const uint32_t place = lstmc_places[i];
+        memory->views[i].data = place == CALLERS ? NULL : memory->floats + place;
         memory->views[i].batch_stride = 0;
         memory->views[i].time_stride = lstmc_strides[i];
     }}

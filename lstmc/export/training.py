@@ -98,7 +98,7 @@ class TrainLayer:
 
 @dataclass
 class TrainOutput:
-    """An output with a loss: ``gradient`` without a place if nothing that is trained leads there."""
+    """An output with a loss; ``gradient`` has no place if nothing that is trained leads there."""
 
     value: int
     gradient: View
@@ -195,7 +195,9 @@ class Trainer:
         given, outputs = self.train.loss, self.model.graph.outputs
         if isinstance(given, str):
             given = Loss(given)
-        losses = [given] * len(outputs) if isinstance(given, Loss) else list(given)
+        losses: list[Loss | None] = list(given) if not isinstance(given, Loss) else []
+        if isinstance(given, Loss):
+            losses = [given for _ in outputs]
         if len(losses) != len(outputs):
             raise ShapeError(f"{len(losses)} losses for {len(outputs)} outputs")
         if not any(losses):
@@ -228,9 +230,9 @@ class Trainer:
         layers = self.model.graph.layers
         for layer, facts in zip(layers, self.found["layers"], strict=True):
             made.layers.append(self._layer(layer, facts, reader))
-        for i, layer in enumerate(made.layers):
-            if layer.fields.get("fused") and (not layer.training or layer.training.runs):
-                frozen.cells.add("LSTM" if layer.fields["gates"] == 4 else "GRU")
+        for one in made.layers:
+            if one.fields.get("fused") and (not one.training or one.training.runs):
+                frozen.cells.add("LSTM" if one.fields["gates"] == 4 else "GRU")
         _Planner(self, made).plan()
         return made
 
@@ -322,7 +324,7 @@ class _Planner:
         for i, (layer, facts) in enumerate(zip(t.layers, found["layers"], strict=True)):
             if not layer.training:
                 continue
-            _, saved, packed, blocks = facts[4]
+            _, saved, packed, _ = facts[4]
             for floats, what in ((saved, "saved"), (packed, "packed")):
                 if floats:
                     self._block(floats, i, self.end - i, (what, i))
