@@ -178,7 +178,8 @@ static void train_conv_multiply(const lstmc_train_node *node, const lstmc_call *
         }
         for (uint32_t i = 0; i < rows * ((columns + panel - 1) / panel); i++) {
             const uint32_t row = i % rows, from = i / rows * panel;
-            lstmc_dots_args a = {.a_step = d->channels, .b_step = panel, .blocks = 1};
+            lstmc_dots_args a = {
+                .a_step = (ptrdiff_t)d->channels, .b_step = (ptrdiff_t)panel, .blocks = 1};
             a.a = x + row * lstmc_train_conv_window(d) + skip + from;
             a.b = w + (size_t)from * f->k;
             a.c = p + (size_t)row * f->units + skip + from;

@@ -13,7 +13,7 @@ typedef struct train_fused {
     const lstmc_call *call;
     const lstmc_train_recurrent *r;
     lstmc_frame frame; /* for products ahead */
-    uint32_t steps, chunk, parts;
+    uint32_t steps, parts;
     float *h, *c, *gates; /* what is kept */
     size_t state_row, gates_row, gates_step;
     const lstmc_view *dy; /* backward */
@@ -244,7 +244,7 @@ static void fused_back_part(void *argument, uint32_t part) {
     lstmc_gemm_args g;
     memset(&g, 0, sizeof g);
     g.a_step = 1;
-    g.a_block = m->units;
+    g.a_block = (ptrdiff_t)m->units;
     g.a_next = (ptrdiff_t)f->gates_row;
     g.b_step = (ptrdiff_t)lstmc_plain_stride(m->units);
     g.b_block = g.b_step * (ptrdiff_t)m->units;
