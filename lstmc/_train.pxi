@@ -101,6 +101,16 @@ cdef lstmc_optimizer _optimizer(tuple values):
     return o
 
 
+cdef int _untrainable(Model model) except -1:
+    """Why lstmc_train_arena_size has said LSTMC_E_UNSUPPORTED: every layer of this build has training,
+    or no derivative at all."""
+    if model.model.state_count:
+        raise _errors.ConversionError("a model whose state comes from outside can't be trained")
+    raise _errors.ConversionError(
+        f"a model of {model.model.value_count} values is too large to be trained"
+    )
+
+
 def optimizer_slots(tuple values):
     """Floats that an optimizer keeps for each weight."""
     cdef lstmc_optimizer o = _optimizer(values)
@@ -164,7 +174,7 @@ cdef class Trainer:
         config.dropout_count = <uint32_t>len(dropouts)
         status = lstmc_train_arena_size(&size, &model.model, &config)
         if status == LSTMC_E_UNSUPPORTED:
-            raise _errors.ConversionError("a layer of this model has no training")
+            _untrainable(model)
         if status == LSTMC_E_ARGUMENT:
             raise _errors.OutOfMemoryError(
                 f"a trainer for {batch} rows of {time} steps is beyond any memory"
@@ -190,6 +200,12 @@ cdef class Trainer:
         if self.busy:
             raise _errors.Error("this model is being trained by another thread")
         self.busy = True
+        return 0
+
+    cdef int _idle(self) except -1:
+        """What is not to be touched while another thread trains."""
+        self._enter()
+        self.busy = False
         return 0
 
     def run(
@@ -349,6 +365,7 @@ cdef class Trainer:
         cdef list held = []
         cdef uint32_t i, n_in = self.model.input_count, n_out = self.model.output_count
         cdef int status
+        self._idle()
         if len(gradients) != <Py_ssize_t>n_out or len(input_gradients) != <Py_ssize_t>n_in:
             raise _errors.ShapeError("wrong number of inputs or outputs")
         for i in range(n_out):
@@ -393,10 +410,12 @@ cdef class Trainer:
 
     def clear(self):
         """All gradients to zero."""
+        self._idle()
         lstmc_train_clear(self.trainer)
 
     def reset(self):
         """States to where the model starts."""
+        self._idle()
         lstmc_train_reset(self.trainer)
 
     def trained(self, uint32_t index):
@@ -420,6 +439,7 @@ cdef class Trainer:
         cdef _Pointer p = _Pointer(array, not write)
         cdef int status = lstmc_trainer_tensor(self.trainer, index, &t)
         cdef float *at = NULL
+        self._idle()
         if status:
             _fail(status)
         if what == 0:
@@ -447,6 +467,7 @@ cdef class Trainer:
         cdef lstmc_state_info info
         cdef _Pointer p = _Pointer(array, not write)
         cdef int status = lstmc_state_describe(session, index, &info)
+        self._idle()
         if status:
             _fail(status)
         if p.view.len != 4 * <Py_ssize_t>info.features * <Py_ssize_t>self.batch:

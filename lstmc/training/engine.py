@@ -12,7 +12,7 @@ import numpy as np
 from .. import _core, format
 from .. import graph as g
 from ..errors import ConversionError, RangeError, ShapeError, UnknownNameError
-from ..runtime import as_float32, target_code
+from ..runtime import as_float32, row_lengths, target_code
 from ..threads import thread_count
 from . import specs
 from .arrays import inside, outside
@@ -141,6 +141,7 @@ class Engine:
             sum(a.size for _, _, a in layer.tensors() if a is not None) for layer in graph.layers
         )
         self._trainer: _core.Trainer | None = None
+        self._held = 0  # rows whose states go on to the next call; 0: none
         self._places: list[_Place] = []
         self._tensors = self._find_tensors()
         self._make(1, 1)
@@ -310,6 +311,7 @@ class Engine:
         if batch != self._trainer.batch:
             self._make(batch, self._trainer.time)
         self._set_states(states)
+        self._held = batch if states and batch > 1 else 0
         for p in self._places:
             for what in range(2, 2 + _core.optimizer_slots(self._words(0.0))):
                 self._set(p, what, slots[f"{p.layer}/{p.field}/{what - 2}"])
@@ -321,6 +323,7 @@ class Engine:
         """States to where the model starts (``carry``)."""
         assert self._trainer is not None
         self._trainer.reset()
+        self._held = 0
 
     # ------------------------------------------------------------------------------------- steps
 
@@ -345,6 +348,7 @@ class Engine:
         Raises:
             ShapeError, DtypeError: arrays that don't fit. RangeError: a class beyond the outputs.
         """
+        self._rate(learning_rate)  # before anything has changed
         if self._truncate is None:
             found = self.accumulate(inputs, targets, weights, lengths)
             self.update(learning_rate)
@@ -361,29 +365,35 @@ class Engine:
     ) -> Result:
         assert self._truncate is not None and self._trainer is not None
         values = [*self._graph.inputs, *self._graph.outputs]
-        if any(v.spec.time is None or self._outside[v.name].time != v.spec.time for v in values):
+        if len(self._graph.clocks) > 1 or any(
+            v.spec.time is None or self._outside[v.name].time != v.spec.time for v in values
+        ):
             raise ConversionError(
                 "truncate: every input and output must have a step for each step of the sequence"
             )
         axes = [v.axes.index(g.TIME) for v in values]
-        time, n = inputs[0].shape[axes[0]], len(inputs)
-        if not self._stateful:
-            self._trainer.reset()
+        self._one_each(targets, weights)
+        n = len(inputs)
+        batch, (time, *_) = self._sizes([np.shape(a) for a in inputs])
+        limits = None if lengths is None else row_lengths(lengths, batch, time)
+        self._start()
         found: list[tuple[int, Result]] = []
         for start in range(0, time, self._truncate):
             end = min(start + self._truncate, time)
 
             def cut(a: np.ndarray | None, axis: int, part: slice = slice(start, end)) -> Any:
-                return None if a is None else a[(slice(None),) * axis + (part,)]
+                return None if a is None else np.asarray(a)[(slice(None),) * axis + (part,)]
 
-            result = self.accumulate(
+            result = self._run(
                 [cut(a, axis) for a, axis in zip(inputs, axes[:n], strict=True)],
                 [cut(a, axis) for a, axis in zip(targets, axes[n:], strict=True)],
                 [
-                    a if a is None or a.ndim < 2 else cut(a, 1)
-                    for a in weights or [None] * len(targets)
+                    cut(a, 1) if np.ndim(a) > 1 else a  # type: ignore[arg-type]
+                    for a in ([None] * len(targets) if weights is None else weights)
                 ],
-                None if lengths is None else np.clip(lengths - start, 0, end - start),
+                None if limits is None else np.clip(limits - start, 0, end - start),
+                None,
+                True,
             )
             self.update(learning_rate)
             found.append((end - start, result))
@@ -404,7 +414,9 @@ class Engine:
         lengths: np.ndarray | None = None,
         scale: float | None = None,
     ) -> Result:
-        """Add to the gradients; ``scale`` in place of 1 / the number of losses."""
+        """Add to the gradients; ``scale`` in place of 1 / the number of losses. When Ctrl-C ends it
+        early, all gradients are zero."""
+        self._start()
         return self._run(inputs, targets, weights, lengths, scale, True)
 
     def evaluate(
@@ -415,13 +427,19 @@ class Engine:
         lengths: np.ndarray | None = None,
     ) -> Result:
         """The loss without dropout; no gradient, nothing changed (but states, with ``carry``)."""
+        self._start()
         return self._run(inputs, targets, weights, lengths, None, False)
 
     def update(self, learning_rate: float | None = None) -> None:
         """A step of the optimizer with the gradients so far."""
         assert self._trainer is not None
-        rate = self._optimizer.learning_rate if learning_rate is None else learning_rate
-        self._trainer.update(self._words(rate))
+        self._trainer.update(self._words(self._rate(learning_rate)))
+
+    def _rate(self, given: float | None) -> float:
+        rate = self._optimizer.learning_rate if given is None else given
+        if not abs(rate) <= 2.0**60:
+            raise RangeError(f"learning_rate is {rate}, expected a number up to 2^60")
+        return rate
 
     def clear(self) -> None:
         """All gradients to zero, without a step."""
@@ -443,6 +461,16 @@ class Engine:
             )
         )
 
+    def _one_each(self, targets: Any, weights: Any) -> None:
+        for name, given in (("targets", targets), ("weights", weights)):
+            if given is not None and len(given) != len(self._losses):
+                raise ShapeError(f"{len(given)} {name} for {len(self._losses)} outputs")
+
+    def _start(self) -> None:
+        """Windows of ``truncate`` have left states; only those of ``carry`` go on from there."""
+        if self._carry and not self._stateful:
+            self.reset_states()
+
     def _run(
         self,
         inputs: Sequence[np.ndarray],
@@ -452,7 +480,8 @@ class Engine:
         scale: float | None,
         backward: bool,
     ) -> Result:
-        shapes = tuple([a.shape for a in inputs])
+        self._one_each(targets, weights)
+        shapes = tuple([np.shape(a) for a in inputs])
         call = self._calls.get(shapes) or self._call(shapes)
         trainer = self._trainer_for(call.batch, call.longest)
         outputs = [np.empty(size, np.float32) for size in call.sizes]
@@ -466,12 +495,21 @@ class Engine:
         if weights is not None:
             factors = [self._factors(w, x) for w, x in zip(weights, call.sizes, strict=True)]
         step = self.iterations % NO_STEP if backward and self._dropouts else NO_STEP
-        trainer.run(
-            [as_float32("x", a) for a in inputs], call.batch, call.times, lengths,
-            outputs=outputs, losses=self._loss_words, truths=truths, weights=factors,
-            scales=call.scales if scale is None else [scale * w for w in self._loss_weights],
-            values=values, backward=backward, seed=self._seed, step=step,
-        )  # fmt: skip
+        arrays = [as_float32("x", a) for a in inputs]
+        limits = None if lengths is None else row_lengths(lengths, call.batch, call.times[0])
+        try:
+            trainer.run(
+                arrays, call.batch, call.times, limits,
+                outputs=outputs, losses=self._loss_words, truths=truths, weights=factors,
+                scales=call.scales if scale is None else [scale * w for w in self._loss_weights],
+                values=values, backward=backward, seed=self._seed, step=step,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            if backward:  # some rows have added theirs
+                trainer.clear()
+            raise
+        if self._stateful:
+            self._held = call.batch
         means = [0.0 if a is None else float(a.sum(dtype=np.float64)) / a.size for a in values]
         return Result(
             self._total(means),
@@ -519,13 +557,13 @@ class Engine:
         trainer = self._trainer
         assert trainer is not None
         if self._carry:
-            if trainer.batch == batch and trainer.time >= time:
-                return trainer
-            if trainer.batch not in (1, batch):
+            if self._held not in (0, batch):
                 raise ShapeError(
-                    f"a batch of {batch} rows after one of {trainer.batch}: they carry their states"
+                    f"a batch of {batch} rows after one of {self._held}: they carry their states"
                 )
-            self._make(batch, max(time, trainer.time))
+            rows = batch if self._stateful else max(batch, trainer.batch)
+            if trainer.batch != rows or trainer.time < time:
+                self._make(rows, max(time, trainer.time))
         else:
             time = max(time, trainer.time)
             rows = min(batch, max(self._rows(time), trainer.batch))
@@ -549,11 +587,15 @@ class Engine:
             raise ShapeError(f"there is no target for '{v.name}'")
         a = as_float32("y", target)
         if loss.kind == "sparse_categorical_crossentropy":
-            if a.size != batch * steps:
+            # In the order of the output's axes, as it is or with an axis of one class.
+            order = [x for x in v.axes if x in (g.BATCH, g.TIME)]
+            shape = tuple(batch if x == g.BATCH else steps for x in order)
+            if a.shape not in (shape, (*shape, 1)):
                 raise ShapeError(
-                    f"the target of '{v.name}' has shape {a.shape}, expected a class for each of "
-                    f"{batch * steps} vectors"
+                    f"the target of '{v.name}' has shape {a.shape}, expected classes of {shape}"
                 )
+            if order == [g.TIME, g.BATCH]:
+                a = np.ascontiguousarray(a.reshape(shape).T)
             if not (a.min() >= 0 and a.max() < features and np.array_equal(a, np.floor(a))):
                 raise RangeError(f"the target of '{v.name}' holds no classes 0 to {features - 1}")
             return a
