@@ -96,7 +96,8 @@ uint32_t lstmc_optimizer_slots(const lstmc_optimizer *optimizer);
 typedef struct lstmc_trainer lstmc_trainer;
 
 typedef enum lstmc_dropout_kind {
-    LSTMC_DROPOUT_ELEMENT,   /* a mask for each number of the layer's first input */
+    LSTMC_DROPOUT_ELEMENT,   /* a mask for each number of the layer's first input (where it reads
+                              * that value again, too) */
     LSTMC_DROPOUT_STEPS,     /* for each feature of it, the same in all steps of a row */
     LSTMC_DROPOUT_RECURRENT, /* for each unit of h, in all steps of a row: recurrent layers */
     LSTMC_DROPOUT_COUNT
@@ -140,7 +141,8 @@ int lstmc_trainer_init(lstmc_trainer **trainer, const lstmc_model *model,
 const lstmc_model *lstmc_trainer_model(const lstmc_trainer *trainer);
 
 /* Run batch rows of time steps as lstmc_run would, keeping what backward needs; states start anew, but
- * with config.carry from where the call before left them. */
+ * with config.carry from where the call before left them. Inputs and lengths must stay as they are until
+ * backward, which reads them again. */
 int lstmc_train_forward(lstmc_trainer *trainer, const lstmc_array *inputs, uint32_t batch,
                         uint32_t time, const int32_t *lengths);
 

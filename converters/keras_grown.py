@@ -184,6 +184,8 @@ def _place(graph: g.Graph, name: str, taken: set[str]) -> str:
     (reader,) = reading
     if reader.inputs[0] != value or reader.name in taken:
         return name
+    if mark.inputs[0] in reader.inputs:  # it would be dropped there too: x + dropout(x)
+        return name
     taken.add(reader.name)
     reader.inputs = (mark.inputs[0], *reader.inputs[1:])
     graph.layers.remove(mark)

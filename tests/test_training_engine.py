@@ -2,10 +2,12 @@
 
 import threading
 
+import gradients
 import numpy as np
 import pytest
 
 from lstmc import graph as g
+from lstmc import layers, models
 from lstmc.errors import ConversionError, DtypeError, Error, RangeError, ShapeError
 from lstmc.training import specs
 from lstmc.training.engine import Engine
@@ -230,3 +232,25 @@ def test_one_engine_in_one_thread_at_a_time():
         thread.join()
     assert all("another thread" in text for _, text in found)
     assert len({a for a, _ in found}) == 3
+
+
+def test_dropout_of_an_input_that_is_read_twice():
+    """Both places have the mask, and so has what both send back."""
+    add = g.Combine(name="add", inputs=("x", "x"), outputs=("y",), op="add")
+    spec = (g.BATCH, g.TIME, INPUTS)
+    graph = g.Graph([g.Value("x", spec)], [g.Value("y", spec)], [add])
+    ones = np.ones((ROWS, STEPS, INPUTS), np.float32)
+    got = gradients.run(graph, {"x": ones}, {"y": ones}, dropouts=((0, 0, 0.5),), dropout=(3, 0))
+    assert set(got.outputs["y"].ravel()) == {0.0, 4.0}
+    np.testing.assert_array_equal(got.inputs["x"], got.outputs["y"])
+
+
+def test_dropout_beside_its_own_input():
+    """x + dropout(x): x itself is whole."""
+    x = layers.Input((50,))
+    model = models.Model(x, layers.Add()([layers.Dropout(0.5)(x), x]))
+    model.compile("sgd", "mse")
+    plan = model._plan()
+    e = Engine(plan.graph, [specs.Loss("mse")], dropouts=plan.dropouts)
+    ones = np.ones((ROWS, 50), np.float32)
+    assert set(e.accumulate([ones], [ones]).outputs[0].ravel()) == {1.0, 3.0}

@@ -92,7 +92,20 @@ void lstmc_dropout_enter(lstmc_trainer *t, uint32_t layer, lstmc_view *before, i
     }
 }
 
-/* The input itself again; its gradient goes through the mask. */
+static void mask_gradient(const lstmc_trainer *t, const lstmc_masked *k, uint32_t id,
+                          const lstmc_view *dx) {
+    const lstmc_call *call = &t->session->call;
+    const uint32_t features = lstmc_features(call, id), steps = lstmc_steps(call, id);
+    float *mask = k->copy + (size_t)features * steps * lstmc_batch(call);
+    for (uint32_t b = 0; b < lstmc_batch(call); b++) {
+        for (uint32_t s = 0; s < steps; s++) {
+            float *at = lstmc_at(dx, b, s);
+            mask_step(t, k, b, s, features, mask, at, at);
+        }
+    }
+}
+
+/* The input itself again; its gradient goes through the mask, from wherever the layer reads it. */
 void lstmc_dropout_leave(lstmc_trainer *t, uint32_t layer, const lstmc_view *before, int backward) {
     lstmc_call *call = &t->session->call;
     if (t->step == LSTMC_NONE) return;
@@ -100,15 +113,13 @@ void lstmc_dropout_leave(lstmc_trainer *t, uint32_t layer, const lstmc_view *bef
         const lstmc_masked *k = t->masked + i;
         if (k->dropout->layer != layer || k->dropout->kind == LSTMC_DROPOUT_RECURRENT) continue;
         const uint32_t id = dropped_input(&t->model, k->dropout);
-        const uint32_t features = lstmc_features(call, id), steps = lstmc_steps(call, id);
         call->views[id] = *before;
-        if (!backward || !t->nodes[layer].dx[0].data) continue;
-        float *mask = k->copy + (size_t)features * steps * lstmc_batch(call);
-        for (uint32_t b = 0; b < lstmc_batch(call); b++) {
-            for (uint32_t s = 0; s < steps; s++) {
-                float *dx = lstmc_at(t->nodes[layer].dx, b, s);
-                mask_step(t, k, b, s, features, mask, dx, dx);
-            }
+        if (!backward) continue;
+        lstmc_layer l;
+        lstmc_layer_get(&t->model, layer, &l);
+        for (uint32_t j = 0; j < l.input_count; j++) {
+            const lstmc_view *dx = t->nodes[layer].dx + j;
+            if (l.inputs[j] == id && dx->data) mask_gradient(t, k, id, dx);
         }
     }
 }
