@@ -48,8 +48,8 @@ size_t lstmc_dropout_floats(const lstmc_model *m, const lstmc_dropout *d, uint32
 }
 
 /* One vector of x or of its gradient, masked. */
-static void mask_step(const lstmc_trainer *t, const lstmc_masked *k, uint32_t b, uint32_t step,
-                      uint32_t features, float *mask, const float *from, float *to) {
+static void mask_vector(const lstmc_trainer *t, const lstmc_masked *k, uint32_t b, uint32_t step,
+                        uint32_t features, float *mask, const float *from, float *to) {
     const uint32_t place = k->dropout->kind == LSTMC_DROPOUT_STEPS ? 0 : step * features;
     draw_masks(t, k->dropout, b, place, mask, features);
     for (uint32_t i = 0; i < features; i++) {
@@ -85,7 +85,7 @@ void lstmc_dropout_enter(lstmc_trainer *t, uint32_t layer, lstmc_view *before, i
         *before = x;
         for (uint32_t b = 0; forward && b < lstmc_batch(call); b++) {
             for (uint32_t s = 0; s < steps; s++) {
-                mask_step(t, k, b, s, features, mask, lstmc_at(&x, b, s), lstmc_at(&copy, b, s));
+                mask_vector(t, k, b, s, features, mask, lstmc_at(&x, b, s), lstmc_at(&copy, b, s));
             }
         }
         call->views[id] = copy;
@@ -100,7 +100,7 @@ static void mask_gradient(const lstmc_trainer *t, const lstmc_masked *k, uint32_
     for (uint32_t b = 0; b < lstmc_batch(call); b++) {
         for (uint32_t s = 0; s < steps; s++) {
             float *at = lstmc_at(dx, b, s);
-            mask_step(t, k, b, s, features, mask, at, at);
+            mask_vector(t, k, b, s, features, mask, at, at);
         }
     }
 }

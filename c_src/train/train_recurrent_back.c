@@ -135,7 +135,7 @@ static void back_part(void *argument, uint32_t part) {
 }
 
 /* Those that all cells have: of weight_ih, weight_hh and bias; x and h as they were multiplied. */
-static void back_weights(const lstmc_back *k) {
+static void back_weight_sums(const lstmc_back *k) {
     const lstmc_train_recurrent *t = k->t;
     const lstmc_recurrent *m = &t->m;
     lstmc_weight_args w;
@@ -217,7 +217,7 @@ static void back_products(const lstmc_back *k, uint32_t b0, uint32_t b1, uint32_
     for (uint32_t b = b0; k->node->mask && b < b1; b++) {
         mask_places(k, b, i0, i1, lstmc_at(&k->h, b, i0), k->h.time_stride);
     }
-    back_weights(k);
+    back_weight_sums(k);
     if (k->node->dx[0].data) back_inputs(k);
 }
 
