@@ -38,7 +38,7 @@ static train_conv_panels train_conv_panels_from(const lstmc_filters *f, uint32_t
 }
 
 /* dw's rows from `row` on, `rows` of them: places from tap (j, q) on, of these outputs. NULL: the bias. */
-static void train_conv_taps(const lstmc_train_node *node, const lstmc_conv_row *r,
+static void train_conv_sums(const lstmc_train_node *node, const lstmc_conv_row *r,
                             const train_conv_panels *g, const uint32_t *tap, uint32_t rows,
                             lstmc_run_of outer, lstmc_run_of inner) {
     const lstmc_train_conv *d = (const lstmc_train_conv *)node->prepared;
@@ -105,7 +105,7 @@ static void train_conv_taps(const lstmc_train_node *node, const lstmc_conv_row *
         inner.count = end > inner.from ? end - inner.from : 0;
         for (uint32_t j = 0; j < r->outer.taps; j++) {
             const uint32_t tap[2] = {j, q};
-            train_conv_taps(node, r, g, tap, d->channels, lstmc_axis_outputs(&r->outer, j), inner);
+            train_conv_sums(node, r, g, tap, d->channels, lstmc_axis_outputs(&r->outer, j), inner);
         }
     }
 }
@@ -117,7 +117,7 @@ static void train_conv_row_taps(const lstmc_train_node *node, const lstmc_conv_r
     const lstmc_train_conv *d = (const lstmc_train_conv *)node->prepared;
     const lstmc_axis *in = &r->inner;
     const lstmc_run_of all_outer = {0, r->outer.made}, all_inner = {0, in->made};
-    if (d->dbias) train_conv_taps(node, r, g, NULL, 1, all_outer, all_inner);
+    if (d->dbias) train_conv_sums(node, r, g, NULL, 1, all_outer, all_inner);
     if (!d->dweight || !in->made) return;
     uint32_t from = 0, to = 0;
     if (!d->filters.depthwise && in->taps > 1 && r->outer.taps == 1 && in->dilation == 1 &&
@@ -133,7 +133,7 @@ static void train_conv_row_taps(const lstmc_train_node *node, const lstmc_conv_r
     if (from < to) {
         const uint32_t tap[2] = {0, 0};
         const lstmc_run_of inside = {from, to - from};
-        train_conv_taps(node, r, g, tap, d->filters.k, lstmc_axis_outputs(&r->outer, 0), inside);
+        train_conv_sums(node, r, g, tap, d->filters.k, lstmc_axis_outputs(&r->outer, 0), inside);
         train_conv_taps(node, r, g, 0, from);
     }
 }
