@@ -9,6 +9,14 @@ from pathlib import Path
 from lstmc.export import sources
 from lstmc.export.items import code_only
 
+# What calls that begin so can't reach, though a member of that name points there elsewhere.
+NOT_BEHIND = {
+    # A layer's own record has its own cell; the copy that has another one is called by way of r.
+    "t->m.cell->step(": r"keeping_advance",
+    # The operations of layers; those of training have a member of this name too.
+    "lstmc_layer_find(": r"train_\w+",
+}
+
 
 def read(compiled: Path, texts: Iterable[Path]) -> dict[str, set[str]]:
     """From the .ci files of -fcallgraph-info in a directory: callers with what they call, functions
@@ -69,11 +77,14 @@ def _behind(where: str, pointers: dict[str, set[str]], functions: dict[str, set[
     call = rest[: rest.index(";")]
     if "parallel->run(" in call:  # a host runs what it is given
         names = {word for word in re.findall(r"\w+", call) if word in functions}
-    elif kernel := re.match(r"LSTMC_KERNEL\(.*?,\s+(\w+),\s", call, re.S):
+    elif kernel := re.match(r"LSTMC_(?:TRAIN_)?KERNEL\(.*?,\s+(\w+),\s", call, re.S):
         names = pointers.get(kernel[1], set())
     else:
         called = [word for word in re.findall(r"(\w+)\(", call) if word in pointers]
         names = pointers[called[0]] if called else set()
+    for start, others in NOT_BEHIND.items():
+        if call.startswith(start):
+            names = {name for name in names if not re.fullmatch(others, name)}
     assert names, f"{where}: what does this call? {call}"
     return names
 

@@ -3,7 +3,7 @@
  * sum of all that comes back from there: steps descending, in each the features ascending.
  *
  * Concat, backward: each input gets its part of dy. */
-#include "train.h"
+#include "train_layers.h"
 
 typedef struct train_join {
     const uint32_t *x; /* value ids */

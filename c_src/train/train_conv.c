@@ -8,6 +8,7 @@
  *
  * With carry a causal layer's remembered steps are places in front of x: weights have gradients of
  * them, and no gradient goes there. */
+#include "train_layers.h"
 #include "train_conv.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
 /* Dense, backward: dp = dy fn'(p), dw += dp x, db += dp, dx = w dp; p = bias + weight x. */
-#include "train.h"
+#include "train_layers.h"
 
 typedef struct train_dense {
     const float *weight, *bias;

@@ -1,5 +1,5 @@
 /* Activation, backward: dx = dy fn'(x). Softmax: kernels say how. */
-#include "train.h"
+#include "train_layers.h"
 
 typedef struct train_elementwise {
     uint32_t x, y; /* value ids */

@@ -2,7 +2,7 @@
  * step the features of x ascending. The index has no gradient. Where x is no index, nothing goes
  * anywhere. Fill: dvalue += dy, rows ascending. */
 #include "../layers/embedding.h"
-#include "train.h"
+#include "train_layers.h"
 
 typedef struct train_embedding {
     uint32_t x; /* value id */

@@ -1,5 +1,5 @@
 /* LastStep, backward: dy to the last valid step of each row, zeros to the others. */
-#include "train.h"
+#include "train_layers.h"
 
 typedef struct train_last_step {
     uint32_t x;

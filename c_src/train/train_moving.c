@@ -2,7 +2,7 @@
  * where it came from. What goes to one place is added, steps descending: dx = flush(dx + dy[t]).
  * StepMask: there is no derivative. */
 #include "../layers/steps.h"
-#include "train.h"
+#include "train_layers.h"
 
 typedef struct train_moving {
     uint32_t x, y;

@@ -1,5 +1,5 @@
 /* Affine and LayerNorm, backward; kernels say how. */
-#include "train.h"
+#include "train_layers.h"
 
 #include <string.h>
 

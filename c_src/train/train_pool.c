@@ -5,7 +5,7 @@
  * A causal pool that goes on from an earlier call (carry) has the steps that it remembers in front of x:
  * they may have had the maximum, and a mean counts them. */
 #include "../layers/steps.h"
-#include "train.h"
+#include "train_layers.h"
 
 enum { TRAIN_POOL_MAXIMUM, TRAIN_POOL_MEAN, TRAIN_POOL_SUM, TRAIN_POOL_MINIMUM };
 

@@ -41,7 +41,7 @@ void lstmc_train_recurrent_prepare(const lstmc_train_layer *l, const lstmc_train
     t->outputs = 0;
     for (uint32_t g = 0; g < cell->kept; g++) {
         const int has = cell->fns[g] != LSTMC_NONE && m->clip == 0.0f;
-        t->outputs |= (uint32_t)(has && lstmc_fn_is_quick(&m->fn[cell->fns[g]])) << g;
+        if (has && lstmc_fn_is_quick(&m->fn[cell->fns[g]])) t->outputs |= (uint32_t)1 << g;
     }
     const size_t slots = lstmc_size_mul(t->batch, (size_t)t->time + 1);
     t->c_at = lstmc_size_mul(slots, m->out_padded);

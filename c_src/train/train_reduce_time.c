@@ -6,7 +6,7 @@
  * call.
  * SoftmaxTime: s = 0; for t descending: s = fma(dy[t], y[t], s); dx[t] = flush(y[t] * (dy[t] - s)). */
 #include "../layers/steps.h"
-#include "train.h"
+#include "train_layers.h"
 
 typedef struct train_reducing {
     uint32_t x, mask, y; /* value ids */
@@ -91,7 +91,7 @@ const lstmc_train_ops lstmc_train_reduce_time = {
 
 /* ------------------------------------------------------------------------------- SoftmaxTime -- */
 
-static void train_softmax_backward(const lstmc_train_node *node, const lstmc_call *call) {
+static void train_softmax_time_backward(const lstmc_train_node *node, const lstmc_call *call) {
     const train_reducing *d = (const train_reducing *)node->prepared;
     const lstmc_view *y = call->views + d->y, *dx = node->dx, *dy = node->dy;
     if (!dx->data) return;
@@ -110,5 +110,5 @@ const lstmc_train_ops lstmc_train_softmax_time = {
     .code = 25,
     .prepared_size = sizeof(train_reducing),
     .prepare = train_reducing_prepare,
-    .backward = train_softmax_backward,
+    .backward = train_softmax_time_backward,
 };

@@ -1,5 +1,5 @@
 /* Select, backward: dx[index[i]] += dy[i], i ascending. Reduce: kernels say how. */
-#include "train.h"
+#include "train_layers.h"
 
 typedef struct train_selection {
     uint32_t x;            /* value id */
