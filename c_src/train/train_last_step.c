@@ -1,17 +1,17 @@
 /* LastStep, backward: dy to the last valid step of each row, zeros to the others. */
 #include "train_layers.h"
 
-typedef struct train_last_step {
+typedef struct train_ending {
     uint32_t x;
-} train_last_step;
+} train_ending;
 
 static void train_last_step_prepare(const lstmc_train_layer *l, void *prepared) {
-    train_last_step *d = (train_last_step *)prepared;
+    train_ending *d = (train_ending *)prepared;
     d->x = l->layer.inputs[0];
 }
 
 static void train_last_step_backward(const lstmc_train_node *node, const lstmc_call *call) {
-    const train_last_step *d = (const train_last_step *)node->prepared;
+    const train_ending *d = (const train_ending *)node->prepared;
     const lstmc_view dx = node->dx[0], dy = node->dy[0];
     const uint32_t features = lstmc_features(call, d->x), steps = lstmc_steps(call, d->x);
     if (!dx.data) return;
@@ -27,7 +27,7 @@ static void train_last_step_backward(const lstmc_train_node *node, const lstmc_c
 
 const lstmc_train_ops lstmc_train_last_step = {
     .code = 5,
-    .prepared_size = sizeof(train_last_step),
+    .prepared_size = sizeof(train_ending),
     .prepare = train_last_step_prepare,
     .backward = train_last_step_backward,
 };
