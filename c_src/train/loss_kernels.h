@@ -11,10 +11,9 @@
 /* The chain over the lanes that are features. */
 V_INLINE float loss_chain(v_f32 p, v_f32 q, size_t left, float sum) {
     float a[V_WIDTH], b[V_WIDTH];
-    const size_t n = left < V_WIDTH ? left : V_WIDTH;
     v_store(a, p);
     v_store(b, q);
-    for (size_t i = 0; i < n; i++) sum = lstmc_fmaf(a[i], b[i], sum);
+    for (size_t i = 0; i < V_WIDTH && i < left; i++) sum = lstmc_fmaf(a[i], b[i], sum);
     return sum;
 }
 

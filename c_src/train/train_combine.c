@@ -79,8 +79,8 @@ static void train_gather(const lstmc_train_node *node, const lstmc_call *call, u
     *dx = spread_time ? sum : lstmc_flush(sum);
 }
 
-static void train_combine_step(const lstmc_train_node *node, const lstmc_call *call, uint32_t b,
-                               uint32_t t) {
+static void train_combine_vector(const lstmc_train_node *node, const lstmc_call *call, uint32_t b,
+                                 uint32_t t) {
     const train_join *p = (const train_join *)node->prepared;
     const float number = (float)p->count;
     float *d = call->scratch, *e = d + p->features, *results = e + p->features;
@@ -136,7 +136,7 @@ static void train_combine_backward(const lstmc_train_node *node, const lstmc_cal
             if (!node->dx[i].data) continue;
             lstmc_zero_rest(node->dx + i, b, from, end, lstmc_features(call, p->x[i]));
         }
-        for (uint32_t t = valid; t-- > 0;) train_combine_step(node, call, b, t);
+        for (uint32_t t = valid; t-- > 0;) train_combine_vector(node, call, b, t);
         for (uint32_t i = 0; i < p->count; i++) { /* sums over steps are complete now */
             if (!node->dx[i].data || lstmc_has_time(call, p->x[i])) continue;
             float *dx = lstmc_at(node->dx + i, b, 0);

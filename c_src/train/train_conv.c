@@ -201,7 +201,8 @@ static void train_conv_keep(const lstmc_train_node *node, const lstmc_call *call
     float *p = node->saved + (size_t)b * lstmc_steps(call, d->y) * width;
     const uint32_t all = r->outer.made * r->inner.made;
     for (uint32_t first = 0; first < all; first += TRAIN_CONV_WINDOWS) {
-        const uint32_t some = all - first < TRAIN_CONV_WINDOWS ? all - first : TRAIN_CONV_WINDOWS;
+        uint32_t some = TRAIN_CONV_WINDOWS;
+        if (all - first < some) some = all - first;
         for (uint32_t i = 0; i < some; i++) {
             train_conv_gather(d, r, (first + i) / r->inner.made, (first + i) % r->inner.made,
                               windows + i * lstmc_train_conv_window(d));

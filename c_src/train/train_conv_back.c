@@ -174,7 +174,7 @@ static void train_conv_places(const lstmc_train_node *node, const lstmc_conv_row
                                            .a_block = outer_back,
                                            .b = f->weight + (size_t)i * f->k + tap * width,
                                            .b_step = (ptrdiff_t)(hop * width),
-                                           .b_block = (ptrdiff_t)r->outer.hop * width,
+                                           .b_block = (ptrdiff_t)(r->outer.hop * width),
                                            .count = inner.count,
                                            .blocks = outer.count,
                                            .c = dx + row * next + i,

@@ -186,9 +186,9 @@ static void keeping_advance(const lstmc_frame *r, uint32_t time, uint32_t b0, ui
         LSTMC_TRAIN_KERNEL(node->kernels, masked, h + row, node->mask + (size_t)b * m->out, NULL,
                            h + row, m->out);
     }
-    if (node->mask && t->train->masked_step) {
+    if (node->mask && t->train->masked_advance) {
         const lstmc_view before = {lstmc_at(&k->h, 0, i), k->h.batch_stride, 0};
-        t->train->masked_step(r, &before, time, b0, b1);
+        t->train->masked_advance(r, &before, time, b0, b1);
     } else {
         t->m.cell->step(r, time, b0, b1);
     }

@@ -97,8 +97,8 @@ typedef struct lstmc_train_cell {
     uint32_t fns[LSTMC_KEPT_GATES]; /* their functions, numbers of m.fn; LSTMC_NONE: none */
     void (*keep)(const lstmc_train_kernels *kernels, const lstmc_cell_train_args *args);
     /* A step, h of which has a mask: h as it was is to be had from `before`. NULL: the cell's own. */
-    void (*masked_step)(const lstmc_frame *r, const lstmc_view *before, uint32_t t, uint32_t b0,
-                        uint32_t b1);
+    void (*masked_advance)(const lstmc_frame *r, const lstmc_view *before, uint32_t t, uint32_t b0,
+                           uint32_t b1);
     /* The pre-activations of `rows` steps of a row, r->pre holding their input products, from the states
      * before: r takes steps for rows. The c of each place is at c, and one more behind. */
     void (*again)(const lstmc_frame *r, const float *c, uint32_t rows);

@@ -192,7 +192,7 @@ static size_t tensor_floats(const lstmc_model *m, uint32_t id) {
 }
 
 /* Where everything lies; t is NULL to only count. */
-static void lay_out_weights(const lstmc_model *m, const lstmc_train_config *config,
+static void lay_out_trained(const lstmc_model *m, const lstmc_train_config *config,
                             const wanted_values *wanted, train_layout *a, lstmc_trainer *t) {
     size_t floats = 0;
     for (uint32_t id = 0; id < m->tensor_count; id++) {
@@ -368,7 +368,7 @@ static int train_lay_out(const lstmc_model *m, const lstmc_train_config *config,
     } else {
         t = NULL;
     }
-    lay_out_weights(m, config, &wanted, a, t);
+    lay_out_trained(m, config, &wanted, a, t);
     if (t) { /* prepares its layers with the weights that have moved */
         status = lstmc_session_init(&t->session, &t->model, &inner, session_at, session_size);
         if (status) return status;
