@@ -97,7 +97,7 @@ static void gemm_copy(gemm_tile *t, float *copy) {
     float *to = copy;
     for (uint32_t block = 0; block < t->blocks; block++) {
         ptrdiff_t at = t->b_first + (ptrdiff_t)block * t->b_block;
-        for (uint32_t r = 0; r < t->count; r++, at += t->b_step, to += 4 * V_WIDTH) {
+        for (uint32_t r = 0; r < t->count; r++, at += t->b_step, to += (size_t)4 * V_WIDTH) {
             for (size_t j = 0; j < 4; j++) {
                 v_store(to + j * V_WIDTH, gemm_load(t->b[j] + at, t->valid[j]));
             }
@@ -106,7 +106,7 @@ static void gemm_copy(gemm_tile *t, float *copy) {
     for (size_t j = 0; j < 4; j++) t->b[j] = copy + j * V_WIDTH;
     t->whole = 1;
     t->b_first = 0;
-    t->b_step = 4 * V_WIDTH;
+    t->b_step = (ptrdiff_t)4 * V_WIDTH;
     t->b_block = (ptrdiff_t)t->count * 4 * V_WIDTH;
 }
 #endif

@@ -126,7 +126,8 @@ void lstmc_train_conv_copy(const lstmc_train_node *node, const lstmc_call *call,
 
 float *lstmc_train_conv_kept(const lstmc_train_node *node, const lstmc_call *call) {
     const lstmc_train_conv *d = (const lstmc_train_conv *)node->prepared;
-    const size_t outputs = lstmc_batch(call) * lstmc_steps(call, d->y) * lstmc_train_conv_width(d);
+    const size_t rows = (size_t)lstmc_batch(call) * lstmc_steps(call, d->y);
+    const size_t outputs = rows * lstmc_train_conv_width(d);
     return node->saved + (d->keep ? outputs : 0);
 }
 

@@ -303,10 +303,10 @@ void lstmc_train_conv_backward(const lstmc_train_node *node, const lstmc_call *c
     const size_t row = past + (size_t)lstmc_steps(call, d->x) * d->time.features;
     const float *kept = lstmc_train_conv_kept(node, call);
     train_conv_shared s = {.node = node, .call = call, .dp = call->scratch};
-    s.x = s.dp + batch * steps * width;
+    s.x = s.dp + (size_t)batch * steps * width;
     for (uint32_t b = 0; b < batch; b++) {
         const uint32_t made = lstmc_train_conv_steps(d, call, b);
-        float *dp = s.dp + b * steps * width;
+        float *dp = s.dp + (size_t)b * steps * width;
         for (uint32_t t = 0; t < made; t++) {
             const float *p = d->keep ? node->saved + ((size_t)b * steps + t) * width : NULL;
             LSTMC_TRAIN_KERNEL(node->kernels, map_back, &f->fn, p, lstmc_at(y, b, t),

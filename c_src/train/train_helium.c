@@ -1,3 +1,3 @@
-/* The kernels of training for the target of that name. */
+/* The kernels of training for the target of that name: its file again, with other algorithms. */
 #define LSTMC_TRAINING
-#include "../kernels/helium.c"
+#include "../kernels/helium.c" /* NOLINT(bugprone-suspicious-include) */

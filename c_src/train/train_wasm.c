@@ -1,3 +1,3 @@
-/* The kernels of training for the target of that name. */
+/* The kernels of training for the target of that name: its file again, with other algorithms. */
 #define LSTMC_TRAINING
-#include "../kernels/wasm.c"
+#include "../kernels/wasm.c" /* NOLINT(bugprone-suspicious-include) */

@@ -37,7 +37,9 @@ typedef struct value_set {
     uint32_t words[(LSTMC_TRAIN_VALUES + 31) / 32];
 } value_set;
 
-static int has(const value_set *s, uint32_t id) { return s->words[id / 32] >> (id % 32) & 1; }
+static int has(const value_set *s, uint32_t id) {
+    return (int)(s->words[id / 32] >> (id % 32) & 1);
+}
 static void put(value_set *s, uint32_t id) { s->words[id / 32] |= (uint32_t)1 << (id % 32); }
 
 /* Values whose gradient is wanted: something that is trained lies before them, an output behind. */
