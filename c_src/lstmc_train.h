@@ -178,7 +178,8 @@ int lstmc_train_loss(lstmc_trainer *trainer, uint32_t index, const lstmc_loss *l
  * and inputs. After a forward, once. */
 int lstmc_train_backward(lstmc_trainer *trainer);
 
-/* A step of the optimizer with the gradients so far, which become zero.
+/* A step of the optimizer with the gradients so far, which become zero; a backward then needs a forward
+ * first.
  * LSTMC_E_ARGUMENT, and nothing has been done, for numbers out of range or more slots than config's. */
 int lstmc_train_update(lstmc_trainer *trainer, const lstmc_optimizer *optimizer);
 

@@ -254,3 +254,22 @@ def test_dropout_beside_its_own_input():
     e = Engine(plan.graph, [specs.Loss("mse")], dropouts=plan.dropouts)
     ones = np.ones((ROWS, 50), np.float32)
     assert set(e.accumulate([ones], [ones]).outputs[0].ravel()) == {1.0, 3.0}
+
+
+@pytest.mark.parametrize(
+    "layer,kinds,words",
+    [("dense", ["recurrent"], "recurrent dropout of one that is not"),
+     ("lstm", ["element", "steps"], "two dropouts for one input")],
+)  # fmt: skip
+def test_dropouts_that_can_not_be(layer, kinds, words):
+    dropouts = [specs.Dropout(layer, kind, 0.5) for kind in kinds]
+    with pytest.raises(ConversionError, match=f"layer '{layer}': {words}"):
+        engine(dropouts=dropouts)
+
+
+def test_a_backward_is_of_the_weights_of_its_forward():
+    e = engine()
+    e.evaluate([X], [Y])
+    e.update()
+    with pytest.raises(Error):
+        e._trainer.back([np.ones_like(Y)], [None])

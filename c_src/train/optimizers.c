@@ -187,5 +187,6 @@ int lstmc_train_update(lstmc_trainer *trainer, const lstmc_optimizer *optimizer)
     lstmc_fp_leave(mode);
     trainer->optimizer.steps++;
     trainer->stale = 1;
+    trainer->ready = 0; /* a backward would be of other weights than its forward */
     return LSTMC_OK;
 }

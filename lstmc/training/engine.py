@@ -120,6 +120,15 @@ class Engine:
             if name not in names:
                 raise UnknownNameError(f"there is no layer '{name}'; there are {', '.join(names)}")
         self._frozen = bytes(name in frozen for name in names)
+        of = dict(zip(names, graph.layers, strict=True))
+        masked: set[tuple[str, bool]] = set()
+        for d in dropouts:
+            recurrent = d.kind == "recurrent"
+            if recurrent and not isinstance(of[d.layer], g.Recurrent):
+                raise ConversionError(f"layer '{d.layer}': recurrent dropout of one that is not")
+            if (d.layer, recurrent) in masked:
+                raise ConversionError(f"layer '{d.layer}': two dropouts for one input")
+            masked.add((d.layer, recurrent))
         kinds = {kind: i for i, kind in enumerate(specs.DROPOUTS)}
         self._dropouts = tuple(
             (names.index(d.layer), kinds[d.kind], d.rate) for d in dropouts if d.rate
