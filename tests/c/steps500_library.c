@@ -47,7 +47,7 @@ static const void *native(const void *blob, size_t size) {
 }
 
 static void open_net(const void *blob, size_t size) {
-    lstmc_config config = {0, 0, LSTMC_TARGET_AUTO, NULL, 0};
+    lstmc_config config = {0, 0, LSTMC_TARGET_AUTO, NULL, 0, 0};
     config.target = chosen_target();
     current = blob;
     status = LSTMC_OK;

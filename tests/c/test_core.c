@@ -38,7 +38,7 @@ static void open_model(lstmc_model *m, sample *s, const char *name) {
     CHECK(open_sample(s, m));
 }
 
-static const lstmc_config automatic = {0, 0, LSTMC_TARGET_AUTO, NULL, 0};
+static const lstmc_config automatic = {0, 0, LSTMC_TARGET_AUTO, NULL, 0, 0};
 
 /* Whether the memory still holds the byte everywhere. */
 static int untouched(const unsigned char *p, size_t n, unsigned char byte) {
@@ -116,7 +116,7 @@ static void test_open(void) {
     CHECK(lstmc_blob_to_native(bad, size) == LSTMC_OK);
     CHECK(lstmc_model_open(&m, bad, size) == LSTMC_E_UNSUPPORTED);
     CHECK(m.bad_record == 0);
-    const lstmc_config one = {0, 0, LSTMC_TARGET_AUTO, NULL, 0};
+    const lstmc_config one = {0, 0, LSTMC_TARGET_AUTO, NULL, 0, 0};
     size_t none = 1;
     uint32_t rows = 1, steps = 1;
     lstmc_io_info info;
@@ -470,7 +470,7 @@ static void test_runs_stay_in_their_memory(const char *name) {
     size_t blob_size;
     const void *copy = read_model(name, &blob_size);
     for (int t = LSTMC_TARGET_SCALAR; t < LSTMC_TARGET_COUNT; t++) {
-        lstmc_config c = {0, 0, LSTMC_TARGET_AUTO, NULL, 0};
+        lstmc_config c = {0, 0, LSTMC_TARGET_AUTO, NULL, 0, 0};
         size_t size;
         if (!lstmc_target_available((lstmc_target)t)) continue;
         c.batch = s.batch;

@@ -134,7 +134,7 @@ static int cuttable(const lstmc_model *m, const sample *s) {
  * if the model goes on, two rows fewer: those left out keep their states. */
 static uint32_t digest_of(const lstmc_model *m, sample *s, const lstmc_parallel *parallel,
                           uint32_t cut, const int32_t *lengths) {
-    const lstmc_config config = {s->batch, s->time, LSTMC_TARGET_AUTO, parallel, 0};
+    const lstmc_config config = {s->batch, s->time, LSTMC_TARGET_AUTO, parallel, 0, 0};
     lstmc_session *session;
     size_t size;
     uint32_t crc = 0;
