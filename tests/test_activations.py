@@ -414,7 +414,9 @@ def test_parameters_are_checked():
 def test_functional_has_every_function():
     """By name, with a signature and a formula; the defaults are those of Keras and PyTorch."""
     others = {"apply", "exp", "relu6"}
-    others |= {f"{cell}_{way}" for cell in ("lstm", "gru", "rnn") for way in ("forward", "backward")}
+    others |= {
+        f"{cell}_{way}" for cell in ("lstm", "gru", "rnn") for way in ("forward", "backward")
+    }
     names = set(functional.__all__) - others
     assert names == set(g.FN_CODES) - {"linear", "exponential"}
     x = np.float32([[-2.5, -0.75, 0.25], [0.5, 1.5, 7.0]])
