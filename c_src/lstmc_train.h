@@ -192,7 +192,7 @@ void lstmc_train_reset(lstmc_trainer *trainer);
 lstmc_session *lstmc_trainer_session(lstmc_trainer *trainer);
 
 /* The random numbers of dropout are a function of seed, step, layer, first_row + row and place alone.
- * step 0 xffffffff: no dropout (evaluation). After init: no dropout. */
+ * step 0xffffffff: no dropout (evaluation). After init: no dropout. */
 void lstmc_train_dropout(lstmc_trainer *trainer, uint32_t seed, uint32_t step, uint32_t first_row);
 
 /* A tensor as it is being trained, in the panels of the file (docs/SPEC.md); size floats each. */

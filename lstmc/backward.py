@@ -72,7 +72,7 @@ class Saved:
         self._batch, self._time = arrays[0].shape[:2]
         self._shapes = [y.shape for y in outputs]
         self.layer = graph.layers[0]
-        model = _core.Model(np.frombuffer(format.dumps(graph), np.uint8))
+        model = _core.Model(format.dumps(graph))
         self._trainer = _core.Trainer(
             model, self._batch, self._time, target_code(), thread_count(), input_gradients=True
         )

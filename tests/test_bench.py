@@ -45,10 +45,10 @@ GAPS = {
 }
 
 
-def script(*arguments):
-    """What bench.py prints, started as make does: its own folder is where it imports from."""
+def script(*arguments, name="bench.py"):
+    """What a script prints, started as make does: its own folder is where it imports from."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONSAFEPATH"}
-    command = [sys.executable, str(BENCH / "bench.py"), *arguments]
+    command = [sys.executable, str(BENCH / name), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -287,3 +287,12 @@ def test_roofline_compiles_without_warnings_and_measures(tmp_path):
         machine = roofline.Machine(tmp_path, 1 << 20)
         machine.measure([1000, 1 << 20])
         assert machine.flops > 0 and machine.rate(1000) > 0 and machine.rate(1 << 20) > 0
+
+
+def test_training():
+    """A step of training beside the peers: gradients agree, and a row has its ratio."""
+    pytest.importorskip("torch")
+    printed = script("--quick", "--only", "B=1 ", name="training.py")
+    (row,) = (x for x in printed.splitlines() if x.startswith("| T=100 B=1 I=10 H=50 |"))
+    _, _, mine, theirs, _, ratio, *_ = row.split("|")
+    assert float(mine) > 0 and float(theirs) > 0 and float(ratio) > 0

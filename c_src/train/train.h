@@ -1,7 +1,7 @@
 /* Shared by the files of training; not for users of the library.
  *
  * A layer's training is one file here: how its forward keeps what backward needs (where the layer's own
- * run doesn't do), and backward. The trainer calls them; registry.c has a line for each. */
+ * run doesn't do), and backward. The trainer calls them; train_registry.c has a line for each. */
 #ifndef LSTMC_TRAIN_INTERNAL_H
 #define LSTMC_TRAIN_INTERNAL_H
 
@@ -55,9 +55,8 @@ typedef struct lstmc_train_node {
     lstmc_node *node; /* forward's; its state is where a call starts from, and ends */
     float *saved;
     float *packed;
-    const lstmc_view *
-        dx; /* where to write gradients of the inputs, in the record's order; data NULL: not wanted */
-    const lstmc_view *dy; /* of the outputs; data NULL: zeros */
+    const lstmc_view *dx; /* the inputs' gradients, in the record's order; data NULL: not wanted */
+    const lstmc_view *dy; /* those of the outputs; data NULL: zeros */
     const float *mask;    /* of h: [row][units], 0 or 1 / (1 - rate); NULL: no dropout */
 } lstmc_train_node;
 

@@ -42,11 +42,6 @@ static int has(const value_set *s, uint32_t id) {
 }
 static void put(value_set *s, uint32_t id) { s->words[id / 32] |= (uint32_t)1 << (id % 32); }
 
-/* Values whose gradient is wanted: something that is trained lies before them, an output behind. */
-typedef struct wanted_values {
-    value_set all;
-} wanted_values;
-
 static uint32_t output_value(const lstmc_model *m, uint32_t i) {
     return m->io[(size_t)(m->input_count + i) * LSTMC_IO_WORDS + IO_VALUE];
 }
@@ -73,9 +68,9 @@ static int trains(const lstmc_train_config *config, const lstmc_layer *l, uint32
     return 0;
 }
 
-/* LSTMC_E_UNSUPPORTED where a gradient must pass a layer that this build has no training of. */
-static int find_wanted(const lstmc_model *m, const lstmc_train_config *config,
-                       wanted_values *wanted) {
+/* Values whose gradient is wanted: something that is trained lies before them, an output behind.
+ * LSTMC_E_UNSUPPORTED where a gradient must pass a layer that this build has no training of. */
+static int find_wanted(const lstmc_model *m, const lstmc_train_config *config, value_set *wanted) {
     value_set needs, useful;
     memset(&needs, 0, sizeof needs);
     memset(&useful, 0, sizeof useful);
@@ -104,19 +99,19 @@ static int find_wanted(const lstmc_model *m, const lstmc_train_config *config,
         }
     }
     for (size_t i = 0; i < sizeof needs.words / sizeof needs.words[0]; i++) {
-        wanted->all.words[i] = needs.words[i] & useful.words[i];
+        wanted->words[i] = needs.words[i] & useful.words[i];
     }
     return LSTMC_OK;
 }
 
 /* Gradients that are sent to a value: by the layers that read it and, if it is an output, from outside. */
-static uint32_t senders(const lstmc_model *m, const wanted_values *wanted, uint32_t id) {
+static uint32_t senders(const lstmc_model *m, const value_set *wanted, uint32_t id) {
     uint32_t count = 0;
     for (uint32_t i = 0; i < m->output_count; i++) count += output_value(m, i) == id;
     for (uint32_t i = 0; i < m->layer_count; i++) {
         lstmc_layer l;
         lstmc_layer_get(m, i, &l);
-        if (!any_output(&l, &wanted->all)) continue;
+        if (!any_output(&l, wanted)) continue;
         for (uint32_t j = 0; j < l.input_count; j++) {
             count += l.inputs[j] == id && passes(lstmc_train_find(l.code), &l, j);
         }
@@ -151,13 +146,13 @@ static size_t most_floats(const lstmc_model *m, uint32_t id, size_t batch, uint3
 }
 
 static void describe(const lstmc_model *m, const lstmc_train_config *config,
-                     const wanted_values *wanted, uint32_t index, lstmc_train_layer *l) {
+                     const value_set *wanted, uint32_t index, lstmc_train_layer *l) {
     memset(l, 0, sizeof *l);
     lstmc_layer_get(m, index, &l->layer);
     const lstmc_train_ops *ops = lstmc_train_find(l->layer.code);
-    const int active = any_output(&l->layer, &wanted->all);
+    const int active = any_output(&l->layer, wanted);
     for (uint32_t j = 0; active && j < l->layer.input_count && j < 32; j++) {
-        if (passes(ops, &l->layer, j) && has(&wanted->all, l->layer.inputs[j])) {
+        if (passes(ops, &l->layer, j) && has(wanted, l->layer.inputs[j])) {
             l->wants |= (uint32_t)1 << j;
         }
     }
@@ -176,9 +171,9 @@ static void describe(const lstmc_model *m, const lstmc_train_config *config,
     }
 }
 
-/* A layer's index is the first that trains this tensor: layers may share one. */
-static int trained_first(const lstmc_model *m, const lstmc_train_config *config,
-                         const wanted_values *wanted, uint32_t tensor) {
+/* Whether a layer trains this tensor: layers may share one. */
+static int is_trained(const lstmc_model *m, const lstmc_train_config *config,
+                      const value_set *wanted, uint32_t tensor) {
     for (uint32_t i = 0; i < m->layer_count; i++) {
         lstmc_train_layer l;
         describe(m, config, wanted, i, &l);
@@ -195,10 +190,10 @@ static size_t tensor_floats(const lstmc_model *m, uint32_t id) {
 
 /* Where everything lies; t is NULL to only count. */
 static void lay_out_trained(const lstmc_model *m, const lstmc_train_config *config,
-                            const wanted_values *wanted, train_layout *a, lstmc_trainer *t) {
+                            const value_set *wanted, train_layout *a, lstmc_trainer *t) {
     size_t floats = 0;
     for (uint32_t id = 0; id < m->tensor_count; id++) {
-        if (trained_first(m, config, wanted, id)) floats += (tensor_floats(m, id) + 15) / 16 * 16;
+        if (is_trained(m, config, wanted, id)) floats += (tensor_floats(m, id) + 15) / 16 * 16;
     }
     float *weights = take_floats(a, floats), *gradients = take_floats(a, floats);
     float *slots[3] = {NULL, NULL, NULL};
@@ -216,7 +211,7 @@ static void lay_out_trained(const lstmc_model *m, const lstmc_train_config *conf
     for (uint32_t id = 0; id < m->tensor_count; id++) {
         const uint32_t *r = m->tensors + (size_t)id * LSTMC_TENSOR_WORDS;
         t->moved[id] = t->gradients[id] = NULL;
-        if (!trained_first(m, config, wanted, id)) continue;
+        if (!is_trained(m, config, wanted, id)) continue;
         memcpy(weights, m->words + r[0] / 4, r[1]);
         t->moved[id] = weights;
         t->gradients[id] = gradients;
@@ -227,12 +222,12 @@ static void lay_out_trained(const lstmc_model *m, const lstmc_train_config *conf
 
 /* Gradients of values, and those that are added to them. */
 static void lay_out_gradients(const lstmc_model *m, const lstmc_train_config *config,
-                              const wanted_values *wanted, train_layout *a, lstmc_trainer *t) {
+                              const value_set *wanted, train_layout *a, lstmc_trainer *t) {
     const uint32_t batch = config->batch ? config->batch : 1;
     const uint32_t time = config->time ? config->time : 1;
     for (uint32_t id = 0; id < m->value_count; id++) {
         if (t) memset(&t->value_grads[id], 0, sizeof t->value_grads[id]);
-        if (!has(&wanted->all, id)) continue;
+        if (!has(wanted, id)) continue;
         float *data = take_floats(a, most_floats(m, id, batch, time));
         if (t) t->value_grads[id].data = data;
     }
@@ -248,8 +243,8 @@ static void lay_out_gradients(const lstmc_model *m, const lstmc_train_config *co
             for (uint32_t j = 0; j < l.layer.input_count; j++) {
                 const uint32_t id = l.layer.inputs[j];
                 int apart = 0;
-                if (any_output(&l.layer, &wanted->all) && id != LSTMC_NONE &&
-                    has(&wanted->all, id) && passes(lstmc_train_find(l.layer.code), &l.layer, j)) {
+                if (any_output(&l.layer, wanted) && id != LSTMC_NONE && has(wanted, id) &&
+                    passes(lstmc_train_find(l.layer.code), &l.layer, j)) {
                     apart = senders(m, wanted, id) > 1;
                 }
                 if (turn && t) t->extra[port] = apart ? extra + used : NULL;
@@ -275,14 +270,14 @@ static lstmc_config session_config(const lstmc_train_config *config) {
 }
 
 static void lay_out_layers(const lstmc_model *m, const lstmc_train_config *config,
-                           const wanted_values *wanted, train_layout *a, lstmc_trainer *t) {
+                           const value_set *wanted, train_layout *a, lstmc_trainer *t) {
     size_t scratch = 0;
     for (uint32_t i = 0; i < m->layer_count; i++) {
         lstmc_train_layer l;
         lstmc_train_need need = {0, 0, 0};
         describe(m, config, wanted, i, &l);
         const lstmc_train_ops *ops = lstmc_train_find(l.layer.code);
-        const int active = any_output(&l.layer, &wanted->all) && ops && ops->backward;
+        const int active = any_output(&l.layer, wanted) && ops && ops->backward;
         lstmc_train_node *n = t ? t->nodes + i : NULL;
         if (n) memset(n, 0, sizeof *n);
         if (!active) continue;
@@ -322,7 +317,7 @@ static void lay_out_layers(const lstmc_model *m, const lstmc_train_config *confi
 /* Lay out everything; out is NULL to only count. */
 static int train_lay_out(const lstmc_model *m, const lstmc_train_config *config, train_layout *a,
                          lstmc_trainer **out) {
-    wanted_values wanted;
+    value_set wanted;
     int status = good_train_config(m, config);
     if (!status) status = find_wanted(m, config, &wanted);
     if (status) return status;

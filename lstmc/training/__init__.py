@@ -3,7 +3,7 @@
 The classes users name are in lstmc.optimizers, lstmc.losses, lstmc.metrics and lstmc.callbacks.
 
     specs.py    what is trained and how, as plain values
-    engine.py   weights in training, and a step of them, over the core's trainer
+    engine.py   a step of training, over the core's trainer; holder.py: what is kept in that
     trainer.py  what compile makes: engine, optimizer, losses, metrics; NaN and the way back
     loop.py     fit and evaluate
     batches.py  a step's arrays, checked; feeds.py: where they come from; order.py: in which order

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from copy import copy
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,16 +11,15 @@ import numpy as np
 from .. import _core, format
 from .. import graph as g
 from ..errors import ConversionError, RangeError, ShapeError, UnknownNameError
-from ..runtime import as_float32, row_lengths, target_code
-from ..threads import thread_count
+from ..runtime import as_float32, row_lengths
 from . import specs
 from .arrays import inside, outside
+from .holder import Holder
 
 # What backward needs of the rows that run together: about this much stays in a near cache.
 NEAR_FLOATS = 1 << 18
 FEWEST_ROWS = 12  # fewer would leave the registers' tiles empty
 MOST_ROWS = 256
-WHAT = ("weight", "gradient", "slot0", "slot1", "slot2")  # _core.Trainer.read and write
 NO_STEP = 0xFFFFFFFF
 
 
@@ -33,21 +31,6 @@ class Result:
     loss: float
     losses: list[float]
     outputs: list[np.ndarray]
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where a field of a layer is: its tensor in the core, and its shapes."""
-
-    layer: str
-    field: str
-    tensor: int
-    shape: tuple[int, ...]
-    gates: int
-    k: int
-    units: int
-    panel: int
-    size: int
 
 
 @dataclass(frozen=True)
@@ -64,7 +47,7 @@ class _Call:
 CALLS = 64  # shapes remembered
 
 
-class Engine:
+class Engine(Holder):
     """A graph whose weights are being trained.
 
     Args:
@@ -103,7 +86,6 @@ class Engine:
         panel: int = format.DEFAULT_PANEL,
     ) -> None:
         self._graph = graph
-        self._panel = panel
         self._specs, self._outside = graph.infer(), graph.interface
         if graph.bindings:
             raise ConversionError(
@@ -138,9 +120,7 @@ class Engine:
         self._stateful = carry
         self._truncate = truncate
         self._recompute = recompute
-        blob = np.frombuffer(format.dumps(graph, None, panel), np.uint8)
-        self._blob = np.concatenate([blob, np.zeros(-len(blob) % 64, np.uint8)])[: len(blob)]
-        self._core = _core.Model(self._blob)
+        self._opened = _core.Model(format.dumps(graph, None, panel))
         self._calls: dict[tuple[tuple[int, ...], ...], _Call] = {}
         self._loss_words = [None if x is None else _loss_words(x) for x in self._losses]
         self._floats_a_step = sum(s.features for s in self._specs.values()) + sum(
@@ -149,190 +129,7 @@ class Engine:
         self._weight_floats = max(
             sum(a.size for _, _, a in layer.tensors() if a is not None) for layer in graph.layers
         )
-        self._trainer: _core.Trainer | None = None
-        self._held = 0  # rows whose states go on to the next call; 0: none
-        self._places: list[_Place] = []
-        self._tensors = self._find_tensors()
         self._make(1, 1)
-
-    # ------------------------------------------------------------------------------------ weights
-
-    def _find_tensors(self) -> list[tuple[str, str, tuple[int, ...]]]:
-        """(layer, field, shape) of the file's tensors, in its order."""
-        return [
-            (layer.name, name, array.shape)
-            for layer in self._graph.layers
-            for name, _, array in layer.tensors()
-            if array is not None
-        ]
-
-    def _make(self, rows: int, time: int) -> None:
-        """A trainer for so many rows and steps, with what the one before has come to."""
-        before, kept = self._trainer, self._everything() if self._trainer else {}
-        states = self._states() if before else []
-        self._trainer = trainer = _core.Trainer(
-            self._core, rows, time, target_code(), thread_count(), self._frozen,
-            _core.optimizer_slots(self._words(0.0)), False, self._carry, self._recompute, False,
-            self._dropouts,
-        )  # fmt: skip
-        if before is None:
-            for i, (layer, name, shape) in enumerate(self._tensors):
-                if (found := trainer.trained(i)) is not None:
-                    self._places.append(_Place(layer, name, i, shape, *found))
-            return
-        for (index, what), array in kept.items():
-            trainer.write(index, what, array)
-        trainer.optimizer = before.optimizer
-        if self._carry and before.batch == rows:
-            self._set_states(states)
-
-    def _everything(self) -> dict[tuple[int, int], np.ndarray]:
-        """What a trainer keeps, by tensor and :data:`WHAT`, in panels."""
-        assert self._trainer is not None
-        count = 2 + _core.optimizer_slots(self._words(0.0))
-        return {(p.tensor, what): self._raw(p, what) for p in self._places for what in range(count)}
-
-    def _raw(self, place: _Place, what: int) -> np.ndarray:
-        assert self._trainer is not None
-        array = np.empty(place.size, np.float32)
-        self._trainer.read(place.tensor, what, array)
-        return array
-
-    def _get(self, place: _Place, what: int) -> np.ndarray:
-        p = place
-        return format.unpack(self._raw(p, what), p.gates, p.k, p.units, p.panel).reshape(p.shape)
-
-    def _set(self, place: _Place, what: int, array: np.ndarray) -> None:
-        assert self._trainer is not None
-        given = np.ascontiguousarray(array, np.float32)
-        if given.shape != place.shape:
-            raise ShapeError(
-                f"layer '{place.layer}': {place.field} has shape {given.shape}, expected "
-                f"{place.shape}"
-            )
-        self._trainer.write(place.tensor, what, format.pack(given, place.gates, place.panel))
-
-    @property
-    def trained(self) -> dict[str, list[str]]:
-        """The fields that are trained, by layer."""
-        found: dict[str, list[str]] = {}
-        for p in self._places:
-            found.setdefault(p.layer, []).append(p.field)
-        return found
-
-    def read(self) -> dict[str, dict[str, np.ndarray]]:
-        """All weights, by layer and field, float32 in the graph's shapes; frozen ones too."""
-        found = {
-            layer.name: {n: a.copy() for n, _, a in layer.tensors() if a is not None}
-            for layer in self._graph.layers
-        }
-        for p in self._places:
-            found[p.layer][p.field] = self._get(p, 0)
-        return found
-
-    def write(self, values: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-        """Set weights, as :meth:`read` gives them; those left out stay.
-
-        A frozen one must be what it is: RangeError. ShapeError, UnknownNameError: as they say.
-        """
-        places = {(p.layer, p.field): p for p in self._places}
-        fixed = {layer.name: layer for layer in self._graph.layers}
-        for layer, fields in values.items():
-            for name, array in fields.items():
-                if (layer, name) in places:
-                    self._set(places[layer, name], 0, array)
-                    continue
-                if layer not in fixed or getattr(fixed[layer], name, None) is None:
-                    raise UnknownNameError(f"there is no weight {name} of a layer '{layer}'")
-                if not np.array_equal(getattr(fixed[layer], name), array, equal_nan=True):
-                    raise RangeError(f"layer '{layer}' is frozen: its {name} can't be set")
-
-    def gradients(self) -> dict[str, dict[str, np.ndarray]]:
-        """The gradients accumulated so far, by layer and field."""
-        found: dict[str, dict[str, np.ndarray]] = {}
-        for p in self._places:
-            found.setdefault(p.layer, {})[p.field] = self._get(p, 1)
-        return found
-
-    def graph(self) -> g.Graph:
-        """A copy of the graph with the weights of now."""
-        now, weights = copy(self._graph), self.read()
-        now.layers = [copy(layer) for layer in self._graph.layers]
-        for layer in now.layers:
-            for name, array in weights[layer.name].items():
-                setattr(layer, name, array)
-        return now
-
-    # --------------------------------------------------------------------------------- resuming
-
-    @property
-    def iterations(self) -> int:
-        """Steps of the optimizer so far."""
-        assert self._trainer is not None
-        return int(self._trainer.optimizer[0])
-
-    def slots(self) -> dict[str, np.ndarray]:
-        """All that a resume needs besides weights, by name; give it to :meth:`restore`."""
-        assert self._trainer is not None
-        steps, *powers = self._trainer.optimizer
-        found = {
-            "iterations": np.array(steps, np.uint32),
-            "powers": np.array(powers, np.float32),
-            "seed": np.array(self._seed, np.uint32),
-        }
-        for p in self._places:
-            for what in range(2, 2 + _core.optimizer_slots(self._words(0.0))):
-                found[f"{p.layer}/{p.field}/{what - 2}"] = self._get(p, what)
-        if self._stateful:
-            found |= {f"state/{i}": array for i, array in enumerate(self._states())}
-        return found
-
-    def _states(self) -> list[np.ndarray]:
-        """Those that calls carry on, [batch, features] each."""
-        trainer = self._trainer
-        assert trainer is not None
-        found = []
-        for i, (_, _, features) in enumerate(trainer.states()):
-            found.append(np.empty((trainer.batch, features), np.float32))
-            trainer.state(i, found[-1], False)
-        return found
-
-    def _set_states(self, states: Sequence[np.ndarray]) -> None:
-        assert self._trainer is not None
-        for i, array in enumerate(states):
-            self._trainer.state(i, np.ascontiguousarray(array, np.float32), True)
-
-    def restore(self, slots: Mapping[str, np.ndarray]) -> None:
-        """What :meth:`slots` gave. ShapeError, UnknownNameError: it is of another net or
-        optimizer; nothing has changed then."""
-        assert self._trainer is not None
-        expected = self.slots()
-        if missing := sorted(expected.keys() ^ slots.keys()):
-            raise UnknownNameError(f"slots of another net or optimizer: {', '.join(missing[:3])}")
-        states = [slots[name] for name in expected if name.startswith("state/")]
-        batch = len(states[0]) if states and np.ndim(states[0]) == 2 else self._trainer.batch
-        for name, array in slots.items():
-            shape = expected[name].shape
-            if name.startswith("state/"):  # of as many rows as the run had
-                shape = (batch, *shape[1:])
-            if np.shape(array) != shape or not batch:
-                raise ShapeError(f"'{name}' has shape {np.shape(array)}, expected {shape}")
-        if batch != self._trainer.batch:
-            self._make(batch, self._trainer.time)
-        self._set_states(states)
-        self._held = batch if states and batch > 1 else 0
-        for p in self._places:
-            for what in range(2, 2 + _core.optimizer_slots(self._words(0.0))):
-                self._set(p, what, slots[f"{p.layer}/{p.field}/{what - 2}"])
-        self._seed = int(slots["seed"])
-        first, second = map(float, slots["powers"])
-        self._trainer.optimizer = int(slots["iterations"]), first, second
-
-    def reset_states(self) -> None:
-        """States to where the model starts (``carry``)."""
-        assert self._trainer is not None
-        self._trainer.reset()
-        self._held = 0
 
     # ------------------------------------------------------------------------------------- steps
 
@@ -372,7 +169,7 @@ class Engine:
         lengths: np.ndarray | None,
         learning_rate: float | None,
     ) -> Result:
-        assert self._truncate is not None and self._trainer is not None
+        assert self._truncate is not None
         values = [*self._graph.inputs, *self._graph.outputs]
         if len(self._graph.clocks) > 1 or any(
             v.spec.time is None or self._outside[v.name].time != v.spec.time for v in values
@@ -441,7 +238,6 @@ class Engine:
 
     def update(self, learning_rate: float | None = None) -> None:
         """A step of the optimizer with the gradients so far."""
-        assert self._trainer is not None
         self._trainer.update(self._words(self._rate(learning_rate)))
 
     def _rate(self, given: float | None) -> float:
@@ -452,16 +248,7 @@ class Engine:
 
     def clear(self) -> None:
         """All gradients to zero, without a step."""
-        assert self._trainer is not None
         self._trainer.clear()
-
-    def _words(self, learning_rate: float) -> tuple[Any, ...]:
-        o = self._optimizer
-        return (
-            specs.OPTIMIZERS.index(o.kind), learning_rate, o.momentum, o.nesterov, o.rho, o.beta_1,
-            o.beta_2, o.epsilon, o.weight_decay, o.centered, o.amsgrad, o.clipvalue or 0.0,
-            o.clipnorm or 0.0, o.global_clipnorm or 0.0,
-        )  # fmt: skip
 
     def _total(self, losses: list[float]) -> float:
         return float(
@@ -578,7 +365,6 @@ class Engine:
             rows = min(batch, max(self._rows(time), trainer.batch))
             if trainer.batch < rows or trainer.time < time:
                 self._make(rows, time)
-        assert self._trainer is not None
         return self._trainer
 
     def _rows(self, time: int) -> int:
