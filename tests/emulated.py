@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from helpers import CORE, ROOT, WARNINGS, compile_c, compile_objects, run_program
+from helpers import INFERENCE, ROOT, WARNINGS, compile_c, compile_objects, run_program
 
 PROGRAMS = ROOT / "tests/c"
 EMBEDDED = ROOT / "tests/embedded"
@@ -53,7 +53,7 @@ class Machine:
         return compile_c(output, parts, [*flags, *INCLUDE, *self.linking], self.compiler)
 
     def objects(self, directory: Path, flags: Sequence[str]) -> list[Path]:
-        return compile_objects(directory, CORE, flags, self.compiler)
+        return compile_objects(directory, INFERENCE, flags, self.compiler)
 
     def command(
         self, program: Path, arguments: Sequence[object], options: Sequence[str] = ()

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from emulated import PROGRAMS, boards
 from helpers import (
-    CORE,
     DATA,
+    INFERENCE,
     ROOT,
     WARNINGS,
     Net,
@@ -287,7 +287,7 @@ def program(tmp_path_factory):
         if name not in done:
             if chip:
                 chip.skip_without_tools()
-            objects = chip.objects if chip else lambda d, f: compile_objects(d, CORE, f)
+            objects = chip.objects if chip else lambda d, f: compile_objects(d, INFERENCE, f)
             done[name] = objects(directory / name, FLAGS)
         path = directory / f"{source.stem}-{name}"
         if chip:

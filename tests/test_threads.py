@@ -17,8 +17,8 @@ import hypothesis
 import numpy as np
 import pytest
 from helpers import (
-    CORE,
     DATA,
+    INFERENCE,
     ROOT,
     WARNINGS,
     Net,
@@ -398,7 +398,7 @@ MODELS = [DATA / name for name in sorted(V1_FILES)]
 def threads_main(directory, *flags):
     """tests/c/threads_main.c and all it tests."""
     flags = ["-std=c99", "-DLSTMC_NO_AVX512", *flags]
-    parts = [*compile_objects(directory, CORE, flags), POOL, PROGRAM]
+    parts = [*compile_objects(directory, INFERENCE, flags), POOL, PROGRAM]
     return compile_c(directory / "threads_main", parts, [*flags, "-pthread"])
 
 
