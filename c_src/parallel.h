@@ -47,6 +47,15 @@ static inline uint32_t lstmc_parts(const lstmc_call *call, float work, uint32_t 
     return 1;
 }
 
+static inline uint32_t lstmc_threads(const lstmc_call *call) {
+    (void)call;
+    return 1;
+}
+
+static inline uint32_t lstmc_even_parts(const lstmc_call *call, float work, uint32_t count) {
+    return lstmc_parts(call, work, count);
+}
+
 static inline void lstmc_for_parts(const lstmc_call *call, uint32_t parts,
                                    void (*body)(void *argument, uint32_t part), void *argument) {
     (void)call;
@@ -69,6 +78,16 @@ uint32_t lstmc_worthwhile_parts(const lstmc_call *call, float work, uint32_t cou
 
 static inline uint32_t lstmc_parts(const lstmc_call *call, float work, uint32_t count) {
     return LSTMC_CAN_SHARE && call->parallel ? lstmc_worthwhile_parts(call, work, count) : 1;
+}
+
+static inline uint32_t lstmc_threads(const lstmc_call *call) {
+    return LSTMC_CAN_SHARE && call->parallel ? call->parallel->threads : 1;
+}
+
+/* As many for each thread, where there are that many: equal parts are then done at the same time. */
+static inline uint32_t lstmc_even_parts(const lstmc_call *call, float work, uint32_t count) {
+    const uint32_t parts = lstmc_parts(call, work, count), threads = lstmc_threads(call);
+    return parts > threads ? parts - parts % threads : parts;
 }
 
 /* body(argument, part) for all parts. */

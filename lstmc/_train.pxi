@@ -208,6 +208,16 @@ cdef class Trainer:
         self.busy = False
         return 0
 
+    cdef uint32_t _turn(self, uint32_t left) noexcept nogil:
+        """How many of the rows that are left are next: turns of about the same size, so that no
+        thread is idle in the last one, in whole tiles for each thread."""
+        cdef uint32_t turns = (left - 1) // self.batch + 1
+        cdef uint32_t tile = 6 * (self.parallel.threads if self.parallel.threads < 64 else 64)
+        cdef uint32_t rows = ((left - 1) // turns // tile + 1) * tile
+        if rows > self.batch:
+            rows = self.batch
+        return rows if rows < left else left
+
     def run(
         self, list inputs, uint32_t batch, list times, lengths, *, list outputs=None,
         list losses=None, list truths=None, list weights=None, list scales=None, list values=None,
@@ -304,7 +314,7 @@ cdef class Trainer:
         try:
             with nogil:
                 while b0 < batch and status == LSTMC_OK:
-                    rows = batch - b0 if batch - b0 < self.batch else self.batch
+                    rows = self._turn(batch - b0)
                     for i in range(n_in):
                         in_now[i] = _part(&ins[i], b0, 0)
                     self.rows = rows

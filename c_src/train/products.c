@@ -3,6 +3,12 @@
 
 #include "../kernels/soft_fma.h"
 
+/* Inputs of a tile of a weight's gradient at most, of all targets: a part has whole ones. */
+#define WEIGHT_TILE 6u
+/* These come once a call, when another thread may be asleep: a part must be worth waking it. */
+#define ONCE 8.0f
+#define FETCHED 8.0f
+
 /* ------------------------------------------------------------------------------ weight gradients -- */
 
 /* Where a step is that lies in the order of time, or in its reverse. */
@@ -37,21 +43,26 @@ static void diagonal_panels(const lstmc_train_node *node, const lstmc_weight_arg
     LSTMC_TRAIN_KERNEL(width == w->panel ? node->full : node->half, diagonal, &d);
 }
 
+/* What a thread takes of a weight: the panels [from, end), of each the inputs [k0, k1). */
+typedef struct weight_range {
+    uint32_t from, end, k0, k1;
+} weight_range;
+
 /* dw of `blocks` rows from b on, of the times [t0, t0 + count) of `steps`. */
 static void weight_block(const lstmc_train_node *node, const lstmc_weight_args *w, uint32_t steps,
-                         uint32_t b, uint32_t blocks, uint32_t t0, uint32_t count, uint32_t from,
-                         uint32_t end) {
+                         uint32_t b, uint32_t blocks, uint32_t t0, uint32_t count,
+                         const weight_range *range) {
     lstmc_gemm_args g;
     const uint32_t first = w->ascending ? t0 : t0 + count - 1, of = w->of ? w->of : w->gates;
     const ptrdiff_t sign = w->ascending ? 1 : -1;
-    g.a = some_of(w, &w->x, w->some && w->x_some, b, first, steps, w->x_back);
+    g.a = some_of(w, &w->x, w->some && w->x_some, b, first, steps, w->x_back) + range->k0;
     g.a_step = (w->x_back ? -sign : sign) * (ptrdiff_t)w->x.time_stride;
     g.a_block = (ptrdiff_t)w->x.batch_stride;
     g.a_next = 1;
     g.b_step = (w->dy_back ? -sign : sign) * (ptrdiff_t)w->dy.time_stride;
     g.b_block = (ptrdiff_t)w->dy.batch_stride;
     g.b_gate = w->dy_gate;
-    g.rows = w->k;
+    g.rows = range->k1 - range->k0;
     g.count = count;
     g.blocks = blocks;
     g.gates = w->gates;
@@ -59,7 +70,7 @@ static void weight_block(const lstmc_train_node *node, const lstmc_weight_args *
     g.wide = 0;
     g.zero = g.flush = 0;
     const float *dy = some_of(w, &w->dy, w->some, b, first, steps, w->dy_back);
-    for (uint32_t p = from; p < end;) { /* panels of one width */
+    for (uint32_t p = range->from, end = range->end; p < end;) { /* panels of one width */
         const uint32_t width = lstmc_panel_width(w->units, w->panel, p);
         uint32_t last = p + 1;
         while (last < end && lstmc_panel_width(w->units, w->panel, last) == width) last++;
@@ -67,7 +78,7 @@ static void weight_block(const lstmc_train_node *node, const lstmc_weight_args *
         g.units = last == lstmc_panel_count(w->units, w->panel) ? w->units - p * w->panel
                                                                 : (last - p) * w->panel;
         g.b = dy + (size_t)p * w->panel;
-        g.c = w->dw + (size_t)p * w->panel * of * w->k + (size_t)w->at * width;
+        g.c = w->dw + (size_t)p * w->panel * of * w->k + ((size_t)range->k0 * of + w->at) * width;
         g.c_panel = (size_t)of * w->k * width;
         g.c_gate = width;
         g.c_next = (size_t)of * width;
@@ -87,7 +98,7 @@ static int counts(const lstmc_weight_args *w, uint32_t b, uint32_t t) {
 
 /* Of the times [t0, t1) of a row. */
 static void weight_row(const lstmc_train_node *node, const lstmc_weight_args *w, uint32_t steps,
-                       uint32_t b, uint32_t t0, uint32_t t1, uint32_t from, uint32_t end) {
+                       uint32_t b, uint32_t t0, uint32_t t1, const weight_range *range) {
     const uint32_t all = t1 - t0;
     for (uint32_t i = 0; i < all;) {
         uint32_t n = 0; /* steps of a run, in the order of the sum */
@@ -95,7 +106,7 @@ static void weight_row(const lstmc_train_node *node, const lstmc_weight_args *w,
         while (i + n < all && counts(w, b, w->ascending ? t0 + i + n : t1 - 1 - i - n)) n++;
         if (n) {
             const uint32_t first = w->ascending ? t0 + i : t1 - i - n;
-            weight_block(node, w, steps, b, 1, first, n, from, end);
+            weight_block(node, w, steps, b, 1, first, n, range);
         }
         i += n;
     }
@@ -106,36 +117,57 @@ typedef struct weight_shared {
     const lstmc_call *call;
     const lstmc_weight_args *args;
     uint32_t panels, parts;
+    uint32_t tiles; /* 0: parts are of panels; else all take all panels, and some tiles of inputs */
 } weight_shared;
 
 static void weight_part(void *argument, uint32_t part) {
     const weight_shared *s = (const weight_shared *)argument;
     const lstmc_call *call = s->call;
     const lstmc_weight_args *w = s->args;
-    const uint32_t from = lstmc_part_start(s->panels, s->parts, part);
-    const uint32_t end = lstmc_part_start(s->panels, s->parts, part + 1);
+    const uint32_t count = s->tiles ? s->tiles : s->panels;
+    const uint32_t first = lstmc_part_start(count, s->parts, part);
+    const uint32_t last = lstmc_part_start(count, s->parts, part + 1);
+    weight_range range = {first, last, 0, w->k};
+    if (s->tiles) {
+        range.from = 0;
+        range.end = s->panels;
+        range.k0 = first * WEIGHT_TILE;
+        if (last < count) range.k1 = last * WEIGHT_TILE;
+    }
     const uint32_t steps = lstmc_steps(call, w->id);
     if (w->some) {
         const uint32_t t0 = w->dy_back ? steps - w->first - w->count : w->first;
         const uint32_t valid = lstmc_row_steps(call, w->id, w->row);
         const uint32_t t1 = t0 + w->count < valid ? t0 + w->count : valid;
-        if (t0 < t1) weight_row(s->node, w, steps, w->row, t0, t1, from, end);
+        if (t0 < t1) weight_row(s->node, w, steps, w->row, t0, t1, &range);
     } else if (!lstmc_lengths(call) && !w->mask) {
-        weight_block(s->node, w, steps, 0, lstmc_batch(call), 0, steps, from, end);
+        weight_block(s->node, w, steps, 0, lstmc_batch(call), 0, steps, &range);
     } else {
         for (uint32_t b = 0; b < lstmc_batch(call); b++) {
-            weight_row(s->node, w, steps, b, 0, lstmc_row_steps(call, w->id, b), from, end);
+            weight_row(s->node, w, steps, b, 0, lstmc_row_steps(call, w->id, b), &range);
         }
     }
 }
 
+/* Whether a few panels, the last of them narrow, leave a thread idle for an eighth of the time. Parts of
+ * inputs don't, but each reads all of dy. */
+static int uneven(const lstmc_call *call, const lstmc_weight_args *w, uint32_t panels) {
+    const uint64_t threads = lstmc_threads(call);
+    const uint64_t turns = (panels - 1) / threads + 1;
+    return 8 * turns * threads * w->panel > (uint64_t)9 * w->units;
+}
+
 void lstmc_weight_gradient(const lstmc_train_node *node, const lstmc_call *call,
                            const lstmc_weight_args *args) {
-    weight_shared s = {node, call, args, lstmc_panel_count(args->units, args->panel), 1};
+    weight_shared s = {node, call, args, lstmc_panel_count(args->units, args->panel), 1, 0};
     const float rows = args->some ? (float)args->count
                                   : (float)lstmc_batch(call) * (float)lstmc_steps(call, args->id);
-    const float work = rows * (float)args->k * (float)args->units * (float)args->gates;
-    s.parts = lstmc_parts(call, work, s.panels);
+    /* A number of dy that is fetched takes as long as some products of it. */
+    const float each = (float)args->k + FETCHED;
+    const float work = rows * each * (float)args->units * (float)args->gates;
+    const uint32_t tiles = (args->k + WEIGHT_TILE - 1) / WEIGHT_TILE;
+    if (!args->diagonal && tiles > 1 && uneven(call, args, s.panels)) s.tiles = tiles;
+    s.parts = lstmc_even_parts(call, work / ONCE, s.tiles ? tiles : s.panels);
     lstmc_for_parts(call, s.parts, weight_part, &s);
 }
 
@@ -273,6 +305,6 @@ void lstmc_input_gradient(const lstmc_train_node *node, const lstmc_call *call,
     if (s.even) s.rows *= n->steps;
     const float work =
         (float)n->rows * (float)n->steps * (float)n->k * (float)n->units * (float)n->gates;
-    s.parts = lstmc_parts(call, work, s.rows);
+    s.parts = lstmc_even_parts(call, work / ONCE, s.rows);
     lstmc_for_parts(call, s.parts, input_part, &s);
 }

@@ -36,7 +36,7 @@ static void fused_set(train_fused *f, const lstmc_train_node *node, const lstmc_
     f->gates_row = f->steps * f->gates_step;
     const float work = (float)lstmc_batch(call) * (float)f->steps * (float)r->m.gates *
                        (float)r->m.units * (float)(r->m.input + r->m.units);
-    f->parts = lstmc_parts(call, work, lstmc_batch(call) / FUSED_PART_ROWS);
+    f->parts = lstmc_even_parts(call, work, lstmc_batch(call) / FUSED_PART_ROWS);
 }
 
 int lstmc_train_is_fused(const lstmc_train_node *node, const lstmc_call *call) {

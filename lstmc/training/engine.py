@@ -12,6 +12,7 @@ from .. import _core, format
 from .. import graph as g
 from ..errors import ConversionError, RangeError, ShapeError, UnknownNameError
 from ..runtime import as_float32, row_lengths
+from ..threads import thread_count
 from . import specs
 from .arrays import inside, outside
 from .holder import Holder
@@ -19,6 +20,7 @@ from .holder import Holder
 # What backward needs of the rows that run together: about this much stays in a near cache.
 NEAR_FLOATS = 1 << 18
 FEWEST_ROWS = 12  # fewer would leave the registers' tiles empty
+SHARED_ROWS = 16  # of each thread: they meet twice a turn
 MOST_ROWS = 256
 NO_STEP = 0xFFFFFFFF
 
@@ -120,6 +122,7 @@ class Engine(Holder):
         self._stateful = carry
         self._truncate = truncate
         self._recompute = recompute
+        self._threads = thread_count()
         self._opened = _core.Model(format.dumps(graph, None, panel))
         self._calls: dict[tuple[tuple[int, ...], ...], _Call] = {}
         self._loss_words = [None if x is None else _loss_words(x) for x in self._losses]
@@ -371,8 +374,10 @@ class Engine(Holder):
         """Rows at once."""
         if self._weight_floats > NEAR_FLOATS:  # weights that each turn reads from far
             return MOST_ROWS
-        near = NEAR_FLOATS // max(time * self._floats_a_step, 1)
-        return max(FEWEST_ROWS, min(MOST_ROWS, near))
+        threads = self._threads  # each has a near cache
+        near = threads * NEAR_FLOATS // max(time * self._floats_a_step, 1)
+        fewest = FEWEST_ROWS if threads == 1 else SHARED_ROWS * threads
+        return max(fewest, min(MOST_ROWS, near))
 
     def _truth(self, i: int, target: np.ndarray | None, size: tuple[int, int, int]) -> np.ndarray:
         v, loss = self._graph.outputs[i], self._losses[i]

@@ -13,7 +13,6 @@ from .. import _core, format
 from .. import graph as g
 from ..errors import RangeError, ShapeError, UnknownNameError
 from ..runtime import target_code
-from ..threads import thread_count
 from . import specs
 
 
@@ -44,6 +43,7 @@ class Holder:
     _carry: bool
     _stateful: bool
     _recompute: bool
+    _threads: int  # of the time it was made
     _trainer: _core.Trainer
     _places: list[_Place]
     _held = 0  # rows whose states go on to the next call; 0: none
@@ -56,7 +56,7 @@ class Holder:
         kept = self._everything() if before else {}
         states = self._states() if before else []
         self._trainer = trainer = _core.Trainer(
-            self._opened, rows, time, target_code(), thread_count(), self._frozen,
+            self._opened, rows, time, target_code(), self._threads, self._frozen,
             _core.optimizer_slots(self._words(0.0)), False, self._carry, self._recompute, False,
             self._dropouts,
         )  # fmt: skip
