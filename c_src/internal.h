@@ -272,6 +272,9 @@ typedef struct lstmc_layer_ops {
 /* The layers of a stateful model, once for each step of a call (stateful.c). */
 void lstmc_run_stateful(lstmc_node *nodes, const lstmc_call *call);
 
+/* Those layers begin anew, as they do in each step. */
+void lstmc_stateful_begin(lstmc_node *nodes, const lstmc_call *call);
+
 /* The layers that this build has; NULL if code is unknown. */
 const lstmc_layer_ops *lstmc_layer_find(uint32_t code);
 

@@ -127,7 +127,8 @@ typedef struct lstmc_train_config {
 } lstmc_train_config;
 
 /* The bytes that lstmc_trainer_init needs. LSTMC_E_ARGUMENT for a config that can't be;
- * LSTMC_E_UNSUPPORTED where a layer that gradients must pass has no backward, or the model is stateful. */
+ * LSTMC_E_UNSUPPORTED where a layer that gradients must pass has no backward, and for dropout in a stateful
+ * model: such a one keeps what all its layers need for each row and step. */
 int lstmc_train_arena_size(size_t *size, const lstmc_model *model,
                            const lstmc_train_config *config);
 

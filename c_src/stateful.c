@@ -7,8 +7,8 @@
 
 #include <string.h>
 
-/* Layers begin anew, as they do in each call of the source. */
-static void stateful_begin(lstmc_node *nodes, const lstmc_call *call) {
+/* As in each call of the source. */
+void lstmc_stateful_begin(lstmc_node *nodes, const lstmc_call *call) {
     for (uint32_t i = 0; i < call->model->layer_count; i++) {
         lstmc_node *n = nodes + i;
         const size_t floats = n->state_stride * call->batch;
@@ -67,7 +67,7 @@ void lstmc_run_stateful(lstmc_node *nodes, const lstmc_call *call) {
     lstmc_call step = *call;
     step.lengths = NULL;
     for (uint32_t t = 0; t < call->time; t++) {
-        stateful_begin(nodes, call);
+        lstmc_stateful_begin(nodes, call);
         for (uint32_t i = 0; i < call->model->layer_count; i++) nodes[i].ops->run(nodes + i, &step);
         hand_over(call, t);
         if (call->lengths) blank(call, t);

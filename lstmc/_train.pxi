@@ -101,11 +101,11 @@ cdef lstmc_optimizer _optimizer(tuple values):
     return o
 
 
-cdef int _untrainable(Model model) except -1:
+cdef int _untrainable(Model model, bint dropout) except -1:
     """Why lstmc_train_arena_size has said LSTMC_E_UNSUPPORTED: every layer of this build has training,
     or no derivative at all."""
-    if model.model.state_count:
-        raise _errors.ConversionError("a model whose state comes from outside can't be trained")
+    if dropout and model.model.value_count <= 8192:
+        raise _errors.ConversionError("no dropout in a model whose state comes from outside")
     raise _errors.ConversionError(
         f"a model of {model.model.value_count} values is too large to be trained"
     )
@@ -174,7 +174,7 @@ cdef class Trainer:
         config.dropout_count = <uint32_t>len(dropouts)
         status = lstmc_train_arena_size(&size, &model.model, &config)
         if status == LSTMC_E_UNSUPPORTED:
-            _untrainable(model)
+            _untrainable(model, len(dropouts) > 0)
         if status == LSTMC_E_ARGUMENT:
             raise _errors.OutOfMemoryError(
                 f"a trainer for {batch} rows of {time} steps is beyond any memory"

@@ -70,10 +70,15 @@ def _shape(spec: g.Spec, batch: int, sizes: Mapping[str, int]) -> tuple[int, ...
     return (batch, *([] if spec.time is None else [spec.time.count(sizes)]), spec.features)
 
 
+def specs_of(graph: g.Graph) -> Mapping[str, g.Spec]:
+    """Of inputs and outputs: where a step is a call of a source, with all that it has."""
+    return graph.interface if graph.bindings else graph.infer()
+
+
 def random_dy(graph: g.Graph, inputs: Arrays, lengths=None, seed: int = 0) -> Arrays:
     """A gradient for every output, inside; zero beyond the steps that a row has of it."""
     rng = np.random.default_rng([seed, 11])
-    specs, sizes = graph.infer(), clock_sizes(graph, inputs)
+    specs, sizes = specs_of(graph), clock_sizes(graph, inputs)
     batch = batch_of(graph, inputs)
     found = {}
     for v in graph.outputs:
@@ -94,7 +99,7 @@ def run(
 ) -> Gradients:  # fmt: skip
     """The gradients by the core. ``rows`` at a time; ``used``: the trainer has been at work;
     ``dropouts``: (layer, kind, rate); ``dropout``: their seed and step, None: all passes."""
-    specs, sizes = graph.infer(), clock_sizes(graph, inputs)
+    specs, sizes = specs_of(graph), clock_sizes(graph, inputs)
     batch = batch_of(graph, inputs)
     blob = np.frombuffer(format.dumps(graph, panel=panel), np.uint8).copy()
     model = _core.Model(blob)

@@ -25,6 +25,11 @@ static void set_gradients(lstmc_trainer *t) {
         g->time_stride = call->views[id].time_stride ? features : 0;
         g->batch_stride = (size_t)features * call->steps[id];
     }
+    lstmc_train_ports(t);
+}
+
+void lstmc_train_ports(lstmc_trainer *t) {
+    const lstmc_model *m = &t->model;
     size_t port = 0;
     for (uint32_t i = 0; i < m->layer_count; i++) {
         lstmc_layer l;
@@ -44,9 +49,9 @@ static void set_gradients(lstmc_trainer *t) {
     }
 }
 
-static void zero_gradient(const lstmc_trainer *t, uint32_t id) {
+static void zero_gradient(const lstmc_trainer *t, const lstmc_call *call, uint32_t id) {
     const lstmc_view *g = t->value_grads + id;
-    if (g->data) lstmc_zeros(g->data, g->batch_stride * lstmc_batch(&t->session->call));
+    if (g->data) lstmc_zeros(g->data, g->batch_stride * lstmc_batch(call));
 }
 
 void lstmc_train_refresh(lstmc_trainer *trainer) {
@@ -55,6 +60,23 @@ void lstmc_train_refresh(lstmc_trainer *trainer) {
         if (n->ops && n->ops->refresh) n->ops->refresh(n);
     }
     trainer->stale = 0;
+}
+
+void lstmc_train_layers(lstmc_trainer *t, const lstmc_call *call) {
+    lstmc_call kept = *call;
+    kept.scratch = t->scratch;
+    for (uint32_t i = 0; i < t->model.layer_count; i++) {
+        const lstmc_train_node *n = t->nodes + i;
+        lstmc_view before;
+        lstmc_dropout_enter(t, i, &before, 1);
+        if (n->ops && n->ops->forward) {
+            n->ops->forward(n, &kept);
+        } else {
+            lstmc_node *node = t->session->nodes + i;
+            node->ops->run(node, call);
+        }
+        lstmc_dropout_leave(t, i, &before, 0);
+    }
 }
 
 int lstmc_train_forward(lstmc_trainer *trainer, const lstmc_array *inputs, uint32_t batch,
@@ -69,23 +91,14 @@ int lstmc_train_forward(lstmc_trainer *trainer, const lstmc_array *inputs, uint3
     if (status) return status;
     const uint32_t mode = lstmc_fp_enter();
     if (t->stale) lstmc_train_refresh(t);
-    float *scratch = s->call.scratch;
-    for (uint32_t i = 0; i < m->layer_count; i++) {
-        lstmc_train_node *n = t->nodes + i;
-        lstmc_view before;
-        lstmc_dropout_enter(t, i, &before, 1);
-        if (n->ops && n->ops->forward) {
-            s->call.scratch = t->scratch;
-            n->ops->forward(n, &s->call);
-            s->call.scratch = scratch;
-        } else {
-            s->nodes[i].ops->run(s->nodes + i, &s->call);
-        }
-        lstmc_dropout_leave(t, i, &before, 0);
-    }
     set_gradients(t);
-    for (uint32_t i = 0; i < m->output_count; i++) {
-        zero_gradient(t, s->ports[m->input_count + i].value);
+    if (m->state_count) {
+        lstmc_unrolled_forward(t);
+    } else {
+        lstmc_train_layers(t, &s->call);
+        for (uint32_t i = 0; i < m->output_count; i++) {
+            zero_gradient(t, &s->call, s->ports[m->input_count + i].value);
+        }
     }
     lstmc_fp_leave(mode);
     t->ready = 1;
@@ -93,9 +106,9 @@ int lstmc_train_forward(lstmc_trainer *trainer, const lstmc_array *inputs, uint3
 }
 
 /* Add what a layer has sent to values that others send to, too. */
-static void add_extra(lstmc_trainer *t, const lstmc_layer *l, uint32_t index) {
+static void add_extra(const lstmc_trainer *t, const lstmc_call *call, const lstmc_layer *l,
+                      uint32_t index) {
     const lstmc_train_node *n = t->nodes + index;
-    const lstmc_call *call = &t->session->call;
     const size_t port = (size_t)(n->dx - t->ports);
     for (uint32_t j = 0; j < l->input_count; j++) {
         if (!t->extra[port + j] || !n->dx[j].data) continue;
@@ -104,15 +117,10 @@ static void add_extra(lstmc_trainer *t, const lstmc_layer *l, uint32_t index) {
     }
 }
 
-int lstmc_train_backward(lstmc_trainer *trainer) {
-    lstmc_trainer *t = trainer;
-    if (!t || !t->ready) return LSTMC_E_ARGUMENT;
+/* Values that several gradients are added to start from zeros, but outputs have one already. */
+void lstmc_train_zero(lstmc_trainer *t, const lstmc_call *call) {
     const lstmc_model *m = &t->model;
-    lstmc_session *s = t->session;
-    const uint32_t mode = lstmc_fp_enter();
-    float *scratch = s->call.scratch;
-    t->ready = 0;
-    /* Values that several gradients are added to start from zeros, but outputs have one already. */
+    const lstmc_session *s = t->session;
     for (uint32_t i = 0; i < m->layer_count; i++) {
         lstmc_layer l;
         lstmc_layer_get(m, i, &l);
@@ -123,10 +131,15 @@ int lstmc_train_backward(lstmc_trainer *trainer) {
             for (uint32_t k = 0; k < m->output_count; k++) {
                 output |= s->ports[m->input_count + k].value == l.inputs[j];
             }
-            if (!output) zero_gradient(t, l.inputs[j]);
+            if (!output) zero_gradient(t, call, l.inputs[j]);
         }
     }
-    s->call.scratch = t->scratch;
+}
+
+void lstmc_train_layers_back(lstmc_trainer *t, const lstmc_call *call) {
+    const lstmc_model *m = &t->model;
+    lstmc_call kept = *call;
+    kept.scratch = t->scratch;
     for (uint32_t i = m->layer_count; i-- > 0;) {
         lstmc_train_node *n = t->nodes + i;
         lstmc_layer l;
@@ -134,11 +147,23 @@ int lstmc_train_backward(lstmc_trainer *trainer) {
         if (!n->ops) continue;
         lstmc_layer_get(m, i, &l);
         lstmc_dropout_enter(t, i, &before, 0);
-        n->ops->backward(n, &s->call);
+        n->ops->backward(n, &kept);
         lstmc_dropout_leave(t, i, &before, 1);
-        add_extra(t, &l, i);
+        add_extra(t, call, &l, i);
     }
-    s->call.scratch = scratch;
+}
+
+int lstmc_train_backward(lstmc_trainer *trainer) {
+    lstmc_trainer *t = trainer;
+    if (!t || !t->ready) return LSTMC_E_ARGUMENT;
+    const uint32_t mode = lstmc_fp_enter();
+    t->ready = 0;
+    if (t->model.state_count) {
+        lstmc_unrolled_backward(t);
+    } else {
+        lstmc_train_zero(t, &t->session->call);
+        lstmc_train_layers_back(t, &t->session->call);
+    }
     lstmc_fp_leave(mode);
     return LSTMC_OK;
 }
@@ -154,10 +179,18 @@ static int train_port(const lstmc_trainer *t, uint32_t index, lstmc_train_port *
     const uint32_t id = s->ports[index].value;
     const lstmc_view *v = s->call.views + id;
     port->data = v->data;
-    port->gradient = t->value_grads[id].data;
     port->batch_stride = v->batch_stride;
     port->time_stride = v->time_stride;
     port->features = s->ports[index].features;
+    if (t->model.state_count) { /* whose layers see one step of all these */
+        port->gradient = t->unrolled.gradients[index];
+        port->time_stride = s->call.strides[index];
+        port->steps = s->call.time;
+        port->gradient_time_stride = port->features;
+        port->gradient_batch_stride = (size_t)port->features * port->steps;
+        return LSTMC_OK;
+    }
+    port->gradient = t->value_grads[id].data;
     port->steps = s->steps[id];
     port->gradient_batch_stride = t->value_grads[id].batch_stride;
     port->gradient_time_stride = t->value_grads[id].time_stride;

@@ -26,7 +26,7 @@ typedef struct loss_shared {
 
 /* Of row b, step t; 0 for what does not count. */
 static float vector_weight(const loss_shared *s, uint32_t b, uint32_t t) {
-    if (t >= lstmc_row_steps(s->call, s->id, b)) return 0.0f;
+    if (t >= lstmc_train_steps(s->call, s->id, b)) return 0.0f;
     if (!s->weights) return 1.0f;
     return s->weights[s->weight_steps ? (size_t)b * s->port->steps + t : b];
 }

@@ -23,9 +23,20 @@ static void train_reducing_prepare(const lstmc_train_layer *l, void *prepared) {
     d->op = lstmc_param(&l->layer, 0, 0);
 }
 
-/* Scratch: what each step gets, and how many there are. */
+/* Scratch: what each step gets, and how many there are. Saved: the count of a mean, as forward's state has
+ * it, which may go on before backward (unrolled.c). */
 static void train_reducing_plan(const lstmc_train_layer *l, lstmc_train_need *need) {
     need->scratch = 2 * (size_t)lstmc_value_get(l->layer.model, l->layer.inputs[0]).features;
+    need->saved = lstmc_size_mul(l->batch, 2);
+}
+
+static void train_reducing_forward(const lstmc_train_node *node, const lstmc_call *call) {
+    const train_reducing *d = (const train_reducing *)node->prepared;
+    lstmc_train_run(node, call);
+    for (uint32_t b = 0; b < lstmc_batch(call); b++) {
+        const float *state = node->node->state + b * node->node->state_stride;
+        memcpy(node->saved + (size_t)b * 2, state + d->features, 2 * sizeof *state);
+    }
 }
 
 static int train_reducing_counts(const train_reducing *d, const lstmc_call *call, uint32_t b,
@@ -41,7 +52,7 @@ static void train_reducing_share(const lstmc_train_node *node, const lstmc_call 
     if (d->op == LSTMC_REDUCE_SUM) {
         LSTMC_KERNEL(node->node->full, map, &lstmc_linear, 1, dy, share, d->features);
     } else if (d->op == LSTMC_REDUCE_MEAN) {
-        const float *count = node->node->state + b * node->node->state_stride + d->features;
+        const float *count = node->saved + (size_t)b * 2;
         const float upper = count[1] * LSTMC_COUNT_UNIT; /* as forward has it */
         LSTMC_KERNEL(node->node->full, divide, dy, upper + count[0], share, d->features);
     } else {
@@ -86,6 +97,7 @@ const lstmc_train_ops lstmc_train_reduce_time = {
     .blocks = 2, /* its mask */
     .prepare = train_reducing_prepare,
     .plan = train_reducing_plan,
+    .forward = train_reducing_forward,
     .backward = train_reducing_backward,
 };
 

@@ -68,6 +68,19 @@ static int trains(const lstmc_train_config *config, const lstmc_layer *l, uint32
     return 0;
 }
 
+/* A state that a step takes is the one that the step before has given; whether the set has grown. */
+static int across_steps(const lstmc_model *m, value_set *s, int onwards) {
+    int grown = 0;
+    for (uint32_t i = 0; i < m->state_count; i++) {
+        const uint32_t taken = m->input_count + i, given = lstmc_state_io(m, i, 1)[IO_VALUE];
+        const uint32_t from = onwards ? given : taken, to = onwards ? taken : given;
+        if (!has(s, from) || has(s, to)) continue;
+        put(s, to);
+        grown = 1;
+    }
+    return grown;
+}
+
 /* Values whose gradient is wanted: something that is trained lies before them, an output behind.
  * LSTMC_E_UNSUPPORTED where a gradient must pass a layer that this build has no training of. */
 static int find_wanted(const lstmc_model *m, const lstmc_train_config *config, value_set *wanted) {
@@ -75,38 +88,46 @@ static int find_wanted(const lstmc_model *m, const lstmc_train_config *config, v
     memset(&needs, 0, sizeof needs);
     memset(&useful, 0, sizeof useful);
     for (uint32_t i = 0; config->input_gradients && i < m->input_count; i++) put(&needs, i);
-    for (uint32_t i = 0; i < m->layer_count; i++) {
-        lstmc_layer l;
-        lstmc_layer_get(m, i, &l);
-        const lstmc_train_ops *ops = lstmc_train_find(l.code);
-        int any = trains(config, &l, i);
-        for (uint32_t j = 0; j < l.input_count; j++) {
-            any |= passes(ops, &l, j) && has(&needs, l.inputs[j]);
+    do {
+        for (uint32_t i = 0; i < m->layer_count; i++) {
+            lstmc_layer l;
+            lstmc_layer_get(m, i, &l);
+            const lstmc_train_ops *ops = lstmc_train_find(l.code);
+            int any = trains(config, &l, i);
+            for (uint32_t j = 0; j < l.input_count; j++) {
+                any |= passes(ops, &l, j) && has(&needs, l.inputs[j]);
+            }
+            for (uint32_t j = 0; any && j < l.output_count; j++) {
+                if (l.outputs[j] != LSTMC_NONE) put(&needs, l.outputs[j]);
+            }
         }
-        for (uint32_t j = 0; any && j < l.output_count; j++) {
-            if (l.outputs[j] != LSTMC_NONE) put(&needs, l.outputs[j]);
-        }
-    }
+    } while (across_steps(m, &needs, 1));
     for (uint32_t i = 0; i < m->output_count; i++) put(&useful, output_value(m, i));
-    for (uint32_t i = m->layer_count; i-- > 0;) {
-        lstmc_layer l;
-        lstmc_layer_get(m, i, &l);
-        if (!any_output(&l, &useful) || !any_output(&l, &needs)) continue;
-        const lstmc_train_ops *ops = lstmc_train_find(l.code);
-        if (!ops) return LSTMC_E_UNSUPPORTED;
-        for (uint32_t j = 0; j < l.input_count; j++) {
-            if (passes(ops, &l, j)) put(&useful, l.inputs[j]);
+    do {
+        for (uint32_t i = m->layer_count; i-- > 0;) {
+            lstmc_layer l;
+            lstmc_layer_get(m, i, &l);
+            if (!any_output(&l, &useful) || !any_output(&l, &needs)) continue;
+            const lstmc_train_ops *ops = lstmc_train_find(l.code);
+            if (!ops) return LSTMC_E_UNSUPPORTED;
+            for (uint32_t j = 0; j < l.input_count; j++) {
+                if (passes(ops, &l, j)) put(&useful, l.inputs[j]);
+            }
         }
-    }
+    } while (across_steps(m, &useful, 0));
     for (size_t i = 0; i < sizeof needs.words / sizeof needs.words[0]; i++) {
         wanted->words[i] = needs.words[i] & useful.words[i];
     }
     return LSTMC_OK;
 }
 
-/* Gradients that are sent to a value: by the layers that read it and, if it is an output, from outside. */
+/* Gradients that are sent to a value: by the layers that read it, if it is an output from outside, if it
+ * is a state by the step that takes it. */
 static uint32_t senders(const lstmc_model *m, const value_set *wanted, uint32_t id) {
     uint32_t count = 0;
+    for (uint32_t i = 0; i < m->state_count; i++) {
+        count += lstmc_state_io(m, i, 1)[IO_VALUE] == id;
+    }
     for (uint32_t i = 0; i < m->output_count; i++) count += output_value(m, i) == id;
     for (uint32_t i = 0; i < m->layer_count; i++) {
         lstmc_layer l;
@@ -122,7 +143,8 @@ static uint32_t senders(const lstmc_model *m, const value_set *wanted, uint32_t 
 /* ------------------------------------------------------------------------------------- layout -- */
 
 static int good_train_config(const lstmc_model *m, const lstmc_train_config *config) {
-    if (m->state_count || m->value_count > LSTMC_TRAIN_VALUES) return LSTMC_E_UNSUPPORTED;
+    if (m->value_count > LSTMC_TRAIN_VALUES) return LSTMC_E_UNSUPPORTED;
+    if (m->state_count && config->dropout_count) return LSTMC_E_UNSUPPORTED;
     if (config->slots > 3 || (config->dropout_count && !config->dropouts)) return LSTMC_E_ARGUMENT;
     for (uint32_t i = 0; i < config->dropout_count; i++) {
         const lstmc_dropout *d = config->dropouts + i;
@@ -139,6 +161,15 @@ static int good_train_config(const lstmc_model *m, const lstmc_train_config *con
     }
     return LSTMC_OK;
 }
+
+/* Rows and steps of a call; the layers of a stateful model see one of each. */
+static uint32_t most_rows(const lstmc_train_config *config) {
+    return config->batch ? config->batch : 1;
+}
+static uint32_t most_steps(const lstmc_train_config *config) {
+    return config->time ? config->time : 1;
+}
+static uint32_t seen(const lstmc_model *m, uint32_t most) { return m->state_count ? 1 : most; }
 
 static size_t most_floats(const lstmc_model *m, uint32_t id, size_t batch, uint32_t time) {
     const lstmc_value v = lstmc_value_get(m, id);
@@ -160,11 +191,11 @@ static void describe(const lstmc_model *m, const lstmc_train_config *config,
          j++) {
         if (l->layer.tensors[j] != LSTMC_NONE) l->trains |= (uint32_t)1 << j;
     }
-    l->batch = config->batch ? config->batch : 1;
-    l->time = config->time ? config->time : 1;
+    l->batch = seen(m, most_rows(config));
+    l->time = seen(m, most_steps(config));
     l->frugal = config->frugal;
     l->recompute = config->recompute;
-    l->carry = config->carry;
+    l->carry = config->carry && !m->state_count;
     for (uint32_t j = 0; j < config->dropout_count; j++) {
         const lstmc_dropout *d = config->dropouts + j;
         l->dropout |= d->layer == index && d->kind == LSTMC_DROPOUT_RECURRENT;
@@ -223,8 +254,7 @@ static void lay_out_trained(const lstmc_model *m, const lstmc_train_config *conf
 /* Gradients of values, and those that are added to them. */
 static void lay_out_gradients(const lstmc_model *m, const lstmc_train_config *config,
                               const value_set *wanted, train_layout *a, lstmc_trainer *t) {
-    const uint32_t batch = config->batch ? config->batch : 1;
-    const uint32_t time = config->time ? config->time : 1;
+    const uint32_t batch = seen(m, most_rows(config)), time = seen(m, most_steps(config));
     for (uint32_t id = 0; id < m->value_count; id++) {
         if (t) memset(&t->value_grads[id], 0, sizeof t->value_grads[id]);
         if (!has(wanted, id)) continue;
@@ -269,6 +299,53 @@ static lstmc_config session_config(const lstmc_train_config *config) {
     return c;
 }
 
+/* Rows times steps that layers keep something of, each in a place of its own. */
+static size_t slot_count(const lstmc_model *m, const lstmc_train_config *config) {
+    return m->state_count ? lstmc_size_mul(most_rows(config), most_steps(config)) : 1;
+}
+
+static size_t row_floats(const lstmc_model *m, uint32_t id) {
+    const lstmc_value v = lstmc_value_get(m, id);
+    return (size_t)lstmc_row_floats(&v);
+}
+
+static int is_port(const lstmc_model *m, uint32_t id) {
+    int found = id < m->input_count;
+    for (uint32_t i = 0; i < m->output_count; i++) found |= output_value(m, i) == id;
+    return found;
+}
+
+/* What the steps of a stateful model keep. */
+static void lay_out_steps(const lstmc_model *m, const lstmc_train_config *config,
+                          const value_set *wanted, train_layout *a, lstmc_trainer *t) {
+    const uint32_t ports = m->input_count + m->output_count;
+    size_t *places = (size_t *)train_take(a, m->value_count, sizeof *places);
+    lstmc_view *views = (lstmc_view *)train_take(a, m->value_count, sizeof *views);
+    float **gradients = (float **)train_take(a, ports, sizeof *gradients);
+    size_t slot = 0, states = 0;
+    for (uint32_t id = 0; id < m->value_count; id++) {
+        const int port = is_port(m, id);
+        if (t) places[id] = port ? LSTMC_NO_PLACE : slot;
+        if (!port) slot = lstmc_size_add(slot, (row_floats(m, id) + 15) / 16 * 16);
+    }
+    for (uint32_t i = 0; i < m->state_count; i++) states += row_floats(m, m->input_count + i);
+    float *values = take_floats(a, lstmc_size_mul(slot, slot_count(m, config)));
+    float *handed = take_floats(a, states);
+    for (uint32_t i = 0; i < ports; i++) {
+        const uint32_t id = m->io[(size_t)i * LSTMC_IO_WORDS + IO_VALUE];
+        const size_t floats = lstmc_size_mul(row_floats(m, id), slot_count(m, config));
+        float *data = has(wanted, id) ? take_floats(a, floats) : NULL;
+        if (t) gradients[i] = data;
+    }
+    if (!t) return;
+    t->unrolled.values = values;
+    t->unrolled.places = places;
+    t->unrolled.slot_floats = slot;
+    t->unrolled.views = views;
+    t->unrolled.gradients = gradients;
+    t->unrolled.handed = handed;
+}
+
 static void lay_out_layers(const lstmc_model *m, const lstmc_train_config *config,
                            const value_set *wanted, train_layout *a, lstmc_trainer *t) {
     size_t scratch = 0;
@@ -283,7 +360,10 @@ static void lay_out_layers(const lstmc_model *m, const lstmc_train_config *confi
         if (!active) continue;
         if (ops->plan) ops->plan(&l, &need);
         void *prepared = train_take(a, ops->prepared_size, 1);
-        float *saved = take_floats(a, need.saved), *packed = take_floats(a, need.packed);
+        const size_t aligned = (need.saved + 15) / 16 * 16;
+        const size_t saved_floats = m->state_count ? aligned : need.saved;
+        float *saved = take_floats(a, lstmc_size_mul(saved_floats, slot_count(m, config)));
+        float *packed = take_floats(a, need.packed);
         if (need.scratch > scratch) scratch = need.scratch;
         if (!n) continue;
         l.gradients = t->gradients;
@@ -296,14 +376,14 @@ static void lay_out_layers(const lstmc_model *m, const lstmc_train_config *confi
         n->prepared = prepared;
         n->saved = saved;
         n->packed = packed;
-        n->saved_floats = need.saved;
+        n->saved_floats = saved_floats;
         n->packed_floats = need.packed;
         if (ops->prepare) ops->prepare(&l, prepared);
     }
     for (uint32_t i = 0; i < config->dropout_count; i++) {
         const lstmc_dropout *d = config->dropouts + i;
-        float *copy = take_floats(a, lstmc_dropout_floats(m, d, config->batch ? config->batch : 1,
-                                                          config->time ? config->time : 1));
+        float *copy =
+            take_floats(a, lstmc_dropout_floats(m, d, most_rows(config), most_steps(config)));
         if (!t) continue;
         t->masked[i].dropout = d;
         t->masked[i].copy = copy;
@@ -372,10 +452,12 @@ static int train_lay_out(const lstmc_model *m, const lstmc_train_config *config,
     }
     lay_out_gradients(m, config, &wanted, a, t);
     lay_out_layers(m, config, &wanted, a, t);
+    if (m->state_count) lay_out_steps(m, config, &wanted, a, t);
     for (uint32_t i = 0; i < m->output_count; i++) {
         const uint32_t id = output_value(m, i);
-        float *data = take_floats(a, most_floats(m, id, config->batch ? config->batch : 1,
-                                                 config->time ? config->time : 1));
+        const size_t floats =
+            most_floats(m, id, seen(m, most_rows(config)), seen(m, most_steps(config)));
+        float *data = take_floats(a, lstmc_size_mul(floats, slot_count(m, config)));
         if (t) t->outputs[i].data = data;
     }
     if (a->used == SIZE_MAX) return LSTMC_E_ARGUMENT;

@@ -11,6 +11,18 @@ typedef struct lstmc_masked {
     float *copy; /* element, steps: the masked input [row][steps][features]; recurrent: the mask */
 } lstmc_masked;
 
+/* What the steps of a stateful model keep, each row's in a slot of its own (unrolled.c). */
+typedef struct lstmc_unrolled {
+    float *values; /* of all slots: the states that a step took, and what its layers have written */
+    size_t *places; /* by value id: where in a slot, or LSTMC_NO_PLACE: an input or output */
+    size_t slot_floats;
+    size_t slot;       /* the one that views, gradients and nodes are at */
+    lstmc_view *views; /* of its values */
+    float **gradients; /* by input and output: of all rows and steps; NULL: not wanted */
+    float *handed;     /* gradients of the states that a step took, for the step before */
+} lstmc_unrolled;
+#define LSTMC_NO_PLACE SIZE_MAX
+
 struct lstmc_trainer {
     lstmc_model model; /* whose tensors are where moved says */
     lstmc_session *session;
@@ -34,7 +46,28 @@ struct lstmc_trainer {
     uint32_t stale;                 /* 1: packed copies are to be made anew */
     uint32_t seed, step, first_row; /* of dropout; step LSTMC_NONE: none */
     lstmc_optimizer_state optimizer;
+    lstmc_unrolled unrolled; /* of a stateful model */
 };
+
+/* Forward and backward of all layers on the values at call->views (calls.c). */
+void lstmc_train_layers(lstmc_trainer *t, const lstmc_call *call);
+void lstmc_train_zero(lstmc_trainer *t, const lstmc_call *call); /* before those of backward */
+void lstmc_train_layers_back(lstmc_trainer *t, const lstmc_call *call);
+
+/* dx and dy of all layers, from where value_grads are now. */
+void lstmc_train_ports(lstmc_trainer *t);
+
+/* The same of a stateful model, for all rows and steps of the session's call (unrolled.c). */
+void lstmc_unrolled_forward(lstmc_trainer *t);
+void lstmc_unrolled_backward(lstmc_trainer *t);
+
+/* Steps of row b of an output that count: the others are beyond its length. */
+static inline uint32_t lstmc_train_steps(const lstmc_call *call, uint32_t id, uint32_t b) {
+    if (!call->model->state_count) return lstmc_row_steps(call, id, b);
+    if (!call->lengths) return call->time;
+    const uint32_t n = call->lengths[b] > 0 ? (uint32_t)call->lengths[b] : 0;
+    return n < call->time ? n : call->time;
+}
 
 /* Dropout (dropout.c): before and after a layer's forward, before and after its backward. */
 size_t lstmc_dropout_floats(const lstmc_model *m, const lstmc_dropout *d, uint32_t batch,

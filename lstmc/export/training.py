@@ -156,8 +156,8 @@ class Trainer:
         names = [layer.name for layer in graph.layers]
         if graph.bindings:
             raise ConversionError(
-                "a model whose state comes from outside (--state) can't be trained: convert its "
-                "source without state"
+                "a model whose state comes from outside (--state) can't be trained on a chip: "
+                "train it here, or convert its source without state"
             )
         for name in train.frozen:
             if name not in names:

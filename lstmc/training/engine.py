@@ -68,8 +68,8 @@ class Engine(Holder):
         panel: units side by side in the weights: no result depends on it.
 
     Raises:
-        ConversionError: the graph has a layer that gradients can't pass, or takes its state as
-            inputs. UnknownNameError: a name of a layer that isn't there.
+        ConversionError: the graph has a layer that gradients can't pass, or dropout in steps that
+            take their state as inputs. UnknownNameError: a name of a layer that isn't there.
     """
 
     def __init__(
@@ -89,11 +89,6 @@ class Engine(Holder):
     ) -> None:
         self._graph = graph
         self._specs, self._outside = graph.infer(), graph.interface
-        if graph.bindings:
-            raise ConversionError(
-                "a model whose state comes from outside (state=) can't be trained: convert its "
-                "source without state"
-            )
         if len(losses) != len(graph.outputs):
             raise ShapeError(f"{len(losses)} losses for {len(graph.outputs)} outputs")
         self._losses = list(losses)
@@ -372,6 +367,8 @@ class Engine(Holder):
 
     def _rows(self, time: int) -> int:
         """Rows at once."""
+        if self._graph.bindings:  # rows come one at a time in any case
+            return 1
         if self._weight_floats > NEAR_FLOATS:  # weights that each turn reads from far
             return MOST_ROWS
         threads = self._threads  # each has a near cache
