@@ -58,7 +58,15 @@ def again(optimizer):
     return made
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+def named(optimizer):
+    """The same in every process, unlike a schedule's address."""
+    if isinstance(optimizer, str):
+        return optimizer
+    rate = optimizer._rate
+    return f"{type(optimizer).__name__} {type(rate).__name__ if callable(rate) else rate}"
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=named)
 @pytest.mark.parametrize("stop", [1, 6, 7, 8, 20, 27])
 def test_a_resumed_run_has_the_same_bits(tmp_path, optimizer, stop):
     """Stopped after any batch, in the middle of an epoch (of 7) or at its end."""
