@@ -11,8 +11,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # in, which have no compiled core.
 os.environ["PYTHONSAFEPATH"] = "1"
 
+import once
 import pytest
 from sweeping import Sweep
+
+#: Those that take longest, in this order: begun last, one would go on when all others have ended.
+LONG_FILES = (
+    "test_c_core", "test_machines", "test_targets", "test_math", "test_kernels",
+    "test_embedded_rules", "test_activations",
+)  # fmt: skip
 
 try:
     import lstmc
@@ -29,10 +36,21 @@ else:
 
 @pytest.hookimpl(tryfirst=True)  # before hypothesis reads its option
 def pytest_configure(config):
-    """The seed of random cases, where they are not always the same ones (see cases.py)."""
+    """Before there are other processes: a folder for all of them; the seed of random cases, where
+    they are not always the same ones (see cases.py)."""
+    once.folder()
     if os.environ.get("LSTMC_CASES"):
-        seed = int(os.environ.get("LSTMC_SEED", random.randrange(2**32)))
-        config.option.hypothesis_seed = str(seed)
+        # In the environment, where the other processes of the same run find it.
+        seed = os.environ.setdefault("LSTMC_SEED", str(random.randrange(2**32)))
+        config.option.hypothesis_seed = seed
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Several processes take the files in this order."""
+    if hasattr(config, "workerinput"):
+        place = {name: i for i, name in enumerate(LONG_FILES)}
+        items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 def pytest_terminal_summary(terminalreporter, config):

@@ -10,10 +10,12 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from once import compile_once
 
 import lstmc
 from lstmc import graph as g
@@ -692,7 +694,9 @@ def flush(x: np.ndarray) -> np.ndarray:
 
 # -------------------------------------------------------------------------------------------- C
 
-WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-pedantic", "-Werror"]
+WARNINGS = [
+    "-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wvla", "-pedantic", "-Werror",
+]  # fmt: skip
 CORE = sorted(str(p) for p in (ROOT / "c_src").rglob("*.c"))
 # Who only infers leaves train/ out; the kernels there take most of a compiler's time.
 INFERENCE = [source for source in CORE if "/c_src/train/" not in source]
@@ -735,24 +739,21 @@ def compile_objects(
     directory: Path, sources: Sequence[str | Path], flags: Sequence[str] = ("-std=c99", "-O2"),
     compiler: Sequence[str] | None = None,
 ) -> list[Path]:  # fmt: skip
-    """Objects of sources with different names, compiled on two cores."""
+    """Objects of sources with different names. Those of the core, which is the same for the whole
+    run, are compiled at most once in it (once.py) and copied."""
     directory.mkdir(parents=True, exist_ok=True)
-    base = [*(compiler or c_compiler()), *flags, "-I", str(ROOT / "c_src"), "-c"]
-    # The slow ones are the kernels; dealing them out in turn balances well enough.
+    base = [*(compiler or c_compiler()), *flags, "-I", str(ROOT / "c_src")]
+    # The slow ones first: the kernels.
     order = sorted(map(str, sources), key=lambda s: ("kernels" not in s, "train" not in s, s))
-    halves = [h for h in (order[0::2], order[1::2]) if h]
-    running = [
-        subprocess.Popen(
-            [*base, *half],
-            cwd=directory,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for half in halves
-    ]
-    outputs = [p.communicate()[0] for p in running]
-    assert not any(p.returncode for p in running), "\n".join(outputs)[-8000:]
+
+    def make(source: str) -> None:
+        if source in CORE:
+            shutil.copytree(compile_once(base, source), directory, dirs_exist_ok=True)
+        else:
+            run_program([*base, "-c", source], cwd=directory)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(make, order))
     return [directory / (Path(s).stem + ".o") for s in order]
 
 

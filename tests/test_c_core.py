@@ -97,7 +97,7 @@ def build(tmp_path_factory):
     return build
 
 
-STRICT = (*WARNINGS, "-Wvla", "-O2")
+STRICT = (*WARNINGS, "-O2")
 
 
 def expected_lines(targets):

@@ -30,7 +30,7 @@ from lstmc import format
 from lstmc import graph as g
 from lstmc.model import Model
 
-STRICT = (*WARNINGS, "-Wvla", "-O2")
+STRICT = (*WARNINGS, "-O2")
 CONTRACTING = ("-std=gnu99", "-O3", "-ffp-contract=fast")
 TESTED = [*MACHINES, *(MORE_MACHINES if LONG else [])]
 COUNTED = [*QEMU_MACHINES, *([*MORE_MACHINES, NEON] if LONG else [])]
@@ -354,7 +354,7 @@ def test_instructions_a_step(build, way, tmp_path, capsys):
     machine = way.machine
 
     def link(optimise, *flags):
-        return build.program("steps_main", machine, *WARNINGS, "-Wvla", optimise, *flags)
+        return build.program("steps_main", machine, *WARNINGS, optimise, *flags)
 
     got = count_steps(way, link, tmp_path)
     for sizes, row in got.items():

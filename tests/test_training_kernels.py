@@ -39,7 +39,7 @@ def host(tmp_path_factory) -> dict[str, dict[str, str]]:
     if shutil.which("clang") is None:
         pytest.skip("no clang here")
     where = tmp_path_factory.mktemp("host")
-    flags = [*WARNINGS, "-O2", "-I", str(ROOT / "c_src")]
+    flags = [*WARNINGS, "-O2"]
     objects = compile_objects(where, sources(), flags, ["clang"])
     program = compile_c(where / "check", [SOURCE, *objects], flags, ["clang"])
     return digests(run_program([program, CASES]).stdout)
@@ -54,7 +54,7 @@ def test_every_target(host):
 @pytest.mark.parametrize("machine", [*MACHINES, NEON], ids=lambda m: m.name)
 def test_every_machine(host, machine: Machine, tmp_path):
     machine.skip_without_tools()
-    flags = [*WARNINGS, "-O2", "-I", str(ROOT / "c_src")]
+    flags = [*WARNINGS, "-O2"]
     objects = compile_objects(tmp_path, sources(), flags, machine.compiler)
     program = machine.link(tmp_path / "check", [SOURCE, *objects], flags)
     out = digests(run_program(machine.command(program, [CASES]), timeout=120).stdout)
