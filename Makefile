@@ -3,17 +3,22 @@
 #
 #   make demo PYTHON=python3.12    another Python, 3.11 or newer
 #   make test TESTS=tests/test_cli.py ARGS="-x -k hostile"
+#   make test WORKERS=0 ARGS=-s    in one process, which shows what tests print
 #   make models MODELS=~/models ARGS="--only DTLN"
 
 PYTHON ?= python3
 VENV ?= .venv
 TESTS ?= tests
 ARGS ?=
+WORKERS ?= auto
 CASES ?= 10000
 MODELS ?= ../shared/models
 
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --quiet --disable-pip-version-check install --constraint tests/requirements.txt
+# A file's tests stay together in one process: they share what its fixtures compiled. conftest.py
+# has put the files in order.
+PYTEST = $(VENV)/bin/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 # What the examples' own Makefiles are told of this one.
 # Not abspath, which takes a path with a space for two.
 HERE = $(if $(filter /%,$(firstword $(VENV))),,$(CURDIR)/)
@@ -25,7 +30,7 @@ SOURCES := $(shell find c_src lstmc converters -type f \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo train vad denoise arduino firmware train-firmware vad-firmware test conformance lint lint-c format bench models wheel clean list
+.PHONY: help demo train vad denoise arduino firmware train-firmware vad-firmware test sweep conformance lint lint-c format bench models wheel clean list
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -63,10 +68,13 @@ vad-firmware: $(VENV)/built $(VENV)/heard-with ## silero-vad as firmware of a Co
 	    BUILD=../../../build/vad-firmware $(ARGS)
 
 test: $(VENV)/built $(VENV)/tested-with ## every test, C and Python, against the live frameworks
-	@$(VENV)/bin/pytest $(TESTS) $(ARGS)
+	@$(PYTEST) $(TESTS) $(ARGS)
+
+sweep: $(VENV)/built $(VENV)/tested-with ## exp, tanh and sigmoid of all 2^32 inputs on every target (ten minutes)
+	@LSTMC_FULL_SWEEP=1 $(PYTEST) tests/test_math.py tests/test_activations.py $(ARGS)
 
 conformance: $(VENV)/built $(VENV)/tested-with ## CASES=10000 random cases of each kind, with a new seed (hours)
-	@LSTMC_CASES=$(CASES) $(VENV)/bin/pytest tests/test_random_*.py tests/test_recurrent.py $(ARGS)
+	@LSTMC_CASES=$(CASES) $(PYTEST) tests/test_random_*.py tests/test_recurrent.py $(ARGS)
 
 lint: $(VENV)/linted-with ## ruff, mypy and clang-format, changing nothing
 	@$(VENV)/bin/ruff check --quiet .
