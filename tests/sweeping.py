@@ -1,6 +1,7 @@
 """What test_math.py and test_activations.py share: tests/c/sweep.c on every target.
 
-LSTMC_FULL_SWEEP=1 makes both go over far more inputs. $CC names the compiler, gcc if unset.
+`make sweep` makes both go, by LSTMC_FULL_SWEEP=1, over far more inputs. $CC names the
+compiler, gcc if unset.
 """
 
 import concurrent.futures

@@ -1,7 +1,7 @@
 """The activations of the core: their error bounds and bits on every target, by tests/c/sweep.c; and
 what the oracle says of them against PyTorch and Keras.
 
-LSTMC_FULL_SWEEP=1 takes a finer sample (docs/NUMERICS.md says how the bounds there were found).
+`make sweep` takes a finer sample (docs/NUMERICS.md says how the bounds there were found).
 """
 
 import inspect

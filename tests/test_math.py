@@ -1,8 +1,8 @@
 """The core's fma, exp, tanh and sigmoid: the same bits on every target, within their error bounds.
 
 By default each function runs over a sample of all float32 inputs and over every input near the
-points where its formula changes. LSTMC_FULL_SWEEP=1 runs all 2^32 inputs on every target, which
-takes some ten minutes on two cores. $CC names the compiler, gcc if unset.
+points where its formula changes. `make sweep` runs all 2^32 inputs on every target, which takes
+some ten minutes on two cores. $CC names the compiler, gcc if unset.
 """
 
 import itertools

@@ -11,8 +11,7 @@
  * (FTZ), or not at all. NaN gives NaN.
  *
  * Others are in vmath_log.h and vmath_erf.h. Largest error of these three over all 2^32 inputs,
- * against float64 with the worst cases rechecked at 100 bits
- * (LSTMC_FULL_SWEEP=1 pytest tests/test_math.py):
+ * against float64 with the worst cases rechecked at 100 bits (make sweep):
  *
  *     v_exp      1.031 ULP
  *     v_tanh     1.198 ULP    odd to the bit, except that a zero is always +0
