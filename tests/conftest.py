@@ -17,8 +17,8 @@ from sweeping import Sweep
 
 #: Those that take longest, in this order: begun last, one would go on when all others have ended.
 LONG_FILES = (
-    "test_c_core", "test_machines", "test_targets", "test_math", "test_kernels",
-    "test_embedded_rules", "test_activations",
+    "test_c_core", "test_embedded_rules", "test_machines", "test_export_train", "test_targets",
+    "test_training_kernels", "test_kernels", "test_threads",
 )  # fmt: skip
 
 try:
