@@ -463,8 +463,19 @@ class Model(Trainable, _core.Predictor):
         return sessions
 
 
+def _is_ours(path: Path) -> bool:
+    """A file of lstmc's under a name without an ending, as save may have been given one."""
+    if path.suffix or not path.is_file():
+        return False
+    from .format import MAGIC
+
+    with path.open("rb") as f:
+        return f.read(len(MAGIC)) == MAGIC
+
+
 def load(path: str | os.PathLike[str], *, verify: bool = False) -> Model:
-    """Load an .lstmc file; any other path is converted first, as by :func:`convert`.
+    """Load an .lstmc file, or such a file without an ending; any other path is converted first, as
+    by :func:`convert`.
 
     Args:
         path: the file.
@@ -476,7 +487,7 @@ def load(path: str | os.PathLike[str], *, verify: bool = False) -> Model:
         ConversionError: a source that can't be converted.
     """
     path = Path(path)
-    if path.suffix.lower() != ".lstmc":
+    if path.suffix.lower() != ".lstmc" and not _is_ours(path):
         return convert(path)
     with path.open("rb") as f:
         size = os.fstat(f.fileno()).st_size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,19 @@ def digest(y: ArrayLike) -> int:
     return _core.digest(as_float32("y", y))
 
 
+def _is_no_array(x: Any) -> bool:
+    """An object with items, but neither an array nor a sequence, such as batches by number: numpy
+    would ask it for items until there is an IndexError, or for ever."""
+    protocols = ("__array__", "__array_interface__", "__array_struct__", "__dlpack__")
+    if not hasattr(type(x), "__getitem__") or any(hasattr(x, name) for name in protocols):
+        return False
+    try:
+        memoryview(x)
+    except TypeError:
+        return True
+    return False
+
+
 def as_float32(name: str, array: Any) -> np.ndarray:
     """A C-contiguous float32 array of the same values, a copy only if need be.
 
@@ -75,6 +89,8 @@ def as_float32(name: str, array: Any) -> np.ndarray:
     """
     if type(array) is np.ndarray and array.dtype is FLOAT32 and array.flags.c_contiguous:
         return array  # as it mostly is
+    if not isinstance(array, np.ndarray | Sequence) and _is_no_array(array):
+        raise DtypeError(f"'{name}' is a {type(array).__name__}, expected an array")
     a = np.asarray(array)
     if a is not array and isinstance(array, np.ma.MaskedArray):
         raise DtypeError(f"'{name}' is a masked array: fill it, or say with lengths what is valid")

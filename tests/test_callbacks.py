@@ -169,6 +169,13 @@ def test_any_function_and_any_object_with_hooks():
         callbacks.LambdaCallback(on_epoch=print)
     assert "1 epochs: loss, more" in repr(model.history)
 
+    class One:
+        def on_epoch_end(self, epoch, logs=None):
+            seen.append(("one", epoch))
+
+    model.fit(x, y, verbose=0, callbacks=[One()])
+    assert seen[-1] == ("one", 0)
+
 
 def test_keras_callbacks_may_be_used():
     model, x, y = compiled()
@@ -274,6 +281,9 @@ def test_model_checkpoint(tmp_path):
     for bad, text in (("{val_mae}.lstmc", "can't be filled in; there are epoch, loss"),):
         with pytest.raises(lstmc.UnknownNameError, match=text):
             model.fit(x, y, verbose=0, callbacks=[callbacks.ModelCheckpoint(bad)])
+    for name in ("best.keras", "best.H5"):
+        with pytest.raises(lstmc.OptionError, match="doesn't write Keras's files"):
+            callbacks.ModelCheckpoint(name)
     with pytest.raises(lstmc.RangeError, match="save_freq is 0, expected 'epoch' or a number"):
         callbacks.ModelCheckpoint("x", save_freq=0)
     with pytest.raises(FileNotFoundError):

@@ -824,12 +824,14 @@ def test_data_that_do_not_fit(change, error, text):
     ({"sample_weight": np.full(50, np.nan)}, lstmc.RangeError, "sample_weight holds NaN"),
     ({"sample_weight": {"z": np.ones(50)}}, lstmc.UnknownNameError, "no output is called 'z'"),
     ({"class_weight": {2: 1.0}}, lstmc.RangeError, "2 is none of the classes 0 to 1"),
+    ({"class_weight": [1.0, 2.0]}, lstmc.DtypeError, "class_weight is a dict"),
+    ({"class_weight": "balanced"}, lstmc.DtypeError, "class_weight is a dict"),
     ({"class_weight": {0: "x"}}, lstmc.RangeError, "class_weight of class 0 is 'x'"),
     ({"lengths": np.full(50, 2)}, lstmc.ShapeError, "lengths lie in 2 .. 2"),
     ({"callbacks": [3]}, lstmc.UnknownNameError, "3 is no callback: give objects with Keras's"),
     ({"callbacks": [lstmc.callbacks.TerminateOnNaN]}, lstmc.UnknownNameError, "is no callback"),
     ({"verbose": -1}, lstmc.RangeError, "verbose is -1"),
-], ids=range(18))  # fmt: skip
+], ids=range(20))  # fmt: skip
 def test_settings_that_make_no_sense(options, error, text):
     model, x, y = compiled()
     before = model.get_weights()
@@ -942,3 +944,18 @@ def test_progress(capsys, monkeypatch):
     started = time.monotonic()
     assert model.evaluate(x, y)[0] > 0 and capsys.readouterr().out.startswith("loss ")
     assert time.monotonic() > started
+
+
+def test_a_generator_that_ends_within_an_epoch_is_told():
+    model, x, y = compiled()
+
+    def three():
+        for i in range(3):
+            yield x[10 * i : 10 * i + 10], y[10 * i : 10 * i + 10]
+
+    with pytest.warns(UserWarning, match="in epoch 1, after 3 of 5 batches"):
+        model.fit(three(), steps_per_epoch=5, verbose=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.fit(three(), steps_per_epoch=3, verbose=0)
+        model.fit(three(), verbose=0)

@@ -559,3 +559,28 @@ def test_stream_needs_time():
 def test_package_has_types():
     assert (Path(lstmc.__file__).parent / "py.typed").exists()
     assert (Path(lstmc.__file__).parent / "_core.pyi").exists()
+
+
+def test_a_file_without_an_ending_is_read_by_what_it_is(tmp_path):
+    model = from_graph(forecast_graph())
+    model.save(tmp_path / "model")
+    assert lstmc.load(tmp_path / "model", verify=True).to_bytes() == model.to_bytes()
+    (tmp_path / "other").write_bytes(b"LSTM?" * 9)
+    with pytest.raises(lstmc.ConversionError, match="known endings"):
+        lstmc.load(tmp_path / "other")
+    with pytest.raises(lstmc.ConversionError, match="known endings"):
+        lstmc.load(tmp_path / "none")
+
+
+def test_batches_by_number_are_no_array():
+    """numpy would ask for items until there is an IndexError, or for ever."""
+
+    class Batches:
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, i):
+            return np.zeros((2, 3), np.float32)
+
+    with pytest.raises(lstmc.DtypeError, match="is a Batches, expected an array"):
+        from_graph(forecast_graph()).predict(Batches())

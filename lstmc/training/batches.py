@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import graph as g
-from ..errors import RangeError, ShapeError, UnknownNameError
+from ..errors import DtypeError, RangeError, ShapeError, UnknownNameError
 from ..model import Model
 from ..runtime import as_float32
 from . import specs
@@ -207,6 +207,8 @@ class Layout:
         """
         if len(self.wanted) != 1:
             raise ShapeError("class_weight is for models with one output that has a loss")
+        if not isinstance(table, Mapping):
+            raise DtypeError(f"class_weight is a dict {{class: weight}}, not {table!r:.40}")
         i = self.wanted[0]
         target, loss = batch.targets[i], self.losses[i]
         assert target is not None and loss is not None

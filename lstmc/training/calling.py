@@ -133,8 +133,9 @@ class Calls:
         self.all = sorted(everything, key=lambda c: bool(getattr(c, "late", False)))
         self.hooks = {name: [f for c in self.all if (f := _hook(c, name))] for name in HOOKS}
         for c in self.all:
-            c.set_model(model)
-            c.set_params(params)
+            for name, value in (("set_model", model), ("set_params", params)):
+                if callable(f := getattr(c, name, None)):
+                    f(value)
 
     def watches(self, name: str) -> bool:
         """Somebody listens."""

@@ -127,6 +127,7 @@ class Fit:
         while self.steps_per_epoch is None or place.step < self.steps_per_epoch:
             batch = self._next()
             if batch is None:
+                self._cut_short(epoch)
                 break
             self._step(batch)
             if self.model.stop_training:
@@ -194,6 +195,16 @@ class Fit:
         if not self.terminating:
             raise self.trainer.diverged(batch, loss)
         self.model.stop_training = True
+
+    def _cut_short(self, epoch: int) -> None:
+        """A generator that was to have more batches has ended within an epoch."""
+        step = self.trainer.position.step
+        if step and self.steps_per_epoch is not None:
+            warnings.warn(
+                f"the data ran out in epoch {epoch + 1}, after {step} of {self.steps_per_epoch} "
+                "batches: give a generator that goes on",
+                stacklevel=6,
+            )
 
     def _no_data(self, epoch: int) -> None:
         """An epoch without batches: of data that have run out, or never were."""

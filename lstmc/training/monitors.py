@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import RangeError, UnknownNameError
+from ..errors import OptionError, RangeError, UnknownNameError
 from .calling import Callback, Logs, State
 from .specs import known, number
 
@@ -226,6 +226,11 @@ class ModelCheckpoint(Monitor):
     ) -> None:
         super().__init__(monitor, mode, 0)
         self.filepath, self.verbose = os.fspath(filepath), verbose
+        if self.filepath.lower().endswith((".keras", ".h5", ".hdf5")):
+            raise OptionError(
+                f"filepath '{self.filepath}': lstmc doesn't write Keras's files; a name that ends "
+                "with .lstmc gets the model, any other a checkpoint"
+            )
         self.save_best_only = save_best_only
         self.save_freq = _frequency(save_freq)
         self.best = initial_value_threshold
