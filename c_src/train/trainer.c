@@ -304,11 +304,6 @@ static size_t slot_count(const lstmc_model *m, const lstmc_train_config *config)
     return m->state_count ? lstmc_size_mul(most_rows(config), most_steps(config)) : 1;
 }
 
-static size_t row_floats(const lstmc_model *m, uint32_t id) {
-    const lstmc_value v = lstmc_value_get(m, id);
-    return (size_t)lstmc_row_floats(&v);
-}
-
 static int is_port(const lstmc_model *m, uint32_t id) {
     int found = id < m->input_count;
     for (uint32_t i = 0; i < m->output_count; i++) found |= output_value(m, i) == id;
@@ -326,14 +321,15 @@ static void lay_out_steps(const lstmc_model *m, const lstmc_train_config *config
     for (uint32_t id = 0; id < m->value_count; id++) {
         const int port = is_port(m, id);
         if (t) places[id] = port ? LSTMC_NO_PLACE : slot;
-        if (!port) slot = lstmc_size_add(slot, (row_floats(m, id) + 15) / 16 * 16);
+        if (!port) slot = lstmc_size_add(slot, (lstmc_step_floats(m, id) + 15) / 16 * 16);
     }
-    for (uint32_t i = 0; i < m->state_count; i++) states += row_floats(m, m->input_count + i);
+    for (uint32_t i = 0; i < m->state_count; i++)
+        states += lstmc_step_floats(m, m->input_count + i);
     float *values = take_floats(a, lstmc_size_mul(slot, slot_count(m, config)));
     float *handed = take_floats(a, states);
     for (uint32_t i = 0; i < ports; i++) {
         const uint32_t id = m->io[(size_t)i * LSTMC_IO_WORDS + IO_VALUE];
-        const size_t floats = lstmc_size_mul(row_floats(m, id), slot_count(m, config));
+        const size_t floats = lstmc_size_mul(lstmc_step_floats(m, id), slot_count(m, config));
         float *data = has(wanted, id) ? take_floats(a, floats) : NULL;
         if (t) gradients[i] = data;
     }

@@ -61,6 +61,12 @@ void lstmc_train_ports(lstmc_trainer *t);
 void lstmc_unrolled_forward(lstmc_trainer *t);
 void lstmc_unrolled_backward(lstmc_trainer *t);
 
+/* Floats of a value in one step of a row, in a stateful model. */
+static inline size_t lstmc_step_floats(const lstmc_model *m, uint32_t id) {
+    const lstmc_value v = lstmc_value_get(m, id);
+    return (size_t)lstmc_row_floats(&v);
+}
+
 /* Steps of row b of an output that count: the others are beyond its length. */
 static inline uint32_t lstmc_train_steps(const lstmc_call *call, uint32_t id, uint32_t b) {
     if (!call->model->state_count) return lstmc_row_steps(call, id, b);

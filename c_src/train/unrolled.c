@@ -12,11 +12,6 @@ static uint32_t given_state(const lstmc_model *m, uint32_t state) {
     return lstmc_state_io(m, state, 1)[IO_VALUE];
 }
 
-static size_t floats_of(const lstmc_model *m, uint32_t id) {
-    const lstmc_value v = lstmc_value_get(m, id);
-    return (size_t)lstmc_row_floats(&v);
-}
-
 /* What the layers of one step get. */
 static lstmc_call step_call(const lstmc_trainer *t) {
     lstmc_call call = t->session->call;
@@ -40,7 +35,8 @@ static void go_to(lstmc_trainer *t, uint32_t b, uint32_t i) {
     for (uint32_t p = 0; p < m->input_count + m->output_count; p++) {
         const uint32_t id = s->ports[p].value;
         u->views[id].data += b * u->views[id].batch_stride + i * s->call.strides[p];
-        if (u->gradients[p]) t->value_grads[id].data = u->gradients[p] + slot * floats_of(m, id);
+        if (u->gradients[p])
+            t->value_grads[id].data = u->gradients[p] + slot * lstmc_step_floats(m, id);
     }
     for (uint32_t l = 0; l < m->layer_count; l++) {
         lstmc_train_node *n = t->nodes + l;
@@ -58,7 +54,7 @@ static void zero_beyond(const lstmc_trainer *t, uint32_t b, uint32_t i, int grad
     const uint32_t end = gradients ? m->input_count : m->input_count + m->output_count;
     for (uint32_t p = from; p < end; p++) {
         const uint32_t id = s->ports[p].value;
-        const size_t floats = floats_of(m, id);
+        const size_t floats = lstmc_step_floats(m, id);
         const lstmc_view *v = s->call.views + id;
         for (uint32_t k = i; k < s->call.time; k++) {
             if (!gradients) {
@@ -78,7 +74,7 @@ void lstmc_unrolled_forward(lstmc_trainer *t) {
     for (uint32_t p = m->input_count; p < m->input_count + m->output_count; p++) {
         if (!u->gradients[p]) continue;
         const size_t vectors = (size_t)s->call.batch * s->call.time;
-        lstmc_zeros(u->gradients[p], vectors * floats_of(m, s->ports[p].value));
+        lstmc_zeros(u->gradients[p], vectors * lstmc_step_floats(m, s->ports[p].value));
     }
     for (uint32_t b = 0; b < s->call.batch; b++) {
         const uint32_t steps = lstmc_train_steps(&s->call, 0, b);
@@ -86,7 +82,7 @@ void lstmc_unrolled_forward(lstmc_trainer *t) {
             /* The states: from where the call began, then from step to step, and to where it ends. */
             for (uint32_t k = 0; k < m->state_count; k++) {
                 const uint32_t id = m->input_count + k;
-                const size_t floats = floats_of(m, id);
+                const size_t floats = lstmc_step_floats(m, id);
                 const lstmc_view *held = s->call.views + id;
                 float *to = u->values + ((size_t)b * s->call.time + i) * u->slot_floats;
                 const float *from = held->data + b * held->batch_stride;
@@ -113,7 +109,7 @@ static void take_over(const lstmc_trainer *t, int last) {
     const float *handed = t->unrolled.handed;
     for (uint32_t k = 0; k < m->state_count; k++) {
         const uint32_t id = given_state(m, k);
-        const size_t floats = floats_of(m, id);
+        const size_t floats = lstmc_step_floats(m, id);
         float *gradient = t->value_grads[id].data;
         if (gradient && t->unrolled.places[id] != LSTMC_NO_PLACE) lstmc_zeros(gradient, floats);
         if (gradient && !last) kernels->add(handed, gradient, floats, 1);
@@ -127,7 +123,7 @@ static void hand_back(const lstmc_trainer *t) {
     float *handed = t->unrolled.handed;
     for (uint32_t k = 0; k < m->state_count; k++) {
         const uint32_t id = m->input_count + k;
-        const size_t floats = floats_of(m, id);
+        const size_t floats = lstmc_step_floats(m, id);
         const float *gradient = t->value_grads[id].data;
         if (gradient) {
             memcpy(handed, gradient, floats * sizeof *handed);
